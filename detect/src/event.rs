@@ -1,0 +1,253 @@
+//! An audit event as the bytes it arrived as, and where its top-level values lie in them.
+
+use std::borrow::Cow;
+
+use crate::json::{Json, Key as JsonKey, Kind};
+use crate::scan::{self, ScanError, ScanErrorKind};
+
+macro_rules! keys {
+    ($($variant:ident = $name:literal),* $(,)?) => {
+        /// The top-level keys of `audit.k8s.io/v1` events that the scan remembers.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum Key { $($variant),* }
+
+        impl Key {
+            /// Every key, in the order of the enum.
+            pub const ALL: &'static [Key] = &[$(Key::$variant),*];
+
+            /// The key as it is written in an event.
+            pub fn name(self) -> &'static str {
+                match self { $(Key::$variant => $name),* }
+            }
+
+            /// The key of this name, if the scan remembers it.
+            pub fn from_name(name: &str) -> Option<Key> {
+                match name { $($name => Some(Key::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+keys! {
+    Kind = "kind",
+    ApiVersion = "apiVersion",
+    Level = "level",
+    AuditId = "auditID",
+    Stage = "stage",
+    RequestUri = "requestURI",
+    Verb = "verb",
+    User = "user",
+    ImpersonatedUser = "impersonatedUser",
+    AuthenticationMetadata = "authenticationMetadata",
+    SourceIps = "sourceIPs",
+    UserAgent = "userAgent",
+    ObjectRef = "objectRef",
+    ResponseStatus = "responseStatus",
+    RequestObject = "requestObject",
+    ResponseObject = "responseObject",
+    RequestReceivedTimestamp = "requestReceivedTimestamp",
+    StageTimestamp = "stageTimestamp",
+    Annotations = "annotations",
+}
+
+/// Where a value lies; `0..0` when the key is absent.
+type Span = (usize, usize);
+
+/// One audit event: its raw bytes and the spans of its top-level keys, in any order.
+///
+/// Nothing below the top level has been looked at beyond checking that it is JSON. Of
+/// duplicate keys the last one counts, as in Go and `serde_json`.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    raw: &'a [u8],
+    spans: [Span; Key::ALL.len()],
+}
+
+/// What [`Event::scan_prefix`] found at the beginning of some bytes.
+pub enum Scanned<'a> {
+    /// An object, and the position after its last byte.
+    Event(Event<'a>, usize),
+    /// An object with an `items` array (an `EventList`): the position of the array's `[`.
+    List(usize),
+}
+
+impl<'a> Event<'a> {
+    /// Scans bytes that hold one object and nothing else but white space.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ScanError> {
+        let start = scan::skip_whitespace(bytes, 0);
+        let (event, end) = Self::object(bytes, start)?;
+        match scan::skip_whitespace(bytes, end) {
+            rest if rest == bytes.len() => Ok(event),
+            offset => Err(ScanError { offset, kind: ScanErrorKind::Expected("the end of the event") }),
+        }
+    }
+
+    /// Scans the object at the very beginning of `bytes`; more may follow it.
+    pub fn scan_prefix(bytes: &'a [u8]) -> Result<Scanned<'a>, ScanError> {
+        let mut spans = [(0, 0); Key::ALL.len()];
+        let mut list = None;
+        let end = scan_object(bytes, 0, &mut spans, |value| {
+            list = Some(value);
+            std::ops::ControlFlow::Break(())
+        })?;
+        match list {
+            Some(array) => Ok(Scanned::List(array)),
+            None => Ok(Scanned::Event(Self { raw: &bytes[..end], spans }, end)),
+        }
+    }
+
+    fn object(bytes: &'a [u8], start: usize) -> Result<(Self, usize), ScanError> {
+        let mut spans = [(0, 0); Key::ALL.len()];
+        let end = scan_object(bytes, start, &mut spans, |_| std::ops::ControlFlow::Continue(()))?;
+        for span in spans.iter_mut().filter(|span| span.1 > 0) {
+            *span = (span.0 - start, span.1 - start);
+        }
+        Ok((Self { raw: &bytes[start..end], spans }, end))
+    }
+
+    /// The event's own bytes.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The whole event as a JSON object.
+    pub fn json(&self) -> Json<'a> {
+        Json::new(self.raw)
+    }
+
+    /// The value of a remembered top-level key; `null` counts as absent.
+    pub fn get(&self, key: Key) -> Option<Json<'a>> {
+        let (start, end) = self.spans[key as usize];
+        let value = Json::new(self.raw.get(start..end)?);
+        (end > 0 && !value.is_null()).then_some(value)
+    }
+
+    /// The decoded string of a remembered top-level key.
+    pub fn str(&self, key: Key) -> Option<Cow<'a, str>> {
+        self.get(key)?.as_str()
+    }
+
+    /// The value of a top-level key, `null` included.
+    pub fn top_level(&self, name: &str) -> Option<Json<'a>> {
+        match Key::from_name(name) {
+            Some(key) => {
+                let (start, end) = self.spans[key as usize];
+                (end > 0).then(|| Json::new(&self.raw[start..end]))
+            }
+            None => self.json().get(name),
+        }
+    }
+
+    /// Follows `keys` below a remembered top-level key; `null` counts as absent.
+    pub fn at(&self, key: Key, keys: &[&str]) -> Option<Json<'a>> {
+        self.get(key)?.at(keys).filter(|value| !value.is_null())
+    }
+
+    /// The decoded string below a remembered top-level key.
+    pub fn str_at(&self, key: Key, name: &str) -> Option<Cow<'a, str>> {
+        self.get(key)?.str_at(name)
+    }
+
+    /// Says why this JSON object is not an audit event; nothing when it is one.
+    ///
+    /// Only the shape of what the API server itself writes is checked, never what a
+    /// client can put into a body.
+    pub fn complaint(&self) -> Option<Complaint> {
+        if let Some(kind) = self.top_level("kind") {
+            if kind.as_str().as_deref() != Some("Event") {
+                return Some(Complaint::Kind);
+            }
+        }
+        for &(key, kind) in SHAPES {
+            if self.get(key).is_some_and(|value| value.kind() != kind) {
+                return Some(Complaint::Shape { key: key.name(), expected: kind });
+            }
+        }
+        let named = self.get(Key::Verb).is_some() || self.get(Key::RequestUri).is_some();
+        (!named).then_some(Complaint::NoVerb)
+    }
+}
+
+/// Why a JSON object is not an audit event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Complaint {
+    /// `kind` says that it is something else.
+    #[error("not an audit event: `kind` is not `Event`")]
+    Kind,
+    /// Nothing says what was requested.
+    #[error("not an audit event: neither `verb` nor `requestURI`")]
+    NoVerb,
+    /// A key that the API server writes has a value of the wrong kind.
+    #[error("not an audit event: `{key}` is not {}", article(*expected))]
+    #[allow(missing_docs)]
+    Shape { key: &'static str, expected: Kind },
+}
+
+fn article(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Null => "null",
+        Kind::Bool => "a boolean",
+        Kind::Number => "a number",
+        Kind::String => "a string",
+        Kind::Array => "an array",
+        Kind::Object => "an object",
+    }
+}
+
+const SHAPES: &[(Key, Kind)] = &[
+    (Key::ApiVersion, Kind::String),
+    (Key::Level, Kind::String),
+    (Key::AuditId, Kind::String),
+    (Key::Stage, Kind::String),
+    (Key::RequestUri, Kind::String),
+    (Key::Verb, Kind::String),
+    (Key::User, Kind::Object),
+    (Key::ImpersonatedUser, Kind::Object),
+    (Key::SourceIps, Kind::Array),
+    (Key::UserAgent, Kind::String),
+    (Key::ObjectRef, Kind::Object),
+    (Key::ResponseStatus, Kind::Object),
+    (Key::RequestReceivedTimestamp, Kind::String),
+    (Key::StageTimestamp, Kind::String),
+    (Key::Annotations, Kind::Object),
+];
+
+/// Validates the object at `start`, notes the spans of known keys and returns its end.
+/// An `items` array is shown to `on_items` first, which may end the scan there.
+fn scan_object(
+    bytes: &[u8],
+    start: usize,
+    spans: &mut [Span; Key::ALL.len()],
+    mut on_items: impl FnMut(usize) -> std::ops::ControlFlow<()>,
+) -> Result<usize, ScanError> {
+    let fail = |offset, kind| Err(ScanError { offset, kind });
+    match bytes.get(start) {
+        Some(b'{') => {}
+        Some(_) => return fail(start, ScanErrorKind::Expected("`{`")),
+        None => return fail(start, ScanErrorKind::Incomplete),
+    }
+    let mut at = scan::skip_whitespace(bytes, start + 1);
+    if bytes.get(at) == Some(&b'}') {
+        return Ok(at + 1);
+    }
+    loop {
+        let value = scan::key_end(bytes, at)?;
+        let key = JsonKey::written(bytes, at);
+        if bytes.get(value) == Some(&b'[') && key.is("items") && on_items(value).is_break() {
+            return Ok(value);
+        }
+        let end = scan::value_end(bytes, value)?;
+        if let Some(key) = Key::from_name(&key.text()) {
+            spans[key as usize] = (value, end);
+        }
+        at = scan::skip_whitespace(bytes, end);
+        match bytes.get(at) {
+            Some(b',') => at = scan::skip_whitespace(bytes, at + 1),
+            Some(b'}') => return Ok(at + 1),
+            Some(_) => return fail(at, ScanErrorKind::Expected("`,` or `}`")),
+            None => return fail(at, ScanErrorKind::Incomplete),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a field of a rule holds in one event: values, nothing, or nothing that can be known.
+
+use std::borrow::Cow;
+
+use ipnet::IpNet;
+
+use crate::derived::{self, Derived};
+use crate::event::{Event, Key};
+use crate::json::{Json, Kind};
+
+/// How many arrays directly inside arrays are looked into; Kubernetes types nest at most two.
+pub const NESTED_ARRAYS_MAX: usize = 16;
+
+/// What the engine knows besides the event.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Addresses whose word about the address before them in `sourceIPs` is taken.
+    pub proxies: Vec<IpNet>,
+}
+
+/// An event together with what is needed to read fields out of it.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The event.
+    pub event: &'a Event<'a>,
+    /// What the user said about the surroundings.
+    pub settings: &'a Settings,
+}
+
+/// One value of a field.
+#[derive(Clone, Debug)]
+pub enum Value<'a> {
+    /// A value as it stands in the event; an array only if it is empty.
+    Json(Json<'a>),
+    /// A text computed from the event.
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Value<'a> {
+    /// The text of a string, number, boolean or computed value; nothing for the rest.
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        match self {
+            Value::Json(json) => json.text(),
+            Value::Text(text) => Some(text.clone()),
+        }
+    }
+
+    /// True for JSON `null`.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Json(json) if json.is_null())
+    }
+}
+
+/// Whether what was found can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sight {
+    /// The event shows the field: no value means that it is absent.
+    Clear,
+    /// The audit level, truncation or an early end of the request hides the field.
+    Hidden,
+}
+
+/// A field as rules name it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// A dotted path into the event.
+    Path(String),
+    /// A field computed from the event, and the path below it (empty for most).
+    Derived(Derived, String),
+}
+
+impl Field {
+    /// Understands the name of a field: derived fields and aliases first, then a path.
+    /// Quotes around a key that contains dots are optional.
+    pub fn parse(name: &str) -> Self {
+        derived::find(name).unwrap_or_else(|| Field::Path(name.replace('"', "")))
+    }
+
+    /// Appends the values of the field to `values`.
+    pub fn read<'a>(&self, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+        match self {
+            Field::Path(path) => read_path(path, view.event, values),
+            Field::Derived(derived, rest) => derived::read(*derived, rest, view, values),
+        }
+    }
+}
+
+fn read_path<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let (root, rest) = path.split_once('.').unwrap_or((path, ""));
+    let Some(key) = Key::from_name(root) else {
+        follow(event.json(), path, values);
+        return Sight::Clear;
+    };
+    match event.top_level(root) {
+        Some(value) => {
+            follow(value, rest, values);
+            Sight::Clear
+        }
+        None => sight_of(event, key),
+    }
+}
+
+/// Follows a dotted path from `json`, through every element of arrays, taking the longest
+/// key that the path spells at each object, and appends what stands at its end.
+pub fn follow<'a>(json: Json<'a>, path: &str, values: &mut Vec<Value<'a>>) {
+    follow_nested(json, path, 0, values);
+}
+
+fn follow_nested<'a>(json: Json<'a>, path: &str, arrays: usize, values: &mut Vec<Value<'a>>) {
+    match json.kind() {
+        Kind::Array if arrays < NESTED_ARRAYS_MAX => {
+            let mut elements = json.elements().peekable();
+            if elements.peek().is_none() && path.is_empty() {
+                values.push(Value::Json(json));
+            }
+            elements.for_each(|element| follow_nested(element, path, arrays + 1, values));
+        }
+        Kind::Array => {}
+        _ if path.is_empty() => values.push(Value::Json(json)),
+        Kind::Object => {
+            if let Some((value, rest)) = longest_key(json, path) {
+                follow_nested(value, rest, 0, values);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The value behind the longest key that `path` begins with, and the rest of the path.
+fn longest_key<'a, 'p>(object: Json<'a>, path: &'p str) -> Option<(Json<'a>, &'p str)> {
+    let mut best: Option<(usize, Json<'a>, &str)> = None;
+    for (key, value) in object.entries() {
+        let key = key.text();
+        let Some(rest) = path.strip_prefix(key.as_ref()) else { continue };
+        let Some(rest) = rest.strip_prefix('.').or(rest.is_empty().then_some(rest)) else { continue };
+        if best.is_none_or(|(length, ..)| key.len() >= length) {
+            best = Some((key.len(), value, rest));
+        }
+    }
+    best.map(|(_, value, rest)| (value, rest))
+}
+
+/// Whether the absence of a top-level key says that there was nothing.
+///
+/// Bodies are logged from level `Request` or `RequestResponse` on, not when the event was
+/// truncated, and not for requests that ended before the body was read.
+pub fn sight_of(event: &Event<'_>, key: Key) -> Sight {
+    let hidden = match key {
+        Key::RequestObject => is_write(event) && (is_below(event, "Request") || ended_early(event)),
+        Key::ResponseObject => is_below(event, "RequestResponse"),
+        _ => false,
+    };
+    if hidden || (is_body(key) && is_truncated(event)) { Sight::Hidden } else { Sight::Clear }
+}
+
+fn is_body(key: Key) -> bool {
+    matches!(key, Key::RequestObject | Key::ResponseObject)
+}
+
+/// True when the verb sends a body: only then can a missing one be hidden.
+pub fn is_write(event: &Event<'_>) -> bool {
+    matches!(event.str(Key::Verb).as_deref(), Some("create" | "update" | "patch"))
+}
+
+/// True when the event says that its audit level is lower than `level`. Events without a
+/// level come from tests and other formats and are taken as complete.
+fn is_below(event: &Event<'_>, level: &str) -> bool {
+    match event.str(Key::Level).as_deref() {
+        Some("None" | "Metadata") => true,
+        Some("Request") => level == "RequestResponse",
+        _ => false,
+    }
+}
+
+fn is_truncated(event: &Event<'_>) -> bool {
+    event.at(Key::Annotations, &["audit.k8s.io/truncated"]).is_some()
+}
+
+fn ended_early(event: &Event<'_>) -> bool {
+    event.str(Key::Stage).as_deref() == Some("RequestReceived") || derived::outcome(event) == "denied"
+}

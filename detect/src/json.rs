@@ -1,0 +1,235 @@
+//! Reads JSON where it lies: a value is the bytes it was written with.
+//!
+//! Only [`crate::scan`] hands out bytes that are valid JSON; the readers here rely on
+//! that to stay small, and give nothing (never panic) where it does not hold.
+
+use std::borrow::Cow;
+
+use crate::scan;
+
+/// One JSON value: exactly its bytes, without white space around it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Json<'a>(&'a [u8]);
+
+/// What a JSON value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl<'a> Json<'a> {
+    /// Wraps the bytes of a value that has been validated.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes as they were written.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// What the value is, by its first byte.
+    pub fn kind(self) -> Kind {
+        match self.0.first() {
+            Some(b'"') => Kind::String,
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'-' | b'0'..=b'9') => Kind::Number,
+            _ => Kind::Null,
+        }
+    }
+
+    /// True for `null`.
+    pub fn is_null(self) -> bool {
+        self.kind() == Kind::Null
+    }
+
+    /// The decoded text of a string; nothing for other kinds.
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        (self.kind() == Kind::String).then(|| decode(self.0))
+    }
+
+    /// The text of a string, number or boolean; nothing for other kinds.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        match self.kind() {
+            Kind::String => Some(decode(self.0)),
+            Kind::Number | Kind::Bool => std::str::from_utf8(self.0).ok().map(Cow::Borrowed),
+            Kind::Null | Kind::Array | Kind::Object => None,
+        }
+    }
+
+    /// The value behind `key` of an object; of duplicate keys the last one.
+    pub fn get(self, key: &str) -> Option<Json<'a>> {
+        let mut found = None;
+        for (name, value) in self.entries() {
+            if name.is(key) {
+                found = Some(value);
+            }
+        }
+        found
+    }
+
+    /// Follows `keys` from object to object.
+    pub fn at(self, keys: &[&str]) -> Option<Json<'a>> {
+        keys.iter().try_fold(self, |value, key| value.get(key))
+    }
+
+    /// The string behind `key`, decoded.
+    pub fn str_at(self, key: &str) -> Option<Cow<'a, str>> {
+        self.get(key)?.as_str()
+    }
+
+    /// The entries of an object in their order, duplicates included; none for other kinds.
+    pub fn entries(self) -> Entries<'a> {
+        Entries { rest: self.inside(Kind::Object) }
+    }
+
+    /// The elements of an array; none for other kinds.
+    pub fn elements(self) -> Elements<'a> {
+        Elements { rest: self.inside(Kind::Array) }
+    }
+
+    fn inside(self, kind: Kind) -> &'a [u8] {
+        if self.kind() == kind { self.0.get(1..).unwrap_or_default() } else { &[] }
+    }
+}
+
+impl std::fmt::Debug for Json<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&String::from_utf8_lossy(self.0))
+    }
+}
+
+/// A key of an object, still as it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a>(&'a [u8]);
+
+impl<'a> Key<'a> {
+    /// The key whose opening quote is at `at`; the string has been validated.
+    pub(crate) fn written(bytes: &'a [u8], at: usize) -> Self {
+        let end = scan::string_end(bytes, at).unwrap_or(at);
+        Self(&bytes[at..end])
+    }
+
+    /// True when the key, decoded, is `name`.
+    pub fn is(self, name: &str) -> bool {
+        match self.plain() {
+            Some(plain) => plain == name.as_bytes(),
+            None => decode(self.0) == name,
+        }
+    }
+
+    /// The decoded key.
+    pub fn text(self) -> Cow<'a, str> {
+        decode(self.0)
+    }
+
+    fn plain(self) -> Option<&'a [u8]> {
+        let inside = unquoted(self.0);
+        (memchr::memchr(b'\\', inside).is_none()).then_some(inside)
+    }
+}
+
+/// The entries of an object; see [`Json::entries`].
+pub struct Entries<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Key<'a>, Json<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = scan::after(self.rest, 0, b',');
+        let key_end = scan::string_end(self.rest, start).ok()?;
+        let value = scan::after(self.rest, key_end, b':');
+        let end = scan::value_end(self.rest, value).ok()?;
+        let item = (Key(&self.rest[start..key_end]), Json(&self.rest[value..end]));
+        self.rest = &self.rest[end..];
+        Some(item)
+    }
+}
+
+/// The elements of an array; see [`Json::elements`].
+pub struct Elements<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = scan::after(self.rest, 0, b',');
+        let end = scan::value_end(self.rest, start).ok()?;
+        let item = Json(&self.rest[start..end]);
+        self.rest = &self.rest[end..];
+        Some(item)
+    }
+}
+
+fn unquoted(string: &[u8]) -> &[u8] {
+    string.get(1..string.len().saturating_sub(1)).unwrap_or_default()
+}
+
+/// Decodes a string with its quotes. Lone surrogates and bytes that are not UTF-8 become
+/// U+FFFD, as the API server's own decoder makes them: a patch body is logged as it was
+/// sent, and an event must not escape detection by carrying one.
+fn decode(string: &[u8]) -> Cow<'_, str> {
+    let inside = unquoted(string);
+    let Some(first) = memchr::memchr(b'\\', inside) else { return String::from_utf8_lossy(inside) };
+    let mut text = Vec::with_capacity(inside.len());
+    let mut rest = inside;
+    let mut next = Some(first);
+    while let Some(at) = next {
+        text.extend_from_slice(&rest[..at]);
+        rest = unescape(&rest[at + 1..], &mut text);
+        next = memchr::memchr(b'\\', rest);
+    }
+    text.extend_from_slice(rest);
+    match String::from_utf8(text) {
+        Ok(text) => Cow::Owned(text),
+        Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    }
+}
+
+/// Decodes the escape whose backslash has been read, and returns what follows it.
+fn unescape<'a>(escape: &'a [u8], text: &mut Vec<u8>) -> &'a [u8] {
+    let Some((&letter, rest)) = escape.split_first() else { return escape };
+    match letter {
+        b'b' => text.push(0x08),
+        b'f' => text.push(0x0c),
+        b'n' => text.push(b'\n'),
+        b'r' => text.push(b'\r'),
+        b't' => text.push(b'\t'),
+        b'u' => return unescape_unicode(rest, text),
+        other => text.push(other),
+    }
+    rest
+}
+
+fn unescape_unicode<'a>(digits: &'a [u8], text: &mut Vec<u8>) -> &'a [u8] {
+    let Some(first) = hex4(digits) else { return digits };
+    let mut rest = &digits[4..];
+    let low = rest.strip_prefix(b"\\u").and_then(hex4).filter(|low| (0xdc00..0xe000).contains(low));
+    let code = match (first, low) {
+        (0xd800..0xdc00, Some(low)) => {
+            rest = &rest[6..];
+            0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00)
+        }
+        _ => first,
+    };
+    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+    text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    rest
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(digits.get(..4)?).ok()?;
+    u32::from_str_radix(digits, 16).ok()
+}

@@ -1,0 +1,187 @@
+//! Turns Sigma rule text into typed rules.
+//!
+//! The only place that reads rule syntax. All problems in a file are reported together,
+//! each with its place; past this module a rule is a [`Rule`] and cannot be wrong.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+/// A rule that has been understood.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The rule's `id`, or one made from its title where it has none.
+    pub id: String,
+    /// What happened, in a few words.
+    pub title: String,
+    /// How urgent an alert is.
+    pub level: Level,
+    /// `status` as written.
+    pub status: Option<String>,
+    /// Why a human should care.
+    pub description: String,
+    /// Tags as written, such as `attack.t1609`.
+    pub tags: Vec<String>,
+    /// Known innocent causes.
+    pub falsepositives: Vec<String>,
+    /// Where to read on.
+    pub references: Vec<String>,
+    /// What the rule reads.
+    pub logsource: Logsource,
+    /// Keys that Sigma does not define (`runbook`, `minimum_level`, …), in their order.
+    pub custom: Vec<(String, serde_json::Value)>,
+    /// What must hold for an alert.
+    pub condition: Expr,
+}
+
+/// `logsource`: which logs a rule is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Logsource {
+    pub product: Option<String>,
+    pub service: Option<String>,
+    pub category: Option<String>,
+}
+
+/// How urgent an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Level {
+    Informational,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+/// A condition over an event. Three-valued: a part that cannot be known makes the whole
+/// unknown unless the other parts decide it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// Every part holds (an empty list holds).
+    All(Vec<Expr>),
+    /// At least one part holds (an empty list does not).
+    Any(Vec<Expr>),
+    /// The part does not hold.
+    Not(Box<Expr>),
+    /// A test of one field.
+    Item(Item),
+}
+
+/// One field and the tests of which at least one must hold for at least one of its values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// The field as written; nothing for keywords, which look at every key and value.
+    pub field: Option<String>,
+    /// The alternatives.
+    pub tests: Vec<Test>,
+    /// Where the item stands in its file.
+    pub place: Place,
+}
+
+/// A position in a file, counted from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub struct Place {
+    pub line: u32,
+    pub column: u32,
+    /// How many characters are meant, for a caret.
+    pub width: u32,
+}
+
+/// A test of one value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// The value's text is spelled by the pattern. For keywords: contains it.
+    Text(Pattern),
+    /// The value is this number, or has its text.
+    Number(String),
+    /// The field is absent or `null`.
+    Null,
+    /// The field is there (`null` included), or not.
+    Exists(bool),
+    /// A regular expression finds something in the value's text.
+    Regex(Regex),
+    /// The value is an address in the network.
+    Cidr(IpNet),
+    /// The value is a number that compares so.
+    Compare(Comparison, f64),
+    /// The value's text relates so to a value of another field.
+    FieldRef(String, Anchor),
+    /// A part of the value, read as a time, is this number.
+    Time(TimePart, i64),
+}
+
+/// A text with wildcards.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    /// Pieces from left to right; no two literals in a row. No pieces: the empty text.
+    pub parts: Vec<Part>,
+    /// True when upper and lower case differ (`cased`).
+    pub is_cased: bool,
+}
+
+/// A piece of a [`Pattern`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// These characters.
+    Literal(String),
+    /// `*`: any characters, none and newlines included.
+    Many,
+    /// `?`: exactly one character.
+    One,
+}
+
+/// A regular expression, compiled.
+#[derive(Clone, Debug)]
+pub struct Regex {
+    /// The expression as written, with its flags applied by [`regex::RegexBuilder`].
+    pub regex: regex::Regex,
+}
+
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.regex.as_str() == other.regex.as_str()
+    }
+}
+
+/// How two numbers are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// Where in the text the other text must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Anchor {
+    Whole,
+    Start,
+    End,
+    Anywhere,
+}
+
+/// A part of a time in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum TimePart {
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+/// Reads an address as `sourceIPs` and rules write it.
+pub fn parse_address(text: &str) -> Option<IpAddr> {
+    text.trim().parse().ok()
+}

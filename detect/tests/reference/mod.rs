@@ -3,13 +3,48 @@
 //! No index, no grouping, no memory between items, and nothing shared with the real engine
 //! but the computed fields, which have tests of their own.
 
+pub(crate) mod random;
+
 use detect::derived;
 use detect::event::Event;
 use detect::field::{Field, Settings, Sight, Value, View};
-use detect::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Test, TimePart};
-use detect::truth::Truth;
+use detect::sigma::{Anchor, Comparison, Expr, Item, Level, Logsource, Part, Pattern, Rule, Test, TimePart};
+use detect::{Engine, Scratch, Truth};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// The single place that touches the engine.
+pub(crate) fn verdicts(engine: &Engine, scratch: &mut Scratch, json: &str) -> Vec<Truth> {
+    let event = Event::parse(json.as_bytes()).expect("the generator writes valid objects");
+    let blind_before = scratch.blind_counts.clone();
+    let mut verdicts = vec![Truth::False; engine.rules().len()];
+    engine.evaluate(&event, scratch, |found| verdicts[found.rule] = Truth::True);
+    for (number, verdict) in verdicts.iter_mut().enumerate() {
+        if scratch.blind_counts[number] > blind_before[number] {
+            assert_eq!(*verdict, Truth::False, "a rule cannot both match and be blind");
+            *verdict = Truth::Unknown;
+        }
+    }
+    verdicts
+}
+
+/// A rule of nothing but a condition.
+pub(crate) fn rule((number, condition): (usize, &Expr)) -> Rule {
+    Rule {
+        path: "random.yml".into(),
+        id: number.to_string(),
+        title: number.to_string(),
+        level: Level::Low,
+        status: None,
+        description: String::new(),
+        tags: vec![],
+        falsepositives: vec![],
+        references: vec![],
+        logsource: Logsource::default(),
+        custom: vec![],
+        condition: condition.clone(),
+    }
+}
 
 /// A parsed value. Objects keep duplicates, numbers their text.
 #[derive(Clone, Debug)]

@@ -3,12 +3,23 @@
 //! **Invariant:** nothing here does I/O, reads a clock, spawns a thread or ends the
 //! process, so the same events and rules always give the same alerts.
 
+pub mod alert;
 pub mod derived;
+mod engine;
 pub mod event;
 pub mod field;
+mod index;
 pub mod json;
+mod matcher;
 pub mod scan;
+mod seen;
 pub mod sigma;
+pub mod summary;
+pub mod truth;
 
+pub use alert::Alert;
+pub use engine::{Engine, Match, Scratch};
 pub use event::Event;
 pub use scan::{ScanError, ScanErrorKind};
+pub use seen::{SEEN_MAX, Seen};
+pub use truth::Truth;

@@ -10,6 +10,8 @@
 /// have read, and so cannot have logged, a body that is deeper; 16 more for the event around it.
 pub const DEPTH_MAX: usize = 10_016;
 
+use crate::json::Json;
+
 const STACK_WORDS: usize = DEPTH_MAX.div_ceil(64);
 
 /// Why bytes are not a JSON value, and where.
@@ -251,5 +253,34 @@ impl Open {
     fn innermost(&self) -> Option<bool> {
         let top = self.depth.checked_sub(1)?;
         Some(self.words[top / 64] >> (top % 64) & 1 == 1)
+    }
+}
+
+/// Every key and every scalar of valid JSON, from left to right, at any depth.
+pub(crate) struct Scalars<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scalars<'a> {
+    /// Begins at the first byte of valid JSON.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+}
+
+impl<'a> Iterator for Scalars<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while matches!(
+            self.bytes.get(self.at)?,
+            b'{' | b'}' | b'[' | b']' | b',' | b':' | b' ' | b'\n' | b'\r' | b'\t'
+        ) {
+            self.at += 1;
+        }
+        let start = self.at;
+        self.at = scalar_end(self.bytes, start).ok()?;
+        Some(Json::new(&self.bytes[start..self.at]))
     }
 }

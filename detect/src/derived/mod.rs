@@ -8,6 +8,13 @@ use crate::field::{Field, Sight, Value, View};
 #[allow(missing_docs)]
 pub enum Derived {
     Outcome,
+    ActorName,
+    ActorKind,
+    ActorGroups,
+    ActorOriginal,
+    SourceIp,
+    SourceScope,
+    ObjectName,
 }
 
 /// The computed field of this name or alias, if there is one.

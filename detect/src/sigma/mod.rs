@@ -68,6 +68,8 @@ pub enum Expr {
     Any(Vec<Expr>),
     /// The part does not hold.
     Not(Box<Expr>),
+    /// A selection under the name it has in the rule.
+    Named(String, Box<Expr>),
     /// A test of one field.
     Item(Item),
 }

@@ -1,0 +1,268 @@
+//! What people and systems are told: one alert for one rule and one request.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::derived::{self, Derived};
+use crate::engine::{Engine, Match};
+use crate::event::{Event, Key};
+use crate::field::{Field, Value, View};
+use crate::sigma::{Level, Rule};
+use crate::summary::summary;
+
+/// The name of this form of an alert; a change that readers could notice changes it.
+pub const SCHEMA: &str = "masthead.alert/v1";
+
+/// How much of a value that matched an alert shows, in bytes.
+pub const EVIDENCE_BYTES_MAX: usize = 1024;
+
+/// An alert as it goes over the wire.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Alert {
+    pub schema: &'static str,
+    /// The same for the same rule and request, wherever and how often they are evaluated.
+    pub id: String,
+    pub rule: RuleRef,
+    pub cluster: String,
+    /// When the API server received the request: RFC 3339 in UTC with microseconds.
+    pub time: Option<String>,
+    /// When Masthead saw it.
+    pub detected_at: String,
+    pub outcome: &'static str,
+    /// One sentence for people, free of anything a terminal or Markdown would interpret.
+    pub summary: String,
+    pub actor: Actor,
+    pub source: Source,
+    pub target: Target,
+    pub audit_ids: Vec<String>,
+    pub matched: Vec<Evidence>,
+    pub falsepositives: Vec<String>,
+    /// The event as it was logged, unless it was asked to be left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Box<RawValue>>,
+}
+
+/// The rule of an alert.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct RuleRef {
+    pub id: String,
+    pub title: String,
+    pub level: Level,
+    pub tags: Vec<String>,
+    /// The ATT&CK techniques among the tags, such as `T1552.007`.
+    pub attack: Vec<String>,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Actor {
+    /// The effective name: the impersonated one if impersonation was used.
+    pub name: String,
+    pub kind: String,
+    pub groups: Vec<String>,
+    /// The authenticated name behind an impersonation.
+    pub original: Option<String>,
+}
+
+/// From where.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Source {
+    /// The last address that is not a configured proxy: the only one a client cannot forge.
+    pub ip: Option<String>,
+    pub scope: Option<String>,
+    pub ips: Vec<String>,
+    pub user_agent: Option<String>,
+}
+
+/// To what.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Target {
+    pub verb: Option<String>,
+    pub api_group: Option<String>,
+    pub resource: Option<String>,
+    pub subresource: Option<String>,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+}
+
+/// A field that matched and its value.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Evidence {
+    pub field: String,
+    pub value: String,
+}
+
+/// Whether an alert carries the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RawEvent {
+    Include,
+    LeaveOut,
+}
+
+/// The number behind an alert's id: 128 bits of BLAKE3 over rule id and request identity.
+///
+/// A request is cluster, audit id, time of receipt, user, verb and URI. The audit id alone
+/// is not enough: it comes from a header that the client may set.
+pub fn id_of(rule: &Rule, cluster: &str, event: &Event<'_>) -> u128 {
+    let user = event.str_at(Key::User, "username");
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    };
+    add(&rule.id);
+    add(cluster);
+    add(&event.str(Key::AuditId).unwrap_or_default());
+    add(&event.str(Key::RequestReceivedTimestamp).unwrap_or_default());
+    add(&user.unwrap_or_default());
+    add(&event.str(Key::Verb).unwrap_or_default());
+    add(&event.str(Key::RequestUri).unwrap_or_default());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    u128::from_be_bytes(bytes)
+}
+
+impl Alert {
+    /// Composes the alert for a match. `detected_at` is the caller's clock.
+    pub fn new(
+        engine: &Engine,
+        found: &Match<'_>,
+        event: &Event<'_>,
+        cluster: &str,
+        detected_at: DateTime<Utc>,
+        raw: RawEvent,
+    ) -> Self {
+        let rule = &engine.rules()[found.rule];
+        let view = View { event, settings: engine.settings() };
+        Self {
+            schema: SCHEMA,
+            id: format!("{:032x}", id_of(rule, cluster, event)),
+            rule: RuleRef::of(rule),
+            cluster: cluster.to_owned(),
+            time: event_time(event),
+            detected_at: rfc3339(detected_at),
+            outcome: derived::outcome(event),
+            summary: summary(view),
+            actor: Actor::of(view),
+            source: Source::of(view),
+            target: Target::of(view),
+            audit_ids: event.str(Key::AuditId).map(Cow::into_owned).into_iter().collect(),
+            matched: found.evidence.iter().map(|(field, value)| Evidence::new(field, value)).collect(),
+            falsepositives: rule.falsepositives.clone(),
+            event: (raw == RawEvent::Include).then(|| one_line(event)).flatten(),
+        }
+    }
+}
+
+impl RuleRef {
+    fn of(rule: &Rule) -> Self {
+        let attack = rule.tags.iter().filter_map(|tag| technique(tag)).collect();
+        let Rule { id, title, level, tags, .. } = rule.clone();
+        Self { id, title, level, tags, attack }
+    }
+}
+
+/// The ATT&CK technique that a tag such as `attack.t1552.007` names.
+fn technique(tag: &str) -> Option<String> {
+    let name = tag.strip_prefix("attack.")?.to_ascii_uppercase();
+    let digits = name.strip_prefix('T')?;
+    digits.starts_with(|first: char| first.is_ascii_digit()).then_some(name)
+}
+
+impl Actor {
+    fn of(view: View<'_>) -> Self {
+        Self {
+            name: first(view, Derived::ActorName).unwrap_or_default(),
+            kind: first(view, Derived::ActorKind).unwrap_or_default(),
+            groups: texts(view, Derived::ActorGroups),
+            original: first(view, Derived::ActorOriginal),
+        }
+    }
+}
+
+impl Source {
+    fn of(view: View<'_>) -> Self {
+        let ips = view.event.get(Key::SourceIps);
+        Self {
+            ip: first(view, Derived::SourceIp),
+            scope: first(view, Derived::SourceScope),
+            ips: ips
+                .into_iter()
+                .flat_map(crate::json::Json::elements)
+                .filter_map(|ip| Some(ip.text()?.into_owned()))
+                .collect(),
+            user_agent: view.event.str(Key::UserAgent).map(Cow::into_owned),
+        }
+    }
+}
+
+impl Target {
+    fn of(view: View<'_>) -> Self {
+        let of_object = |name| view.event.str_at(Key::ObjectRef, name).map(Cow::into_owned);
+        Self {
+            verb: view.event.str(Key::Verb).map(Cow::into_owned),
+            api_group: of_object("apiGroup"),
+            resource: of_object("resource"),
+            subresource: of_object("subresource"),
+            namespace: of_object("namespace"),
+            name: first(view, Derived::ObjectName),
+        }
+    }
+}
+
+impl Evidence {
+    fn new(field: &str, value: &Value<'_>) -> Self {
+        let mut text = match value {
+            Value::Text(text) => text.clone().into_owned(),
+            Value::Json(json) => {
+                json.text().unwrap_or_else(|| String::from_utf8_lossy(json.bytes())).into_owned()
+            }
+        };
+        if text.len() > EVIDENCE_BYTES_MAX {
+            let rest = text.len() - EVIDENCE_BYTES_MAX;
+            text.truncate(text.floor_char_boundary(EVIDENCE_BYTES_MAX));
+            let _ = write!(text, "… ({rest} more bytes)");
+        }
+        Self { field: field.to_owned(), value: text }
+    }
+}
+
+fn texts(view: View<'_>, derived: Derived) -> Vec<String> {
+    let mut values = Vec::new();
+    let _ = Field::Derived(derived, String::new()).read(view, &mut values);
+    values.iter().filter_map(Value::text).map(Cow::into_owned).collect()
+}
+
+fn first(view: View<'_>, derived: Derived) -> Option<String> {
+    texts(view, derived).into_iter().next()
+}
+
+/// When the request was received, as RFC 3339 in UTC with microseconds; the time of the
+/// stage where the former is missing.
+pub fn event_time(event: &Event<'_>) -> Option<String> {
+    [Key::RequestReceivedTimestamp, Key::StageTimestamp]
+        .iter()
+        .find_map(|key| DateTime::parse_from_rfc3339(&event.str(*key)?).ok())
+        .map(|time| rfc3339(time.with_timezone(&Utc)))
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// The event on one line. Strings cannot hold raw line breaks, so any that occur are white
+/// space between tokens.
+fn one_line(event: &Event<'_>) -> Option<Box<RawValue>> {
+    let text = String::from_utf8_lossy(event.raw()).replace(['\n', '\r'], " ");
+    RawValue::from_string(text).ok()
+}

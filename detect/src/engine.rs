@@ -1,0 +1,304 @@
+//! Rules compiled into one engine: index, then match.
+
+use std::collections::HashMap;
+
+use crate::event::Event;
+use crate::field::{Field, Settings, Sight, Value, View};
+use crate::index::Index;
+use crate::matcher::Matcher;
+use crate::scan;
+use crate::sigma::{Expr, Item, Rule};
+use crate::truth::Truth;
+
+/// How many values one alert shows as the reason for the match.
+pub(crate) const EVIDENCE_MAX: usize = 32;
+
+/// The rules, ready to be asked about events. Shared by threads; holds no state.
+#[derive(Debug)]
+pub struct Engine {
+    rules: Vec<Rule>,
+    conditions: Vec<Node>,
+    items: Vec<CompiledItem>,
+    fields: Vec<Field>,
+    index: Index,
+    settings: Settings,
+}
+
+/// What one thread keeps between events: room to work in and what it counted.
+#[derive(Debug)]
+pub struct Scratch {
+    truths: Vec<(u64, Truth)>,
+    event_number: u64,
+    /// Events in which a rule could not be decided because the event hides what it reads,
+    /// by rule.
+    pub blind_counts: Vec<u64>,
+}
+
+/// A rule that an event satisfies.
+#[derive(Debug)]
+pub struct Match<'e> {
+    /// The rule's number in [`Engine::rules`].
+    pub rule: usize,
+    /// The fields that matched, with the first value that did.
+    pub evidence: Vec<(String, Value<'e>)>,
+}
+
+#[derive(Debug)]
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Item(usize),
+}
+
+#[derive(Debug)]
+struct CompiledItem {
+    /// Number of the field; nothing for keywords.
+    field: Option<usize>,
+    name: String,
+    matcher: Matcher,
+    cost: u32,
+}
+
+impl Engine {
+    /// Compiles rules. They have been checked when they were parsed, so this cannot fail.
+    pub fn new(rules: Vec<Rule>, settings: Settings) -> Self {
+        let mut compiler = Compiler::default();
+        let conditions = rules.iter().map(|rule| compiler.node(&rule.condition)).collect();
+        let index = Index::new(rules.iter().map(|rule| &rule.condition));
+        let Compiler { items, fields, .. } = compiler;
+        Self { rules, conditions, items, fields, index, settings }
+    }
+
+    /// The rules in the order they were given.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What the engine was told about its surroundings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Room for one thread to evaluate events with this engine.
+    pub fn scratch(&self) -> Scratch {
+        Scratch {
+            truths: vec![(0, Truth::False); self.items.len()],
+            event_number: 0,
+            blind_counts: vec![0; self.rules.len()],
+        }
+    }
+
+    /// Gives every rule that the event satisfies to `on_match`, in the order of the rules,
+    /// and counts those that the event hides from.
+    pub fn evaluate<'e>(
+        &'e self,
+        event: &'e Event<'e>,
+        scratch: &mut Scratch,
+        mut on_match: impl FnMut(Match<'e>),
+    ) {
+        scratch.event_number += 1;
+        let mut reader = Reader { engine: self, view: self.view(event), read: Vec::new() };
+        for rule in self.index.candidates(event) {
+            match reader.truth(&self.conditions[rule], scratch) {
+                Truth::True => {
+                    on_match(Match { rule, evidence: reader.evidence(&self.conditions[rule], scratch) })
+                }
+                Truth::Unknown => scratch.blind_counts[rule] += 1,
+                Truth::False => {}
+            }
+        }
+    }
+
+    fn view<'e>(&'e self, event: &'e Event<'e>) -> View<'e> {
+        View { event, settings: &self.settings }
+    }
+}
+
+/// Numbers fields and items so that rules share what they have in common.
+#[derive(Default)]
+struct Compiler {
+    items: Vec<CompiledItem>,
+    item_numbers: HashMap<String, usize>,
+    fields: Vec<Field>,
+    field_numbers: HashMap<Field, usize>,
+}
+
+impl Compiler {
+    fn node(&mut self, expr: &Expr) -> Node {
+        match expr {
+            Expr::All(parts) => Node::All(self.sorted(parts)),
+            Expr::Any(parts) => Node::Any(self.sorted(parts)),
+            Expr::Not(part) => Node::Not(Box::new(self.node(part))),
+            Expr::Named(_, part) => self.node(part),
+            Expr::Item(item) => Node::Item(self.item(item)),
+        }
+    }
+
+    /// Cheap parts first: any order gives the same truth.
+    fn sorted(&mut self, parts: &[Expr]) -> Vec<Node> {
+        let mut nodes: Vec<Node> = parts.iter().map(|part| self.node(part)).collect();
+        nodes.sort_by_key(|node| self.cost(node));
+        nodes
+    }
+
+    fn cost(&self, node: &Node) -> u32 {
+        match node {
+            Node::All(parts) | Node::Any(parts) => {
+                parts.iter().fold(0, |sum, part| self.cost(part).saturating_add(sum))
+            }
+            Node::Not(part) => self.cost(part),
+            Node::Item(item) => self.items[*item].cost,
+        }
+    }
+
+    fn item(&mut self, item: &Item) -> usize {
+        let key = format!("{:?} {:?}", item.field, item.tests);
+        if let Some(&number) = self.item_numbers.get(&key) {
+            return number;
+        }
+        let field = item.field.as_deref().map(Field::parse);
+        let compiled = CompiledItem {
+            cost: cost_of(field.as_ref()),
+            field: field.map(|field| self.field(field)),
+            name: item.field.clone().unwrap_or_else(|| "keywords".to_owned()),
+            matcher: Matcher::new(&item.tests, item.field.is_none()),
+        };
+        for name in compiled.matcher.referenced() {
+            self.field(Field::parse(name));
+        }
+        self.items.push(compiled);
+        self.item_numbers.insert(key, self.items.len() - 1);
+        self.items.len() - 1
+    }
+
+    fn field(&mut self, field: Field) -> usize {
+        let next = self.fields.len();
+        *self.field_numbers.entry(field.clone()).or_insert_with(|| {
+            self.fields.push(field);
+            next
+        })
+    }
+}
+
+/// How dear a field is to read, roughly: short values near the top first, bodies last.
+fn cost_of(field: Option<&Field>) -> u32 {
+    match field {
+        Some(Field::Path(path)) if path.starts_with("requestObject") => 20,
+        Some(Field::Path(path)) if path.starts_with("responseObject") => 40,
+        Some(Field::Path(_)) => 1,
+        Some(Field::Derived(..)) => 10,
+        None => 100,
+    }
+}
+
+/// Reads one event for all rules: each field once, each item once.
+struct Reader<'e> {
+    engine: &'e Engine,
+    view: View<'e>,
+    read: Vec<(usize, Sight, Vec<Value<'e>>)>,
+}
+
+impl<'e> Reader<'e> {
+    fn truth(&mut self, node: &Node, scratch: &mut Scratch) -> Truth {
+        match node {
+            Node::Item(item) => self.item_truth(*item, scratch),
+            Node::Not(part) => !self.truth(part, scratch),
+            Node::All(parts) => self.fold(parts, scratch, Truth::True, Truth::and, Truth::False),
+            Node::Any(parts) => self.fold(parts, scratch, Truth::False, Truth::or, Truth::True),
+        }
+    }
+
+    /// Combines parts until the verdict is `settled`.
+    fn fold(
+        &mut self,
+        parts: &[Node],
+        scratch: &mut Scratch,
+        start: Truth,
+        combine: fn(Truth, Truth) -> Truth,
+        settled: Truth,
+    ) -> Truth {
+        let mut truth = start;
+        for part in parts {
+            truth = combine(truth, self.truth(part, scratch));
+            if truth == settled {
+                break;
+            }
+        }
+        truth
+    }
+
+    fn item_truth(&mut self, number: usize, scratch: &mut Scratch) -> Truth {
+        let (event_number, truth) = scratch.truths[number];
+        if event_number == scratch.event_number {
+            return truth;
+        }
+        let truth = self.decide(&self.engine.items[number]);
+        scratch.truths[number] = (scratch.event_number, truth);
+        truth
+    }
+
+    fn decide(&mut self, item: &CompiledItem) -> Truth {
+        let Some(field) = item.field else {
+            return words(self.view.event).any(|word| item.matcher.matches_word(&word)).into();
+        };
+        let at = self.field(field);
+        let (_, sight, values) = &self.read[at];
+        let view = self.view;
+        item.matcher.truth(values, *sight, |name| {
+            let mut others = Vec::new();
+            let sight = Field::parse(name).read(view, &mut others);
+            (others, sight)
+        })
+    }
+
+    /// Reads a field unless it has been read; returns its place in `read`.
+    fn field(&mut self, number: usize) -> usize {
+        if let Some(at) = self.read.iter().position(|(field, ..)| *field == number) {
+            return at;
+        }
+        let mut values = Vec::new();
+        let sight = self.engine.fields[number].read(self.view, &mut values);
+        self.read.push((number, sight, values));
+        self.read.len() - 1
+    }
+
+    /// The fields that made a condition true, with the first value that did.
+    fn evidence(&mut self, node: &Node, scratch: &mut Scratch) -> Vec<(String, Value<'e>)> {
+        let mut items = Vec::new();
+        self.true_items(node, scratch, &mut items);
+        let mut evidence = Vec::new();
+        for number in items {
+            let item = &self.engine.items[number];
+            let Some(field) = item.field else { continue };
+            let at = self.field(field);
+            let found = self.read[at].2.iter().find(|value| item.matcher.matches_value(value));
+            if let Some(value) = found {
+                if evidence.len() < EVIDENCE_MAX && !evidence.iter().any(|(name, _)| *name == item.name) {
+                    evidence.push((item.name.clone(), value.clone()));
+                }
+            }
+        }
+        evidence
+    }
+
+    fn true_items(&mut self, node: &Node, scratch: &mut Scratch, items: &mut Vec<usize>) {
+        match node {
+            Node::Not(_) => {}
+            Node::Item(item) if self.truth(node, scratch) == Truth::True => items.push(*item),
+            Node::Item(_) => {}
+            Node::All(parts) | Node::Any(parts) => {
+                for part in parts {
+                    if self.truth(part, scratch) == Truth::True {
+                        self.true_items(part, scratch, items);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every key and every scalar value of an event, decoded, for keywords.
+fn words<'e>(event: &Event<'e>) -> impl Iterator<Item = std::borrow::Cow<'e, str>> {
+    scan::Scalars::new(event.raw()).filter_map(crate::json::Json::text)
+}

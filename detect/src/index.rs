@@ -1,0 +1,143 @@
+//! Which rules an event can match at all, told from its cheapest fields.
+//!
+//! Every rule yields the values that `verb`, `objectRef.resource` and
+//! `objectRef.subresource` must have. **Invariant:** the index may name too many rules,
+//! never too few, and a rule it leaves out is false, not unknown.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::event::{Event, Key};
+use crate::json::{Json, Kind};
+use crate::matcher::fold;
+use crate::sigma::{Expr, Item, Part, Test};
+
+const FIELDS: [&str; 3] = ["verb", "objectRef.resource", "objectRef.subresource"];
+
+/// A set of rules, a bit each.
+type Rules = Box<[u64]>;
+
+/// The rules that each value of each indexed field leaves possible.
+#[derive(Debug)]
+pub(crate) struct Index {
+    fields: [Postings; FIELDS.len()],
+    words: usize,
+}
+
+/// The rules possible for each value of one field.
+#[derive(Debug)]
+struct Postings {
+    by_value: HashMap<Box<str>, Rules>,
+    absent: Rules,
+    other: Rules,
+    all: Rules,
+}
+
+/// A necessary value of a field: a folded text, or its absence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Needed {
+    Absent,
+    Text(Box<str>),
+}
+
+impl Index {
+    /// Reads the necessary conditions out of the rules' conditions.
+    pub(crate) fn new<'r>(conditions: impl ExactSizeIterator<Item = &'r Expr> + Clone) -> Self {
+        let words = conditions.len().div_ceil(64);
+        Self { fields: FIELDS.map(|field| Postings::new(field, conditions.clone(), words)), words }
+    }
+
+    /// The numbers of the rules that the event may match, in ascending order.
+    pub(crate) fn candidates<'i>(&'i self, event: &Event<'_>) -> impl Iterator<Item = usize> + use<'i> {
+        let [by_verb, by_resource, by_subresource] = &self.fields;
+        let verb = by_verb.rules(event.get(Key::Verb));
+        let (resource, subresource) = match event.get(Key::ObjectRef) {
+            None => (&by_resource.absent, &by_subresource.absent),
+            Some(object) if object.kind() == Kind::Object => {
+                (by_resource.rules(object.get("resource")), by_subresource.rules(object.get("subresource")))
+            }
+            Some(_) => (&by_resource.all, &by_subresource.all),
+        };
+        (0..self.words).flat_map(move |word| bits(word, verb[word] & resource[word] & subresource[word]))
+    }
+}
+
+/// The numbers of the bits that are set in one word.
+fn bits(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(word * 64 + bit)
+    })
+}
+
+impl Postings {
+    fn new<'r>(field: &str, conditions: impl Iterator<Item = &'r Expr>, words: usize) -> Self {
+        let empty = || vec![0; words].into_boxed_slice();
+        let mut this = Self { by_value: HashMap::new(), absent: empty(), other: empty(), all: empty() };
+        let needed: Vec<_> = conditions.map(|condition| necessary(condition, field)).collect();
+        for value in needed.iter().flatten().flatten() {
+            if let Needed::Text(text) = value {
+                this.by_value.entry(text.clone()).or_insert_with(empty);
+            }
+        }
+        for (rule, needed) in needed.iter().enumerate() {
+            let mut set = |rules: &mut Rules| rules[rule / 64] |= 1 << (rule % 64);
+            set(&mut this.all);
+            let Some(needed) = needed else {
+                this.by_value.values_mut().for_each(&mut set);
+                set(&mut this.absent);
+                set(&mut this.other);
+                continue;
+            };
+            for value in needed {
+                match value {
+                    Needed::Absent => set(&mut this.absent),
+                    Needed::Text(text) => this.by_value.get_mut(text).into_iter().for_each(&mut set),
+                }
+            }
+        }
+        this
+    }
+
+    fn rules(&self, value: Option<Json<'_>>) -> &Rules {
+        match value.map(|value| (value, value.kind())) {
+            None | Some((_, Kind::Null)) => &self.absent,
+            Some((value, Kind::String)) => {
+                let text = value.as_str().unwrap_or_default();
+                self.by_value.get(fold(&text).as_ref()).unwrap_or(&self.other)
+            }
+            Some(_) => &self.all,
+        }
+    }
+}
+
+/// The values that `field` must have for `expr` not to be false; nothing when any will do.
+fn necessary(expr: &Expr, field: &str) -> Option<BTreeSet<Needed>> {
+    match expr {
+        Expr::All(parts) => {
+            parts.iter().filter_map(|part| necessary(part, field)).reduce(|left, right| &left & &right)
+        }
+        Expr::Any(parts) => {
+            parts.iter().try_fold(BTreeSet::new(), |all, part| Some(&all | &necessary(part, field)?))
+        }
+        Expr::Not(_) => None,
+        Expr::Named(_, part) => necessary(part, field),
+        Expr::Item(item) if item.field.as_deref() == Some(field) => needed_by(item),
+        Expr::Item(_) => None,
+    }
+}
+
+fn needed_by(item: &Item) -> Option<BTreeSet<Needed>> {
+    item.tests
+        .iter()
+        .map(|test| match test {
+            Test::Null => Some(Needed::Absent),
+            Test::Text(pattern) => match pattern.parts.as_slice() {
+                [] => Some(Needed::Text("".into())),
+                [Part::Literal(text)] => Some(Needed::Text(fold(text).into())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,194 @@
+//! `masthead explain`: what a rule looks for, and what of it one event shows.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use detect::explain::{self, Explanation, Kind};
+use detect::field::Settings;
+use detect::sigma::Rule;
+use detect::{Event, Truth};
+use sinks::palette::level_name;
+use sinks::{Palette, clean};
+
+use super::Ending;
+use crate::args::{Explain, RuleChoice};
+use crate::loading;
+use crate::terminal::Terminal;
+
+/// How long the one event may be.
+const EVENT_BYTES_MAX: u64 = 256 << 20;
+/// How many reasons the verdict names.
+const REASONS_MAX: usize = 3;
+/// How many similar rules are suggested.
+const SUGGESTIONS_MAX: usize = 5;
+/// How similar the name of a suggested rule must be, from 0 to 1.
+const SIMILARITY_MIN: f64 = 0.7;
+
+/// Explains a rule.
+pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let rule = find(&args.rule, &args.rules)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let palette = terminal.stdout.palette;
+    header(&mut out, palette, &rule)?;
+    match &args.event {
+        None => {
+            writeln!(out, "looks for events in which")?;
+            draw(&mut out, palette, &explain::describe(&rule), 1)?;
+        }
+        Some(path) => {
+            let bytes = read_event(path)?;
+            let event =
+                Event::parse(&bytes).with_context(|| format!("`{}` is not one event", path.display()))?;
+            if let Some(complaint) = event.complaint() {
+                bail!("`{}`: {complaint}", path.display());
+            }
+            let settings = Settings { proxies: args.proxies.clone() };
+            let explanation = explain::explain(&rule, &event, &settings);
+            draw(&mut out, palette, &explanation, 1)?;
+            writeln!(out, "\n{}", verdict(&explanation))?;
+        }
+    }
+    out.flush()?;
+    Ok(Ending::Fine)
+}
+
+/// The rule of this id, title, file name or path.
+fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<Rule> {
+    let is_path = Path::new(name).is_file();
+    let choice =
+        if is_path { &RuleChoice { paths: vec![name.into()], no_default_rules: true } } else { choice };
+    let rules = loading::load(loading::chosen(choice)?).into_rules();
+    let wanted = name.to_lowercase();
+    if let Some(rule) = rules.iter().find(|rule| is_path || names(rule).contains(&wanted)) {
+        return Ok(rule.clone());
+    }
+    if is_path {
+        bail!("`{name}` holds no rule that can be used; see `masthead check {name}`");
+    }
+    match similar(&wanted, &rules).as_slice() {
+        [] => bail!("no rule has the id, title or file name `{name}`; see `masthead rules`"),
+        titles => {
+            bail!("no rule has the id, title or file name `{name}`; did you mean {}?", titles.join(", "))
+        }
+    }
+}
+
+/// What a rule may be called by, in lower case.
+fn names(rule: &Rule) -> Vec<String> {
+    let file = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().to_lowercase();
+    let path = &rule.path;
+    vec![rule.id.to_lowercase(), rule.title.to_lowercase(), file(path.file_stem()), file(path.file_name())]
+}
+
+/// The file names of the rules whose names come nearest, quoted, best first.
+fn similar(wanted: &str, rules: &[Rule]) -> Vec<String> {
+    let similarity = |name: &String| {
+        if name.contains(wanted) { 1.0 } else { strsim::jaro_winkler(name, wanted) }
+    };
+    let mut scored: Vec<(f64, &Rule)> = rules
+        .iter()
+        .map(|rule| (names(rule).iter().map(similarity).fold(0.0, f64::max), rule))
+        .filter(|(score, _)| *score >= SIMILARITY_MIN)
+        .collect();
+    scored.sort_by(|left, right| right.0.total_cmp(&left.0));
+    let stem = |rule: &Rule| rule.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    scored.iter().take(SUGGESTIONS_MAX).map(|(_, rule)| format!("`{}`", stem(rule))).collect()
+}
+
+fn read_event(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let reader: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?)
+    };
+    let read = reader.take(EVENT_BYTES_MAX).read_to_end(&mut bytes);
+    read.with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(bytes)
+}
+
+fn header(out: &mut impl Write, palette: Palette, rule: &Rule) -> io::Result<()> {
+    let (strong, level, faint) = (palette.strong(), palette.level(rule.level), palette.faint());
+    let name = level_name(rule.level);
+    writeln!(out, "{strong}{}{strong:#}  {level}{name}{level:#}", clean(&rule.title))?;
+    let path = rule.path.display().to_string();
+    writeln!(out, "{faint}{}  {}{faint:#}", clean(&rule.id), clean(&path))?;
+    for line in rule.description.trim().lines() {
+        writeln!(out, "{}", clean(line))?;
+    }
+    writeln!(out)
+}
+
+/// Draws the tree, a part a line, indented by its depth.
+pub(crate) fn draw(
+    out: &mut dyn Write,
+    palette: Palette,
+    part: &Explanation,
+    depth: usize,
+) -> io::Result<()> {
+    // A list of one says nothing that its only part does not say.
+    if let (Kind::All | Kind::Any, [only]) = (part.kind, part.parts.as_slice()) {
+        return draw(out, palette, only, depth);
+    }
+    write!(out, "{:width$}", "", width = depth * 2)?;
+    if let Some(truth) = part.truth {
+        let (style, mark) = match truth {
+            Truth::True => (palette.good(), "✓"),
+            Truth::False => (palette.bad(), "✗"),
+            Truth::Unknown => (palette.doubtful(), "?"),
+        };
+        write!(out, "{style}{mark}{style:#} ")?;
+    }
+    let faint = palette.faint();
+    match part.kind {
+        Kind::Selection => writeln!(out, "{}:", clean(&part.label))?,
+        Kind::All | Kind::Any | Kind::Not => writeln!(out, "{}:", part.label)?,
+        Kind::Test => match sight(part) {
+            Some(sight) => writeln!(out, "{}  {faint}{sight}{faint:#}", clean(&part.label))?,
+            None => writeln!(out, "{}", clean(&part.label))?,
+        },
+    }
+    part.parts.iter().try_for_each(|inner| draw(out, palette, inner, depth + 1))
+}
+
+/// What the event shows for a test.
+fn sight(part: &Explanation) -> Option<String> {
+    part.truth?;
+    if let Some(hidden) = part.hidden {
+        return Some(format!("hidden: {hidden}"));
+    }
+    let values: Vec<String> = part.values.iter().map(|value| format!("`{}`", clean(value))).collect();
+    Some(match part.value_count.saturating_sub(values.len()) {
+        _ if values.is_empty() => "saw nothing".to_owned(),
+        0 => format!("saw {}", values.join(", ")),
+        more => format!("saw {} and {more} more", values.join(", ")),
+    })
+}
+
+/// One sentence: whether the rule matched, and what decided it.
+pub(crate) fn verdict(explanation: &Explanation) -> String {
+    let outcome = match explanation.truth {
+        Some(Truth::True) => "the rule matches this event".to_owned(),
+        Some(Truth::Unknown) => "it cannot be decided whether the rule matches this event".to_owned(),
+        _ => "the rule does not match this event".to_owned(),
+    };
+    let reasons = explanation.reasons();
+    let named: Vec<String> = reasons.iter().take(REASONS_MAX).map(|part| reason(part)).collect();
+    match explanation.truth {
+        Some(Truth::True) | None => outcome,
+        _ if named.is_empty() => outcome,
+        _ => format!("{outcome}: {}", named.join("; ")),
+    }
+}
+
+fn reason(part: &Explanation) -> String {
+    let label = clean(&part.label);
+    match (part.truth, sight(part)) {
+        (Some(Truth::True), _) => format!("{label}, which the rule excludes"),
+        (Some(Truth::False), Some(sight)) => format!("{label} does not hold ({sight})"),
+        (_, Some(sight)) => format!("{label} ({sight})"),
+        (_, None) => label.into_owned(),
+    }
+}

@@ -187,3 +187,8 @@ pub enum TimePart {
 pub fn parse_address(text: &str) -> Option<IpAddr> {
     text.trim().parse().ok()
 }
+
+/// STUB
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Severity { Error, Warning }

@@ -12,14 +12,14 @@ use ipnet::IpNet;
 /// sentence each, what deserves a look. The detection rules are built in.
 #[derive(Debug, Parser)]
 #[command(name = "masthead", version, arg_required_else_help = true, after_help = EXAMPLES)]
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     /// What to do
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 
     /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
-    pub color: Color,
+    pub(crate) color: Color,
 }
 
 const EXAMPLES: &str = "\
@@ -35,7 +35,7 @@ Exit codes: 0 fine; 1 findings (--fail-on, failed tests); 2 usage or rule error;
 /// What to do.
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs)]
-pub enum Command {
+pub(crate) enum Command {
     Replay(Replay),
     Check(Check),
     Test(Test),
@@ -51,41 +51,41 @@ pub enum Command {
 /// Reads JSON Lines, arrays and event lists, plain or compressed with gzip or zstd.
 #[derive(Debug, Args)]
 #[command(after_help = REPLAY_EXAMPLES)]
-pub struct Replay {
+pub(crate) struct Replay {
     /// Files, folders or glob patterns; `-` or nothing for standard input
-    pub paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
 
     /// How to write alerts; `auto` is text on a terminal and JSON Lines in a pipe
     #[arg(long, value_enum, default_value_t = Format::Auto)]
-    pub format: Format,
+    pub(crate) format: Format,
 
     /// Where rules come from
     #[command(flatten)]
-    pub rules: RuleChoice,
+    pub(crate) rules: RuleChoice,
 
     /// Whose log this is; part of what makes a request the same request
     #[arg(long, value_name = "NAME", default_value = "default")]
-    pub cluster: String,
+    pub(crate) cluster: String,
 
     /// Proxies in front of the API server, whose word about the client's address is taken
     #[arg(long = "proxy", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
-    pub proxies: Vec<IpNet>,
+    pub(crate) proxies: Vec<IpNet>,
 
     /// Leave the event itself out of the alerts
     #[arg(long)]
-    pub no_event: bool,
+    pub(crate) no_event: bool,
 
     /// Print only alerts of this level and above
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LevelName::Informational)]
-    pub min_level: LevelName,
+    pub(crate) min_level: LevelName,
 
     /// End with exit code 1 if there was an alert of this level or above
     #[arg(long, value_enum, value_name = "LEVEL")]
-    pub fail_on: Option<LevelName>,
+    pub(crate) fail_on: Option<LevelName>,
 
     /// Neither summary nor progress
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 const REPLAY_EXAMPLES: &str = "\
@@ -98,14 +98,14 @@ Examples:
 
 /// Where rules come from.
 #[derive(Debug, Default, Args)]
-pub struct RuleChoice {
+pub(crate) struct RuleChoice {
     /// Rules to add: a file, or a folder that is searched for `.yml` and `.yaml`; repeatable
-    #[arg(long = "rules", value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
+    #[arg(long = "rules", id = "rules", value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
 
     /// Leave out the built-in rules
     #[arg(long)]
-    pub no_default_rules: bool,
+    pub(crate) no_default_rules: bool,
 }
 
 /// Finds the mistakes in rules
@@ -114,13 +114,13 @@ pub struct RuleChoice {
 /// warnings; rules about other products than Kubernetes are counted and skipped.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --format jsonl")]
-pub struct Check {
+pub(crate) struct Check {
     /// Rule files or folders; the built-in rules if there are none
-    pub paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
 
     /// How to write the problems; `auto` is text, whether on a terminal or in a pipe
     #[arg(long, value_enum, default_value_t = Format::Auto)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// Tests rules against the example events beside them
@@ -129,13 +129,13 @@ pub struct Check {
 /// {"match": true, "why": "what this example shows", "event": {…}}
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  masthead test\n  masthead test my-rules/ --junit report.xml")]
-pub struct Test {
+pub(crate) struct Test {
     /// Rule files or folders; the built-in rules if there are none
-    pub paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
 
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
+    pub(crate) junit: Option<PathBuf>,
 }
 
 /// Lists the rules, or the fields that rules can use
@@ -143,18 +143,18 @@ pub struct Test {
 #[command(
     after_help = "Examples:\n  masthead rules\n  masthead rules --fields\n  masthead rules --format jsonl"
 )]
-pub struct Rules {
+pub(crate) struct Rules {
     /// How to write the list; `auto` is a table on a terminal and JSON Lines in a pipe
     #[arg(long, value_enum, default_value_t = Format::Auto)]
-    pub format: Format,
+    pub(crate) format: Format,
 
     /// List the computed fields instead of the rules
     #[arg(long)]
-    pub fields: bool,
+    pub(crate) fields: bool,
 
     /// Where rules come from
     #[command(flatten)]
-    pub rules: RuleChoice,
+    pub(crate) rules: RuleChoice,
 }
 
 /// Says what a rule looks for, and why it did or did not match an event
@@ -162,21 +162,21 @@ pub struct Rules {
 #[command(
     after_help = "Examples:\n  masthead explain exec-into-pod\n  masthead explain exec-into-pod --event event.json\n  tail -n 1 audit.log | masthead explain exec-into-pod --event -"
 )]
-pub struct Explain {
+pub(crate) struct Explain {
     /// The id, title or file name of a rule, or the path of a rule file
-    pub rule: String,
+    pub(crate) rule: String,
 
     /// A file with one audit event; `-` for standard input
     #[arg(long, value_name = "FILE")]
-    pub event: Option<PathBuf>,
+    pub(crate) event: Option<PathBuf>,
 
     /// Proxies in front of the API server, whose word about the client's address is taken
     #[arg(long = "proxy", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
-    pub proxies: Vec<IpNet>,
+    pub(crate) proxies: Vec<IpNet>,
 
     /// Where rules come from
     #[command(flatten)]
-    pub rules: RuleChoice,
+    pub(crate) rules: RuleChoice,
 }
 
 /// Writes a completion script for a shell
@@ -184,15 +184,15 @@ pub struct Explain {
 #[command(
     after_help = "Examples:\n  masthead completions bash > /etc/bash_completion.d/masthead\n  masthead completions fish > ~/.config/fish/completions/masthead.fish"
 )]
-pub struct Completions {
+pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal, unless `NO_COLOR` is set
     Auto,
     /// Always
@@ -203,7 +203,7 @@ pub enum Color {
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Depending on where it goes
     Auto,
     /// JSON Lines: one object a line
@@ -215,7 +215,7 @@ pub enum Format {
 /// A level by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
-pub enum LevelName {
+pub(crate) enum LevelName {
     Informational,
     Low,
     Medium,

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use detect::sigma::{self, Place, Rule, Severity};
+use detect::sigma::{self, Label, Place, Rule, RuleError, Severity};
 use walkdir::WalkDir;
 
 use crate::args::RuleChoice;
@@ -16,6 +16,9 @@ use crate::args::RuleChoice;
 /// Path, rule text and example events of every rule in the binary.
 type Embedded = (&'static str, &'static str, Option<&'static str>);
 const EMBEDDED: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/embedded_rules.rs"));
+
+/// The code of the one problem that no file shows on its own.
+const DUPLICATE_ID: &str = "MH501";
 
 /// How long a rule file, or a file of example events, may be: a rule of the size of a
 /// book is somebody's log file.
@@ -52,8 +55,6 @@ pub(crate) struct Loaded {
     pub(crate) problems: Vec<Problem>,
     /// Rules about other products.
     pub(crate) skipped_count: u64,
-    /// Rules altogether, broken ones too.
-    pub(crate) rule_count: u64,
 }
 
 /// Something wrong in a rule file.
@@ -71,6 +72,28 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) help: Option<String>,
+    /// Another place in the file that explains the first.
+    pub(crate) label: Option<Label>,
+}
+
+impl Problem {
+    fn new(file: usize, error: &RuleError) -> Self {
+        Self {
+            file,
+            severity: error.severity(),
+            code: error.code().id(),
+            place: error.place,
+            message: error.kind.to_string(),
+            help: error.help(),
+            label: error.label.clone(),
+        }
+    }
+}
+
+/// True for rules about the audit log of Kubernetes, or about no log in particular.
+fn is_about_audit_events(rule: &Rule) -> bool {
+    let is = |part: &Option<String>, name: &str| part.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(name));
+    is(&rule.logsource.product, "kubernetes") && is(&rule.logsource.service, "audit")
 }
 
 /// A rule file that could not be read.
@@ -162,6 +185,21 @@ pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
 }
 
 impl Loaded {
+    /// Adds what one file holds.
+    fn add(&mut self, number: usize, file: &RuleFile) {
+        let parsed = sigma::parse(&file.path, &file.text);
+        self.problems.extend(parsed.problems.iter().map(|error| Problem::new(number, error)));
+        for rule in parsed.rules {
+            if is_about_audit_events(&rule) {
+                let found = sigma::lint(&rule, &parsed.value_places);
+                self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
+                self.rules.push((number, rule));
+            } else {
+                self.skipped_count += 1;
+            }
+        }
+    }
+
     /// How many problems there are of a severity.
     pub(crate) fn count(&self, severity: Severity) -> u64 {
         self.problems.iter().filter(|problem| problem.severity == severity).count() as u64
@@ -194,10 +232,11 @@ impl Loaded {
         Problem {
             file,
             severity: Severity::Error,
-            code: "duplicate-id",
+            code: DUPLICATE_ID,
             place: place_of_id(&self.files[file].text, &rule.id),
             message: format!("the id `{}` is also that of {whose} in `{}`", rule.id, other.path.display()),
-            help: Some("give one of the two an id of its own, a random UUID".to_owned()),
+            help: Some("give one of the two an id of its own; `uuidgen` makes one".to_owned()),
+            label: None,
         }
     }
 }
@@ -211,7 +250,4 @@ fn place_of_id(text: &str, id: &str) -> Place {
         }
     }
     Place { line: 1, column: 1, width: 1 }
-}
-impl Loaded {
-    fn add(&mut self, _number: usize, _file: &RuleFile) {}
 }

@@ -45,9 +45,13 @@ fn drawing(stream: Stream, file: &RuleFile, problem: &Problem) -> String {
         Severity::Warning => Level::WARNING,
     };
     let path = file.path.display().to_string();
-    let snippet = Snippet::source(file.text.as_ref())
+    let mut snippet = Snippet::source(file.text.as_ref())
         .path(clean(&path).into_owned())
         .annotation(AnnotationKind::Primary.span(span(&file.text, problem.place)));
+    if let Some(label) = &problem.label {
+        let span = span(&file.text, label.place);
+        snippet = snippet.annotation(AnnotationKind::Context.span(span).label(clean(&label.text).into_owned()));
+    }
     let title = level.primary_title(clean(&problem.message).into_owned()).id(problem.code);
     let mut group: Group<'_> = title.element(snippet);
     if let Some(help) = &problem.help {

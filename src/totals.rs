@@ -8,8 +8,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use detect::event::Key;
 use detect::sigma::{Level, Rule};
 use detect::{Alert, Event};
-use ingest::Counts;
 use indicatif::{HumanBytes, HumanCount};
+use ingest::Counts;
 use sinks::clean::clean_short;
 use sinks::palette::level_name;
 
@@ -114,7 +114,10 @@ impl Totals {
         page.top("actors", &self.actors)?;
         page.top("addresses", &self.addresses)?;
         let mut malformed = Tally::default();
-        self.counts.malformed.iter().for_each(|(kind, count)| malformed.add_many(&kind.replace('_', " "), *count));
+        self.counts
+            .malformed
+            .iter()
+            .for_each(|(kind, count)| malformed.add_many(&kind.replace('_', " "), *count));
         page.top("malformed", &malformed)?;
         let mut blind = Tally::default();
         rules.iter().zip(blind_counts).for_each(|(rule, count)| blind.add_many(&rule.title, *count));

@@ -56,15 +56,16 @@ fn write_lines(out: &mut impl Write, loaded: &Loaded) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `12 rules, 3 errors, 2 warnings`.
+/// `12 rules in 9 files, 3 errors, 2 warnings`.
 fn verdict(loaded: &Loaded) -> String {
+    let rules = counted(loaded.rules.len() as u64, "rule");
     let mut parts = vec![
-        counted(loaded.rule_count, "rule"),
+        format!("{rules} in {}", counted(loaded.files.len() as u64, "file")),
         counted(loaded.count(Severity::Error), "error"),
         counted(loaded.count(Severity::Warning), "warning"),
     ];
     if loaded.skipped_count > 0 {
-        parts.push(format!("{} about other products skipped", loaded.skipped_count));
+        parts.push(format!("{} about other logs skipped", counted(loaded.skipped_count, "rule")));
     }
     parts.join(", ")
 }

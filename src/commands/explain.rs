@@ -128,10 +128,6 @@ pub(crate) fn draw(
     part: &Explanation,
     depth: usize,
 ) -> io::Result<()> {
-    // A list of one says nothing that its only part does not say.
-    if let (Kind::All | Kind::Any, [only]) = (part.kind, part.parts.as_slice()) {
-        return draw(out, palette, only, depth);
-    }
     write!(out, "{:width$}", "", width = depth * 2)?;
     if let Some(truth) = part.truth {
         let (style, mark) = match truth {
@@ -141,16 +137,43 @@ pub(crate) fn draw(
         };
         write!(out, "{style}{mark}{style:#} ")?;
     }
-    let faint = palette.faint();
-    match part.kind {
-        Kind::Selection => writeln!(out, "{}:", clean(&part.label))?,
-        Kind::All | Kind::Any | Kind::Not => writeln!(out, "{}:", part.label)?,
-        Kind::Test => match sight(part) {
-            Some(sight) => writeln!(out, "{}  {faint}{sight}{faint:#}", clean(&part.label))?,
-            None => writeln!(out, "{}", clean(&part.label))?,
-        },
+    let (heading, last) = chain(part);
+    if last.kind != Kind::Test {
+        writeln!(out, "{heading}:")?;
+        return last.parts.iter().try_for_each(|inner| draw(out, palette, inner, depth + 1));
     }
-    part.parts.iter().try_for_each(|inner| draw(out, palette, inner, depth + 1))
+    let faint = palette.faint();
+    match sight(last) {
+        Some(sight) => writeln!(out, "{heading}{}  {faint}{sight}{faint:#}", clean(&last.label)),
+        None => writeln!(out, "{heading}{}", clean(&last.label)),
+    }
+}
+
+/// Puts a part and what alone is below it, and below that, under one heading: `not by_the_cluster, any of`.
+/// Gives the heading and the part whose parts come next.
+fn chain(part: &Explanation) -> (String, &Explanation) {
+    let mut heading = String::new();
+    let mut part = part;
+    loop {
+        let is_chained = matches!(part.parts.as_slice(), [_]);
+        match part.kind {
+            Kind::Test => break,
+            Kind::Not => heading.push_str("not "),
+            Kind::Selection => heading.push_str(&clean(&part.label)),
+            // Of one part, all and any are the same.
+            Kind::All | Kind::Any if is_chained => {}
+            Kind::All | Kind::Any => {
+                let comma = if heading.is_empty() || heading.ends_with(' ') { "" } else { ", " };
+                heading.push_str(comma);
+                heading.push_str(&part.label);
+            }
+        }
+        match part.parts.as_slice() {
+            [only] if only.kind != Kind::Test || part.kind != Kind::Selection => part = only,
+            _ => break,
+        }
+    }
+    (heading, part)
 }
 
 /// What the event shows for a test.

@@ -191,4 +191,7 @@ pub fn parse_address(text: &str) -> Option<IpAddr> {
 /// STUB
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Severity { Error, Warning }
+pub enum Severity {
+    Error,
+    Warning,
+}

@@ -233,3 +233,46 @@ fn hex4(digits: &[u8]) -> Option<u32> {
     let digits = std::str::from_utf8(digits.get(..4)?).ok()?;
     u32::from_str_radix(digits, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+
+    #[test]
+    fn strings_decode_as_go_decodes_them() {
+        check(br#""plain""#, "plain");
+        check(br#""""#, "");
+        check(br#""\"\\\/\b\f\n\r\t""#, "\"\\/\u{8}\u{c}\n\r\t");
+        check(br#""\u0041\u00e9\u20AC""#, "Aé€");
+        check(br#""\ud83d\ude00""#, "\u{1F600}");
+        check(br#""\ud800""#, "\u{FFFD}");
+        check(br#""\ud800\ud800\udc00""#, "\u{FFFD}\u{10000}");
+        check(br#""\ude00x""#, "\u{FFFD}x");
+        check(br#""\ud83dx""#, "\u{FFFD}x");
+        check(b"\"a\xffb\"", "a\u{FFFD}b");
+        check(b"\"\\u0041\xff\"", "A\u{FFFD}");
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_counts_however_it_is_written() {
+        let json = Json::new(br#"{"a":1, "b":2, "\u0061" : 3}"#);
+        assert_eq!(json.get("a").and_then(Json::text).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn bytes_that_are_not_json_give_nothing() {
+        for bytes in [&b""[..], b"{", b"[", b"\"", b"{\"a\"", b"{\"a\":", b"[1,", b"\\", b"\"\\u12"] {
+            let json = Json::new(bytes);
+            assert_eq!(
+                json.entries().count() + json.elements().count() + usize::from(json.get("a").is_some()),
+                usize::from(bytes == b"[1,")
+            );
+            let _ = json.text();
+        }
+    }
+
+    #[track_caller]
+    fn check(json: &[u8], expected: &str) {
+        assert_eq!(Json::new(json).as_str().as_deref(), Some(expected));
+    }
+}

@@ -1,0 +1,34 @@
+//! Equivalence is law: for any rules and any events the engine gives the verdicts of the
+//! obvious one in `reference`, the undecidable ones included.
+
+mod reference;
+
+use detect::Engine;
+use proptest::prelude::*;
+use reference::random::{condition, event};
+use reference::{rule, verdicts};
+
+const RULES: usize = 10;
+const EVENTS: usize = 8;
+/// 80 pairs a case: 1,500 cases are 120,000 pairs of a rule and an event.
+const CASES: u32 = 1500;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_agrees_with_the_reference(
+        conditions in prop::collection::vec(condition(), RULES),
+        events in prop::collection::vec(event(), EVENTS),
+    ) {
+        let engine = Engine::new(conditions.iter().enumerate().map(rule).collect(), Default::default());
+        let mut scratch = engine.scratch();
+        for json in &events {
+            let expected: Vec<_> = conditions.iter().map(|condition| reference::truth(condition, json)).collect();
+            let verdicts = verdicts(&engine, &mut scratch, json);
+            for (number, condition) in conditions.iter().enumerate() {
+                prop_assert_eq!(verdicts[number], expected[number], "{:#?}\n{}", condition, json);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A request is told once per rule, and never mistaken for another.
+
+use std::collections::HashSet;
+
+use detect::alert::id_of;
+use detect::sigma::{Expr, Item, Level, Logsource, Part, Pattern, Place, Rule, Test};
+use detect::{Event, Seen};
+
+#[test]
+fn both_stages_of_an_exec_are_one_alert() {
+    let started = event("ResponseStarted", "a", "mallory", "2026-11-21T02:23:04.000001Z");
+    let complete = event("ResponseComplete", "a", "mallory", "2026-11-21T02:23:04.000001Z");
+    assert_eq!(alerts(&[started, complete], "prod"), 1);
+}
+
+#[test]
+fn a_forged_audit_id_hides_no_other_request() {
+    let events: Vec<String> = (0..1000)
+        .map(|n| event("ResponseComplete", "forged", "mallory", &format!("2026-11-21T02:23:04.{n:06}Z")))
+        .collect();
+    assert_eq!(alerts(&events, "prod"), 1000);
+}
+
+#[test]
+fn every_part_of_the_identity_counts() {
+    let base = event("ResponseComplete", "a", "mallory", "2026-11-21T02:23:04Z");
+    let other_user = event("ResponseComplete", "a", "alice", "2026-11-21T02:23:04Z");
+    let other_verb = base.replace("\"create\"", "\"get\"");
+    let other_uri = base.replace("/exec", "/attach");
+    let other_id = event("ResponseComplete", "b", "mallory", "2026-11-21T02:23:04Z");
+    let mut ids: HashSet<u128> = [&base, &other_user, &other_verb, &other_uri, &other_id]
+        .iter()
+        .map(|json| id_of(&rule("r"), "prod", &parse(json)))
+        .collect();
+    ids.insert(id_of(&rule("r"), "staging", &parse(&base)));
+    ids.insert(id_of(&rule("s"), "prod", &parse(&base)));
+    assert_eq!(ids.len(), 7);
+}
+
+#[test]
+fn parts_of_the_identity_cannot_flow_into_each_other() {
+    let left = r#"{"auditID":"ab","requestReceivedTimestamp":"c","verb":"get","requestURI":"/"}"#;
+    let right = r#"{"auditID":"a","requestReceivedTimestamp":"bc","verb":"get","requestURI":"/"}"#;
+    assert_ne!(id_of(&rule("r"), "x", &parse(left)), id_of(&rule("r"), "x", &parse(right)));
+}
+
+#[test]
+fn how_an_event_is_written_does_not_change_its_identity() {
+    let plain = r#"{"auditID":"a","verb":"get","requestURI":"/x","user":{"username":"mallory"}}"#;
+    let escaped = "{ \"user\" : {\"username\":\"m\\u0061llory\"},\n\"requestURI\":\"\\/x\", \"verb\":\"get\",\"auditID\":\"a\"}";
+    assert_eq!(id_of(&rule("r"), "x", &parse(plain)), id_of(&rule("r"), "x", &parse(escaped)));
+}
+
+fn alerts(events: &[String], cluster: &str) -> usize {
+    let mut seen = Seen::default();
+    events.iter().filter(|json| seen.insert(id_of(&rule("r"), cluster, &parse(json)))).count()
+}
+
+fn parse(json: &str) -> Event<'_> {
+    Event::parse(json.as_bytes()).expect("an event")
+}
+
+fn event(stage: &str, audit_id: &str, user: &str, received: &str) -> String {
+    format!(
+        r#"{{"kind":"Event","stage":"{stage}","auditID":"{audit_id}","verb":"create","requestURI":"/api/v1/namespaces/dev/pods/web-0/exec?command=sh","user":{{"username":"{user}"}},"requestReceivedTimestamp":"{received}"}}"#
+    )
+}
+
+fn rule(id: &str) -> Rule {
+    let test = Test::Text(Pattern { parts: vec![Part::Many], is_cased: false });
+    Rule {
+        path: "r.yml".into(),
+        id: id.to_owned(),
+        title: id.to_owned(),
+        level: Level::Low,
+        status: None,
+        description: String::new(),
+        tags: vec![],
+        falsepositives: vec![],
+        references: vec![],
+        logsource: Logsource::default(),
+        custom: vec![],
+        condition: Expr::Item(Item {
+            field: Some("verb".into()),
+            tests: vec![test],
+            place: Place::default(),
+        }),
+    }
+}

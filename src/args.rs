@@ -144,9 +144,9 @@ pub(crate) struct Test {
     after_help = "Examples:\n  masthead rules\n  masthead rules --fields\n  masthead rules --format jsonl"
 )]
 pub(crate) struct Rules {
-    /// How to write the list; `auto` is a table on a terminal and JSON Lines in a pipe
-    #[arg(long, value_enum, default_value_t = Format::Auto)]
-    pub(crate) format: Format,
+    /// How to write the list
+    #[arg(long, value_enum, default_value_t = ListFormat::Auto)]
+    pub(crate) format: ListFormat,
 
     /// List the computed fields instead of the rules
     #[arg(long)]
@@ -209,6 +209,19 @@ pub(crate) enum Format {
     /// JSON Lines: one object a line
     Jsonl,
     /// For people
+    Text,
+}
+
+/// How lists are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// A table on a terminal, JSON Lines in a pipe
+    Auto,
+    /// JSON Lines: one object a line
+    Jsonl,
+    /// A table for a document
+    Markdown,
+    /// A table for people
     Text,
 }
 

@@ -6,7 +6,10 @@ use std::io::{IsTerminal, stderr, stdout};
 use sinks::{Palette, clean};
 use terminal_size::Width;
 
-use crate::args::{Color, Format};
+use crate::args::{Color, Format, ListFormat};
+
+/// How wide a terminal is that does not say so.
+const WIDTH_DEFAULT: usize = 80;
 
 /// What is known about where output goes.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +67,7 @@ impl Stream {
             }
         };
         let palette = if is_colored { Palette::Colored } else { Palette::Plain };
-        Self { is_terminal, palette, width: width.filter(|_| is_terminal) }
+        Self { is_terminal, palette, width: is_terminal.then(|| width.unwrap_or(WIDTH_DEFAULT)) }
     }
 
     /// Whether `format` means JSON Lines here, where `auto` depends on who looks.
@@ -73,6 +76,15 @@ impl Stream {
             Format::Auto => !self.is_terminal,
             Format::Jsonl => true,
             Format::Text => false,
+        }
+    }
+
+    /// The format that a list has here, where `auto` depends on who looks.
+    pub(crate) fn list_format(&self, format: ListFormat) -> ListFormat {
+        match format {
+            ListFormat::Auto if self.is_terminal => ListFormat::Text,
+            ListFormat::Auto => ListFormat::Jsonl,
+            chosen => chosen,
         }
     }
 }

@@ -107,12 +107,12 @@ impl Totals {
         page.line("read", &self.read(elapsed))?;
         page.line("events", &self.events(elapsed))?;
         if let (Some(first), Some(last)) = (self.first, self.last) {
-            page.line("from", &format!("{} to {}", seconds(first), seconds(last)))?;
+            page.line("time", &format!("{} to {}", seconds(first), seconds(last)))?;
         }
         self.write_alerts(&mut page)?;
-        page.top("rules", &self.rules)?;
-        page.top("actors", &self.actors)?;
-        page.top("addresses", &self.addresses)?;
+        page.top("by rule", &self.rules)?;
+        page.top("by actor", &self.actors)?;
+        page.top("by address", &self.addresses)?;
         let mut malformed = Tally::default();
         self.counts
             .malformed
@@ -123,7 +123,7 @@ impl Totals {
         rules.iter().zip(blind_counts).for_each(|(rule, count)| blind.add_many(&rule.title, *count));
         page.top("blind rules", &blind)?;
         if blind.total() > 0 {
-            page.line("", "events that hide the body which the rule reads: see their audit level")?;
+            page.line("", "events hid the body that the rule reads (audit level, truncation, early end)")?;
         }
         if self.forgotten_count > 0 {
             let count = HumanCount(self.forgotten_count);

@@ -187,8 +187,8 @@ fn wrong_usage_and_missing_rules_end_with_two() {
 
 #[test]
 fn a_reader_that_has_enough_ends_the_replay_quietly() {
-    let event = r#"{"kind":"Event","auditID":"ID","verb":"get","requestURI":"/x","user":{"username":"m"},"objectRef":{"resource":"pods","subresource":"exec"}}"#;
-    let log: String = (0..20_000).map(|number| event.replace("ID", &number.to_string()) + "\n").collect();
+    let event = r#"{"kind":"Event","auditID":"#","verb":"get","requestURI":"/x","user":{"username":"m"},"objectRef":{"resource":"pods","subresource":"exec"}}"#;
+    let log: String = (0..20_000).map(|number| event.replace('#', &number.to_string()) + "\n").collect();
     let mut child = masthead()
         .args(["replay", "-"])
         .args(OWN_RULES)

@@ -54,7 +54,9 @@ impl<W: Write> Sink for Text<W> {
         let time = alert.time.as_deref().map_or_else(|| "no time".to_owned(), short_time);
         let title = clean(&alert.rule.title);
         writeln!(self.writer, "{level}{name}{level:#}{gap}{time}  {strong}{title}{strong:#}")?;
-        self.wrapped(&clean(&alert.summary))?;
+        if !alert.summary.is_empty() {
+            self.wrapped(&clean(&alert.summary))?;
+        }
         let faint = self.palette.faint();
         write!(self.writer, "{faint}")?;
         self.wrapped(&circumstances(alert))?;

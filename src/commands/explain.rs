@@ -15,10 +15,12 @@ use sinks::{Palette, clean};
 use super::Ending;
 use crate::args::{Explain, RuleChoice};
 use crate::loading;
-use crate::terminal::Terminal;
+use crate::terminal::{Stream, Terminal};
 
 /// How long the one event may be.
 const EVENT_BYTES_MAX: u64 = 256 << 20;
+/// Where a description is wrapped when the width is not known, in columns.
+const WIDTH_DEFAULT: usize = 100;
 /// How many reasons the verdict names.
 const REASONS_MAX: usize = 3;
 /// How many similar rules are suggested.
@@ -31,7 +33,7 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
     let rule = find(&args.rule, &args.rules)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let palette = terminal.stdout.palette;
-    header(&mut out, palette, &rule)?;
+    header(&mut out, terminal.stdout, &rule)?;
     match &args.event {
         None => {
             writeln!(out, "looks for events in which")?;
@@ -109,16 +111,16 @@ fn read_event(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn header(out: &mut impl Write, palette: Palette, rule: &Rule) -> io::Result<()> {
+fn header(out: &mut impl Write, stream: Stream, rule: &Rule) -> io::Result<()> {
+    let palette = stream.palette;
     let (strong, level, faint) = (palette.strong(), palette.level(rule.level), palette.faint());
     let name = level_name(rule.level);
     writeln!(out, "{strong}{}{strong:#}  {level}{name}{level:#}", clean(&rule.title))?;
     let path = rule.path.display().to_string();
     writeln!(out, "{faint}{}  {}{faint:#}", clean(&rule.id), clean(&path))?;
-    for line in rule.description.trim().lines() {
-        writeln!(out, "{}", clean(line))?;
-    }
-    writeln!(out)
+    let width = stream.width.unwrap_or(WIDTH_DEFAULT);
+    let description = clean(rule.description.trim()).replace("\\n", " ");
+    writeln!(out, "{}\n", textwrap::fill(&description, width))
 }
 
 /// Draws the tree, a part a line, indented by its depth.
@@ -193,25 +195,24 @@ fn sight(part: &Explanation) -> Option<String> {
 /// One sentence: whether the rule matched, and what decided it.
 pub(crate) fn verdict(explanation: &Explanation) -> String {
     let outcome = match explanation.truth {
-        Some(Truth::True) => "the rule matches this event".to_owned(),
-        Some(Truth::Unknown) => "it cannot be decided whether the rule matches this event".to_owned(),
-        _ => "the rule does not match this event".to_owned(),
+        None | Some(Truth::True) => return "the rule matches this event".to_owned(),
+        Some(Truth::False) => "the rule does not match this event",
+        Some(Truth::Unknown) => "it cannot be decided whether the rule matches this event",
     };
     let reasons = explanation.reasons();
-    let named: Vec<String> = reasons.iter().take(REASONS_MAX).map(|part| reason(part)).collect();
-    match explanation.truth {
-        Some(Truth::True) | None => outcome,
-        _ if named.is_empty() => outcome,
-        _ => format!("{outcome}: {}", named.join("; ")),
+    let mut named: Vec<String> = reasons.iter().take(REASONS_MAX).map(|part| reason(part)).collect();
+    if let more @ 1.. = reasons.len().saturating_sub(REASONS_MAX) {
+        named.push(format!("and {more} more"));
     }
+    if named.is_empty() { outcome.to_owned() } else { format!("{outcome}: {}", named.join("; ")) }
 }
 
 fn reason(part: &Explanation) -> String {
     let label = clean(&part.label);
-    match (part.truth, sight(part)) {
-        (Some(Truth::True), _) => format!("{label}, which the rule excludes"),
-        (Some(Truth::False), Some(sight)) => format!("{label} does not hold ({sight})"),
-        (_, Some(sight)) => format!("{label} ({sight})"),
-        (_, None) => label.into_owned(),
+    match (part.truth, part.hidden, sight(part)) {
+        (Some(Truth::True), ..) => format!("it excludes events in which {label}"),
+        (_, Some(hidden), _) => format!("whether {label} cannot be seen, since {hidden}"),
+        (_, None, Some(sight)) => format!("it wants that {label}, but {sight}"),
+        (_, None, None) => label.into_owned(),
     }
 }

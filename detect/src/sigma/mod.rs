@@ -3,10 +3,52 @@
 //! The only place that reads rule syntax. All problems in a file are reported together,
 //! each with its place; past this module a rule is a [`Rule`] and cannot be wrong.
 
+mod condition;
+mod context;
+mod detection;
+mod document;
+mod error;
+mod expression;
+mod lint;
+mod modifier;
+mod nearest;
+mod yaml;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+
+use context::Context;
+pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
+pub use lint::{FieldNames, lint};
+
+/// What a file of rules holds.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    /// The rules without errors, in the order of the file.
+    pub rules: Vec<Rule>,
+    /// Every mistake of the file, in the order of the file.
+    pub problems: Vec<RuleError>,
+    /// Where values stand, for [`lint`].
+    pub value_places: ValuePlaces,
+}
+
+/// Where the values of an item stand, by the item's own place: one for each of its tests.
+pub type ValuePlaces = HashMap<Place, Vec<Place>>;
+
+/// Reads a file of one or more rules, never stopping at the first mistake.
+///
+/// A rule with an error is left out; one with warnings is not. `path` is only named in
+/// problems, nothing is read from it.
+pub fn parse(path: &Path, text: &str) -> Parsed {
+    let mut context = Context::new(path, text);
+    let rules = document::read(&mut context, text.len());
+    let Context { mut problems, value_places, .. } = context;
+    problems.sort_by_key(|problem| problem.place);
+    Parsed { rules, problems, value_places }
+}
 
 /// A rule that has been understood.
 #[derive(Clone, Debug)]
@@ -141,7 +183,7 @@ pub enum Part {
 /// A regular expression, compiled.
 #[derive(Clone, Debug)]
 pub struct Regex {
-    /// The expression as written, with its flags applied by [`regex::RegexBuilder`].
+    /// The expression; its flags are a part of its text, so equal texts are equal expressions.
     pub regex: regex::Regex,
 }
 
@@ -186,12 +228,4 @@ pub enum TimePart {
 /// Reads an address as `sourceIPs` and rules write it.
 pub fn parse_address(text: &str) -> Option<IpAddr> {
     text.trim().parse().ok()
-}
-
-/// STUB
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Severity {
-    Error,
-    Warning,
 }

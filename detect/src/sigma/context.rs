@@ -1,0 +1,86 @@
+//! What every stage of parsing shares: the file's text, and the problems found so far.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::Place;
+use super::error::{Label, RuleError, RuleErrorKind, Severity};
+use super::yaml::Source;
+
+/// How much one rule may hold when everything in it is spelled out, roughly in bytes:
+/// `windash` multiplies values, and a condition may name a selection many times.
+pub(super) const RULE_BYTES_MAX: usize = 32 << 20;
+
+/// The file that is being parsed.
+pub(super) struct Context<'t> {
+    pub(super) source: Source<'t>,
+    pub(super) problems: Vec<RuleError>,
+    /// Where the values of an item stand, by the place of the item.
+    pub(super) value_places: HashMap<Place, Vec<Place>>,
+    bytes_left: usize,
+    is_exhausted: bool,
+    error_count: usize,
+    path: &'t Path,
+}
+
+impl<'t> Context<'t> {
+    pub(super) fn new(path: &'t Path, text: &'t str) -> Self {
+        Self {
+            source: Source::new(text),
+            problems: Vec::new(),
+            value_places: HashMap::new(),
+            bytes_left: RULE_BYTES_MAX,
+            is_exhausted: false,
+            error_count: 0,
+            path,
+        }
+    }
+
+    pub(super) fn path(&self) -> &'t Path {
+        self.path
+    }
+
+    pub(super) fn report(&mut self, place: Place, kind: RuleErrorKind) {
+        self.push(place, kind, None);
+    }
+
+    pub(super) fn report_with(&mut self, place: Place, kind: RuleErrorKind, label: Label) {
+        self.push(place, kind, Some(label));
+    }
+
+    fn push(&mut self, place: Place, kind: RuleErrorKind, label: Option<Label>) {
+        let problem = RuleError { path: self.path.to_owned(), place, kind, label };
+        self.error_count += usize::from(problem.severity() == Severity::Error);
+        self.problems.push(problem);
+    }
+
+    /// How many errors, warnings aside, have been found so far.
+    pub(super) fn error_count(&self) -> usize {
+        self.error_count
+    }
+
+    /// What the rule at hand may still hold, roughly in bytes.
+    pub(super) fn bytes_left(&self) -> usize {
+        self.bytes_left
+    }
+
+    /// Grants the next rule its share of memory.
+    pub(super) fn begin_rule(&mut self) {
+        self.bytes_left = RULE_BYTES_MAX;
+        self.is_exhausted = false;
+    }
+
+    /// Takes from what the rule may hold; reports when nothing is left.
+    pub(super) fn spend(&mut self, place: Place, bytes: usize) -> bool {
+        if let Some(left) = self.bytes_left.checked_sub(bytes) {
+            self.bytes_left = left;
+            return true;
+        }
+        // Once is enough, however often more is asked for.
+        if !self.is_exhausted {
+            self.is_exhausted = true;
+            self.report(place, RuleErrorKind::Limit { what: "the size of the rule", max: RULE_BYTES_MAX });
+        }
+        false
+    }
+}

@@ -1,0 +1,355 @@
+//! Documents: the keys of a rule besides what `detection` holds.
+
+use super::context::Context;
+use super::detection;
+use super::error::{DocumentKind, RuleErrorKind as Kind};
+use super::nearest::nearest;
+use super::yaml::{self, Content, Document, FILE_BYTES_MAX, Node};
+use super::{Level, Logsource, Place, Rule};
+
+/// The keys that Sigma defines for rules.
+const KEYS: [&str; 20] = [
+    "title",
+    "id",
+    "name",
+    "related",
+    "taxonomy",
+    "status",
+    "description",
+    "license",
+    "author",
+    "references",
+    "date",
+    "modified",
+    "logsource",
+    "detection",
+    "fields",
+    "falsepositives",
+    "level",
+    "tags",
+    "scope",
+    "action",
+];
+const STATUSES: [&str; 5] = ["stable", "test", "experimental", "deprecated", "unsupported"];
+const LEVELS: [(&str, Level); 5] = [
+    ("informational", Level::Informational),
+    ("low", Level::Low),
+    ("medium", Level::Medium),
+    ("high", Level::High),
+    ("critical", Level::Critical),
+];
+const RELATIONS: [&str; 6] = ["correlation", "derived", "merged", "obsolete", "renamed", "similar"];
+/// How many characters a title may have, as in pySigma.
+const TITLE_CHARACTERS_MAX: usize = 256;
+
+/// Reads every rule of the file.
+pub(super) fn read(context: &mut Context<'_>, bytes: usize) -> Vec<Rule> {
+    let start = Place { line: 1, column: 1, width: 1 };
+    if bytes > FILE_BYTES_MAX {
+        context.report(start, Kind::Limit { what: "the number of bytes of the file", max: FILE_BYTES_MAX });
+        return Vec::new();
+    }
+    let documents = yaml::read(context);
+    if documents.is_empty() && context.error_count() == 0 {
+        context.report(start, Kind::NoRule);
+    }
+    documents.iter().filter_map(|document| one(document, context)).collect()
+}
+
+fn one(Document { root: document, is_sound }: &Document, context: &mut Context<'_>) -> Option<Rule> {
+    let Content::Map(entries) = &document.content else {
+        context.report(document.place, Kind::NotARule { found: document.found() });
+        return None;
+    };
+    let unsupported = [
+        ("correlation", DocumentKind::Correlation),
+        ("filter", DocumentKind::Filter),
+        ("action", DocumentKind::Action),
+    ];
+    for (key, kind) in unsupported {
+        if let Some((key, _)) = entries.iter().find(|(name, _)| name.scalar_text() == Some(key)) {
+            context.report(key.place, Kind::UnsupportedDocument { kind });
+            return None;
+        }
+    }
+    rule(document, context).filter(|_| *is_sound)
+}
+
+fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
+    let before = context.error_count();
+    context.begin_rule();
+    let mut keys = Keys { document, context };
+    let title = keys.title();
+    let id = keys.id(title);
+    let level = keys.level();
+    let status = keys.known("status", &STATUSES);
+    let rule = Rule {
+        path: keys.context.path().to_owned(),
+        id,
+        title: title.unwrap_or_default().to_owned(),
+        level,
+        status: status.map(str::to_owned),
+        description: keys.text("description").unwrap_or_default().trim().to_owned(),
+        tags: keys.tags(),
+        falsepositives: keys.texts("falsepositives"),
+        references: keys.texts("references"),
+        logsource: keys.logsource(),
+        custom: keys.custom(),
+        condition: super::Expr::All(Vec::new()),
+    };
+    keys.check_the_rest();
+    let condition = keys.condition()?;
+    (context.error_count() == before).then_some(Rule { condition, ..rule })
+}
+
+/// The keys of one rule.
+struct Keys<'k, 't> {
+    document: &'k Node,
+    context: &'k mut Context<'t>,
+}
+
+impl<'k> Keys<'k, '_> {
+    fn get(&self, key: &str) -> Option<&'k Node> {
+        let document = self.document;
+        document.get(key).filter(|node| !node.is_null())
+    }
+
+    fn required(&mut self, key: &'static str) -> Option<&'k Node> {
+        let node = self.get(key);
+        if node.is_none() {
+            let place = self.document.get(key).map_or(self.document.place, |node| node.place);
+            self.context.report(place, Kind::MissingKey { key });
+        }
+        node
+    }
+
+    fn wrong(&mut self, key: &str, node: &Node, expected: &'static str) {
+        let kind = Kind::WrongType { key: key.to_owned(), expected, found: node.found() };
+        self.context.report(node.place, kind);
+    }
+
+    /// A text; numbers and booleans count as the texts that they are written as.
+    fn text(&mut self, key: &str) -> Option<&'k str> {
+        let node = self.get(key)?;
+        if node.scalar_text().is_none() {
+            self.wrong(key, node, "a text");
+        }
+        node.scalar_text()
+    }
+
+    /// A list of texts, or one text.
+    fn texts(&mut self, key: &str) -> Vec<String> {
+        let Some(node) = self.get(key) else { return Vec::new() };
+        let nodes = match &node.content {
+            Content::List(nodes) => nodes.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        let mut texts = Vec::new();
+        for node in nodes {
+            match node.scalar_text() {
+                Some(text) => texts.push(text.to_owned()),
+                None => self.wrong(key, node, "a list of texts"),
+            }
+        }
+        texts
+    }
+
+    fn title(&mut self) -> Option<&'k str> {
+        let node = self.required("title")?;
+        let title = self.text("title")?;
+        let got = title.chars().count();
+        if title.trim().is_empty() {
+            self.context.report(node.place, Kind::EmptyText { key: "title" });
+        } else if got > TITLE_CHARACTERS_MAX {
+            let kind = Kind::TextTooLong { key: "title", got, max: TITLE_CHARACTERS_MAX };
+            self.context.report(node.place, kind);
+        }
+        Some(title)
+    }
+
+    fn id(&mut self, title: Option<&str>) -> String {
+        let Some(node) = self.get("id") else {
+            let derived = derived_id(title.unwrap_or_default());
+            if self.document.get("title").is_some() {
+                let place = self.document.place;
+                self.context.report(place, Kind::MissingId { derived: derived.clone() });
+            }
+            return derived;
+        };
+        match self.text("id") {
+            Some(id) if is_uuid(id) => id.to_ascii_lowercase(),
+            Some(id) => {
+                self.context.report(node.place, Kind::InvalidId { id: id.to_owned() });
+                String::new()
+            }
+            None => String::new(),
+        }
+    }
+
+    fn level(&mut self) -> Level {
+        if self.get("level").is_none() {
+            self.context.report(self.document.place, Kind::MissingLevel);
+            return Level::Medium;
+        }
+        let names = LEVELS.map(|(name, _)| name);
+        let name = self.known("level", &names);
+        LEVELS.iter().find(|(known, _)| Some(*known) == name).map_or(Level::Medium, |(_, level)| *level)
+    }
+
+    /// A value that must be one of a few, whatever its case.
+    fn known<'n>(&mut self, key: &'static str, names: &[&'n str]) -> Option<&'n str>
+    where
+        'n: 'static,
+    {
+        let node = self.get(key)?;
+        let text = self.text(key)?;
+        let known = names.iter().copied().find(|name| name.eq_ignore_ascii_case(text));
+        if known.is_none() {
+            self.unknown_value(key, node, text, names);
+        }
+        known
+    }
+
+    fn unknown_value(&mut self, key: &'static str, node: &Node, text: &str, names: &[&'static str]) {
+        let closest = nearest(text, names.iter().copied());
+        let kind = Kind::UnknownValue { key, value: text.to_owned(), closest, known: names.join(", ") };
+        self.context.report(node.place, kind);
+    }
+
+    fn tags(&mut self) -> Vec<String> {
+        let Some(node) = self.get("tags") else { return Vec::new() };
+        let Content::List(nodes) = &node.content else {
+            self.wrong("tags", node, "a list of texts");
+            return Vec::new();
+        };
+        for node in nodes {
+            let is_tag = |tag: &str| {
+                tag.split_once('.').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty())
+            };
+            if let Some(tag) = node.scalar_text().filter(|tag| !is_tag(tag)) {
+                self.context.report(node.place, Kind::InvalidTag { tag: tag.to_owned() });
+            }
+        }
+        self.texts("tags")
+    }
+
+    fn logsource(&mut self) -> Logsource {
+        let Some(node) = self.required("logsource") else { return Logsource::default() };
+        let Content::Map(entries) = &node.content else {
+            self.wrong("logsource", node, "a mapping");
+            return Logsource::default();
+        };
+        let mut logsource = Logsource::default();
+        for (key, value) in entries.iter().filter(|(_, value)| !value.is_null()) {
+            let target = match key.scalar_text() {
+                Some("product") => &mut logsource.product,
+                Some("service") => &mut logsource.service,
+                Some("category") => &mut logsource.category,
+                _ => continue,
+            };
+            match value.scalar_text() {
+                Some(text) => *target = Some(text.to_owned()),
+                None => self.wrong(key.scalar_text().unwrap_or_default(), value, "a text"),
+            }
+        }
+        if logsource == Logsource::default() {
+            self.context.report(node.place, Kind::EmptyText { key: "logsource" });
+        }
+        logsource
+    }
+
+    fn condition(&mut self) -> Option<super::Expr> {
+        let node = self.required("detection")?;
+        detection::read(node, self.context)
+    }
+
+    /// Keys that Sigma leaves to others; a warning for those that look like slips.
+    fn custom(&mut self) -> Vec<(String, serde_json::Value)> {
+        let mut custom = Vec::new();
+        for (key, value) in self.document.entries() {
+            let Some(name) = key.scalar_text().filter(|name| !KEYS.contains(name)) else { continue };
+            if let Some(closest) = slip_of(name) {
+                self.context.report(key.place, Kind::UnknownKey { key: name.to_owned(), closest });
+            }
+            custom.push((name.to_owned(), value.to_json()));
+        }
+        custom
+    }
+
+    /// Checks the keys that mean nothing to the engine but have a form.
+    fn check_the_rest(&mut self) {
+        for key in ["author", "license", "name", "taxonomy"] {
+            self.text(key);
+        }
+        for key in ["fields", "scope"] {
+            self.texts(key);
+        }
+        for key in ["date", "modified"] {
+            if let (Some(node), Some(value)) = (self.get(key), self.text(key)) {
+                if !is_date(value) {
+                    self.context.report(node.place, Kind::InvalidDate { key, value: value.to_owned() });
+                }
+            }
+        }
+        self.check_related();
+    }
+
+    fn check_related(&mut self) {
+        let Some(node) = self.get("related") else { return };
+        let Content::List(nodes) = &node.content else {
+            return self.wrong("related", node, "a list of mappings");
+        };
+        for node in nodes {
+            if !matches!(node.content, Content::Map(_)) {
+                self.wrong("related", node, "a list of mappings");
+                continue;
+            }
+            match node.get("id").map(|id| (id, id.scalar_text().unwrap_or_default())) {
+                Some((_, id)) if is_uuid(id) => {}
+                Some((node, id)) => self.context.report(node.place, Kind::InvalidId { id: id.to_owned() }),
+                None => self.context.report(node.place, Kind::MissingKey { key: "id" }),
+            }
+            match node.get("type").map(|relation| (relation, relation.scalar_text().unwrap_or_default())) {
+                Some((_, relation)) if RELATIONS.iter().any(|known| known.eq_ignore_ascii_case(relation)) => {
+                }
+                Some((node, relation)) => self.unknown_value("type", node, relation, &RELATIONS),
+                None => self.context.report(node.place, Kind::MissingKey { key: "type" }),
+            }
+        }
+    }
+}
+
+/// The key that a custom key most likely was meant to be: a slip in one character, in two
+/// for long keys, or only in case.
+fn slip_of(name: &str) -> Option<&'static str> {
+    let length = name.chars().count();
+    KEYS.into_iter().find(|key| {
+        let distance_max = match key.len().min(length) {
+            0..4 => 0,
+            4..6 => 1,
+            _ => 2,
+        };
+        length.abs_diff(key.len()) <= distance_max
+            && strsim::osa_distance(&name.to_lowercase(), key) <= distance_max
+    })
+}
+
+/// A stable id for a rule without one.
+fn derived_id(title: &str) -> String {
+    let hex = blake3::hash(title.trim().as_bytes()).to_hex();
+    hex.chars().take(32).collect()
+}
+
+/// True for 32 hexadecimal digits, alone or with the usual dashes.
+fn is_uuid(text: &str) -> bool {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    matches!(lengths.as_slice(), [32] | [8, 4, 4, 4, 12])
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// True for YYYY-MM-DD and YYYY/M/D.
+fn is_date(text: &str) -> bool {
+    let format = if text.contains('/') { "%Y/%m/%d" } else { "%Y-%m-%d" };
+    let is_padded = text.contains('/') || text.len() == "YYYY-MM-DD".len();
+    is_padded && chrono::NaiveDate::parse_from_str(text, format).is_ok()
+}

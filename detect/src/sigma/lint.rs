@@ -1,0 +1,333 @@
+//! Warnings about rules that are well formed and still cannot work: fields that no event
+//! has, values that no field takes.
+
+use std::borrow::Cow;
+
+use super::error::{RuleError, RuleErrorKind as Kind};
+use super::modifier::time_bounds;
+use super::nearest::nearest;
+use super::{Comparison, Expr, Item, Part, Place, Rule, Test, TimePart, ValuePlaces};
+use crate::event::Key;
+use crate::field::Value;
+use crate::matcher::Matcher;
+
+/// The names of fields that are computed from an event.
+#[derive(Clone, Copy)]
+pub struct FieldNames<'a> {
+    /// Whether a name, with a path behind it or not, is a computed field or an alias.
+    pub is_known: &'a dyn Fn(&str) -> bool,
+    /// The names to suggest for one that is not known.
+    pub candidates: &'a [&'a str],
+}
+
+/// Says which parts of a rule can never hold, and whether the rule can never fire.
+pub fn lint(rule: &Rule, value_places: &ValuePlaces, names: FieldNames<'_>) -> Vec<RuleError> {
+    let mut linter = Linter { rule, value_places, names, warnings: Vec::new() };
+    let verdict = linter.expr(&rule.condition);
+    let mut warnings = linter.warnings;
+    if let Verdict::Never(cause) = verdict {
+        // The reason is told once, not as a warning of its own besides.
+        warnings.retain(|warning| !cause.places.contains(&warning.place));
+        let kind = Kind::NeverFires { reason: cause.reason, note: cause.note };
+        let place = cause.places.first().copied().unwrap_or_default();
+        warnings.push(RuleError { path: rule.path.clone(), place, kind, label: None });
+    }
+    warnings.sort_by_key(|warning| warning.place);
+    warnings.dedup();
+    warnings
+}
+
+/// Whether a part of a condition can hold.
+enum Verdict {
+    Never(Cause),
+    Maybe,
+    Always,
+}
+
+/// Why a part never holds, and the places that have to do with it.
+struct Cause {
+    places: Vec<Place>,
+    reason: String,
+    note: Option<String>,
+}
+
+struct Linter<'l> {
+    rule: &'l Rule,
+    value_places: &'l ValuePlaces,
+    names: FieldNames<'l>,
+    warnings: Vec<RuleError>,
+}
+
+impl Linter<'_> {
+    fn expr(&mut self, expr: &Expr) -> Verdict {
+        match expr {
+            Expr::Named(_, part) => self.expr(part),
+            Expr::Item(item) => self.item(item),
+            Expr::Not(part) => match self.expr(part) {
+                Verdict::Never(_) => Verdict::Always,
+                Verdict::Maybe => Verdict::Maybe,
+                Verdict::Always => Verdict::Never(Cause {
+                    places: vec![first_place(part)],
+                    reason: "what it excludes holds for every event".to_owned(),
+                    note: None,
+                }),
+            },
+            // Every part is visited, so that each gets its warnings.
+            Expr::All(parts) => {
+                let verdicts: Vec<Verdict> = parts.iter().map(|part| self.expr(part)).collect();
+                let is_certain = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Always));
+                let never = verdicts.into_iter().find(|verdict| matches!(verdict, Verdict::Never(_)));
+                never.unwrap_or(if is_certain { Verdict::Always } else { Verdict::Maybe })
+            }
+            Expr::Any(parts) => {
+                let mut verdicts: Vec<Verdict> = parts.iter().map(|part| self.expr(part)).collect();
+                let is_certain = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Always));
+                if is_certain {
+                    Verdict::Always
+                } else if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Never(_)))
+                    && !verdicts.is_empty()
+                {
+                    verdicts.swap_remove(0)
+                } else {
+                    Verdict::Maybe
+                }
+            }
+        }
+    }
+
+    fn item(&mut self, item: &Item) -> Verdict {
+        let Some(field) = item.field.as_deref() else { return Verdict::Maybe };
+        if let Some(closest) = self.unknown(field) {
+            return self.unknown_field(item, field, closest);
+        }
+        let mut places = vec![item.place];
+        let mut first: Option<(String, Option<String>)> = None;
+        let mut never_count = 0;
+        for (index, test) in item.tests.iter().enumerate() {
+            let Some((value, note)) = impossible(field, test) else { continue };
+            let place = self.value_places.get(&item.place).and_then(|places| places.get(index)).copied();
+            let place = place.unwrap_or(item.place);
+            never_count += 1;
+            places.insert(places.len() - 1, place);
+            first.get_or_insert_with(|| (value.clone(), note.clone()));
+            let kind = Kind::ImpossibleValue { field: field.to_owned(), value, note };
+            self.warn(place, kind);
+        }
+        if never_count < item.tests.len() {
+            return Verdict::Maybe;
+        }
+        let (value, note) = first.unwrap_or_else(|| ("in an empty range".to_owned(), None));
+        Verdict::Never(Cause { places, reason: format!("`{field}` is never {value}"), note })
+    }
+
+    fn unknown_field(&mut self, item: &Item, field: &str, closest: Option<String>) -> Verdict {
+        let note = closest.as_ref().map(|name| format!("did you mean `{name}`?"));
+        self.warn(item.place, Kind::UnknownField { field: field.to_owned(), closest });
+        if item.tests.iter().any(|test| matches!(test, Test::Null | Test::Exists(false))) {
+            return Verdict::Always;
+        }
+        Verdict::Never(Cause {
+            places: vec![item.place],
+            reason: format!("no audit event has a field `{field}`"),
+            note,
+        })
+    }
+
+    fn warn(&mut self, place: Place, kind: Kind) {
+        self.warnings.push(RuleError { path: self.rule.path.clone(), place, kind, label: None });
+    }
+
+    /// For a field that no event has, the nearest name, if any is near.
+    fn unknown(&self, name: &str) -> Option<Option<String>> {
+        let name = name.replace('"', "");
+        if (self.names.is_known)(&name) || is_raw(&name) {
+            return None;
+        }
+        let (root, rest) = name.split_once('.').unwrap_or((&name, ""));
+        if let Some(known) = below(root).filter(|_| !rest.is_empty()) {
+            let (key, tail) = rest.split_once('.').map_or((rest, ""), |(key, tail)| (key, tail));
+            let tail = if tail.is_empty() { String::new() } else { format!(".{tail}") };
+            return Some(nearest(key, known.iter().copied()).map(|key| format!("{root}.{key}{tail}")));
+        }
+        let raw = Key::ALL.iter().map(|key| key.name());
+        let of_root = nearest(root, raw).filter(|_| !rest.is_empty()).map(|root| format!("{root}.{rest}"));
+        let mut candidates: Vec<&str> = Key::ALL.iter().map(|key| key.name()).chain(paths()).collect();
+        candidates.extend(self.names.candidates);
+        let whole = nearest(&name, candidates).map(str::to_owned);
+        Some(of_root.filter(|name| is_raw(name)).or(whole))
+    }
+}
+
+fn first_place(expr: &Expr) -> Place {
+    match expr {
+        Expr::Item(item) => item.place,
+        Expr::Not(part) | Expr::Named(_, part) => first_place(part),
+        Expr::All(parts) | Expr::Any(parts) => parts.first().map_or(Place::default(), first_place),
+    }
+}
+
+/// The keys below a top-level key whose Kubernetes type is closed; none below scalars.
+/// Nothing for keys that may hold anything.
+fn below(root: &str) -> Option<&'static [&'static str]> {
+    const USER: &[&str] = &["username", "uid", "groups", "extra"];
+    Some(match Key::from_name(root)? {
+        Key::ObjectRef => &[
+            "resource",
+            "namespace",
+            "name",
+            "uid",
+            "apiGroup",
+            "apiVersion",
+            "resourceVersion",
+            "subresource",
+        ],
+        Key::User | Key::ImpersonatedUser => USER,
+        Key::ResponseStatus => {
+            &["metadata", "status", "message", "reason", "details", "code", "kind", "apiVersion"]
+        }
+        Key::AuthenticationMetadata => &["impersonationConstraint"],
+        Key::RequestObject | Key::ResponseObject | Key::Annotations => return None,
+        _ => &[],
+    })
+}
+
+/// Some full paths to suggest for names that left out the beginning.
+fn paths() -> impl Iterator<Item = &'static str> {
+    [
+        "objectRef.resource",
+        "objectRef.namespace",
+        "objectRef.name",
+        "objectRef.subresource",
+        "objectRef.apiGroup",
+    ]
+    .into_iter()
+    .chain(["user.username", "user.groups", "responseStatus.code", "responseStatus.reason"])
+}
+
+/// True for a path that the types of `audit.k8s.io` allow.
+fn is_raw(name: &str) -> bool {
+    let (root, rest) = name.split_once('.').unwrap_or((name, ""));
+    if Key::from_name(root).is_none() {
+        // v1beta1 events carry metadata and a timestamp of their own.
+        return matches!(root, "metadata" | "timestamp");
+    }
+    let key = rest.split('.').next().unwrap_or_default();
+    rest.is_empty() || below(root).is_none_or(|known| known.contains(&key))
+}
+
+/// For a test that no value of the field passes, the value in words and what to write
+/// instead, where that is known.
+fn impossible(field: &str, test: &Test) -> Option<(String, Option<String>)> {
+    if let Some(range) = impossible_time(test) {
+        return Some((range, None));
+    }
+    if matches!(test, Test::Null | Test::Exists(_) | Test::FieldRef(..)) {
+        return None;
+    }
+    let values = values_of(field)?;
+    let matcher = Matcher::new(std::slice::from_ref(test), false);
+    if values.iter().any(|value| matcher.matches_value(&Value::Text(value.clone()))) {
+        return None;
+    }
+    let text = words(test);
+    let value = match (test, &text) {
+        (Test::Compare(comparison, number), _) => format!("{} {number}", comparison_words(*comparison)),
+        (_, Some(text)) => format!("`{text}`"),
+        _ => "of this type".to_owned(),
+    };
+    Some((value, note(field, text.as_deref(), &values)))
+}
+
+fn impossible_time(test: &Test) -> Option<String> {
+    let Test::Time(part, number) = test else { return None };
+    let (low, high) = time_bounds(*part)?;
+    let name = match part {
+        TimePart::Minute => "minute",
+        TimePart::Hour => "hour",
+        TimePart::Day => "day",
+        TimePart::Week => "week",
+        TimePart::Month => "month",
+        TimePart::Year => "year",
+    };
+    (!(low..=high).contains(number)).then(|| format!("{name} {number}"))
+}
+
+/// The text that a test looks for.
+fn words(test: &Test) -> Option<String> {
+    match test {
+        Test::Number(text) => Some(text.clone()),
+        Test::Regex(regex) => Some(regex.regex.as_str().to_owned()),
+        Test::Text(pattern) => Some(
+            pattern
+                .parts
+                .iter()
+                .map(|part| match part {
+                    Part::Literal(text) => text.as_str(),
+                    Part::Many => "*",
+                    Part::One => "?",
+                })
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+fn comparison_words(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Less => "less than",
+        Comparison::LessOrEqual => "at most",
+        Comparison::Greater => "greater than",
+        Comparison::GreaterOrEqual => "at least",
+    }
+}
+
+/// Every value that a field can have, for fields that have few.
+fn values_of(field: &str) -> Option<Vec<Cow<'static, str>>> {
+    let names: &[&str] = match field {
+        "verb" => &[
+            "get",
+            "list",
+            "watch",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "deletecollection",
+            "post",
+            "put",
+            "head",
+            "options",
+        ],
+        "stage" => &["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"],
+        "level" => &["None", "Metadata", "Request", "RequestResponse"],
+        "outcome" => &["succeeded", "denied", "rejected", "failed", "pending"],
+        "actor.kind" => &["human", "serviceaccount", "node", "controlplane", "anonymous"],
+        "source.scope" => &["public", "private", "loopback"],
+        "dry_run" | "exec.tty" | "exec.stdin" => &["true", "false"],
+        "responseStatus.code" => return Some((100..600).map(|code| Cow::Owned(code.to_string())).collect()),
+        _ => return None,
+    };
+    Some(names.iter().map(|name| Cow::Borrowed(*name)).collect())
+}
+
+fn note(field: &str, text: Option<&str>, values: &[Cow<'static, str>]) -> Option<String> {
+    let note = match (field, text?.to_ascii_lowercase().as_str()) {
+        ("verb", "replace" | "modify" | "edit") => "the API server logs a replacement (PUT) as `update`",
+        ("verb", "apply") => "the API server logs applying as `patch`",
+        ("verb", "connect" | "exec" | "attach" | "portforward" | "proxy") => {
+            "the API server logs connections as `create` or `get` of a subresource"
+        }
+        ("verb", "bind" | "escalate" | "impersonate" | "use" | "approve" | "sign") => {
+            "this verb exists in RBAC only; the API server logs what was done with it"
+        }
+        ("responseStatus.code", _) => "it is an HTTP status between 100 and 599; `outcome` says it in words",
+        (_, text) => {
+            let closest = nearest(text, values.iter().map(AsRef::as_ref));
+            return Some(match closest {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("one of {}", values.join(", ")),
+            });
+        }
+    };
+    Some(note.to_owned())
+}

@@ -1,0 +1,591 @@
+//! Value modifiers: what stands after a field name and a bar.
+//!
+//! Each turns one value into one or several alternatives, in the order they are written.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
+
+use super::error::RuleErrorKind as Kind;
+use super::{Anchor, Comparison, Part, Pattern, Test, TimePart};
+
+/// How many dashes of one value `windash` varies, as in pySigma; each multiplies by five.
+const VARIED_DASHES_MAX: usize = 3;
+/// What `windash` takes for a dash.
+const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
+
+macro_rules! modifiers {
+    ($($variant:ident $name:literal),* $(,)?) => {
+        /// A modifier, under each of its names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Modifier { $($variant),* }
+
+        impl Modifier {
+            /// Every name.
+            pub(super) const NAMES: &'static [&'static str] = &[$($name),*];
+
+            pub(super) fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+modifiers! {
+    All "all", Neq "neq", Contains "contains", StartsWith "startswith", EndsWith "endswith", Regex "re",
+    IgnoreCase "i", LongIgnoreCase "ignorecase", Multiline "m", LongMultiline "multiline", DotAll "s",
+    LongDotAll "dotall", Cased "cased", Exists "exists", Cidr "cidr", Less "lt", LessOrEqual "lte",
+    Greater "gt", GreaterOrEqual "gte", FieldRef "fieldref", Base64 "base64",
+    Base64Offset "base64offset", Wide "wide", Utf16Le "utf16le", Utf16Be "utf16be", Utf16 "utf16",
+    WinDash "windash", Expand "expand", Minute "minute", Hour "hour", Day "day", Week "week",
+    Month "month", Year "year",
+}
+
+impl Modifier {
+    /// True for modifiers that only understand values as they are written.
+    pub(super) fn must_be_first(self) -> bool {
+        matches!(self, Self::Regex | Self::Cidr | Self::Exists)
+    }
+
+    fn time_part(self) -> Option<TimePart> {
+        Some(match self {
+            Self::Minute => TimePart::Minute,
+            Self::Hour => TimePart::Hour,
+            Self::Day => TimePart::Day,
+            Self::Week => TimePart::Week,
+            Self::Month => TimePart::Month,
+            Self::Year => TimePart::Year,
+            _ => return None,
+        })
+    }
+
+    fn comparison(self) -> Option<Comparison> {
+        Some(match self {
+            Self::Less => Comparison::Less,
+            Self::LessOrEqual => Comparison::LessOrEqual,
+            Self::Greater => Comparison::Greater,
+            Self::GreaterOrEqual => Comparison::GreaterOrEqual,
+            _ => return None,
+        })
+    }
+}
+
+/// A value on its way to becoming a [`Test`].
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Number(String),
+    Text(Text),
+    Regex(RegexText),
+    FieldRef(String, Edges),
+    Network(IpNet),
+    Compare(Comparison, f64),
+    Exists(bool),
+    Time(TimePart, i64),
+    /// A time part that is one of these.
+    TimeRange(TimePart, std::ops::RangeInclusive<i64>),
+}
+
+/// A text with wildcards, and what has been done to it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Text {
+    parts: Vec<Part>,
+    is_cased: bool,
+    has_byte_order_mark: bool,
+}
+
+/// A regular expression as written, its flags, and the ends it is held to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RegexText {
+    pub(super) text: String,
+    flags: String,
+    edges: Edges,
+}
+
+/// Which ends of a value something has to stand at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Edges {
+    starts: bool,
+    ends: bool,
+}
+
+impl Text {
+    /// Reads wildcards and escapes: a backslash takes the meaning from `*`, `?` and
+    /// another backslash, and is an ordinary character before everything else.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut parts = Parts::default();
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                '*' => parts.push(Part::Many),
+                '?' => parts.push(Part::One),
+                '\\' => parts
+                    .character(characters.next_if(|next| matches!(next, '*' | '?' | '\\')).unwrap_or('\\')),
+                other => parts.character(other),
+            }
+        }
+        Self { parts: parts.0, ..Self::default() }
+    }
+
+    fn literal(&self, text: String) -> Self {
+        let parts = if text.is_empty() { Vec::new() } else { vec![Part::Literal(text)] };
+        Self { parts, is_cased: self.is_cased, has_byte_order_mark: false }
+    }
+
+    /// The text without wildcards; nothing when it has any.
+    fn plain(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    fn map(&self, mut change: impl FnMut(&str) -> Option<String>) -> Option<Self> {
+        let mut parts = Parts::default();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => parts.literal(&change(text)?),
+                wildcard => parts.push(wildcard.clone()),
+            }
+        }
+        Some(Self { parts: parts.0, ..self.clone() })
+    }
+
+    fn open_start(mut self) -> Self {
+        if self.parts.first() != Some(&Part::Many) {
+            self.parts.insert(0, Part::Many);
+        }
+        self
+    }
+
+    fn open_end(mut self) -> Self {
+        if self.parts.last() != Some(&Part::Many) {
+            self.parts.push(Part::Many);
+        }
+        self
+    }
+}
+
+/// Parts under construction: literals grow, wildcards separate them.
+#[derive(Default)]
+struct Parts(Vec<Part>);
+
+impl Parts {
+    fn push(&mut self, wildcard: Part) {
+        // Several `*` in a row are one.
+        if !(wildcard == Part::Many && self.0.last() == Some(&Part::Many)) {
+            self.0.push(wildcard);
+        }
+    }
+
+    fn character(&mut self, character: char) {
+        self.literal(character.encode_utf8(&mut [0; 4]));
+    }
+
+    fn literal(&mut self, text: &str) {
+        match self.0.last_mut() {
+            _ if text.is_empty() => {}
+            Some(Part::Literal(last)) => last.push_str(text),
+            _ => self.0.push(Part::Literal(text.to_owned())),
+        }
+    }
+}
+
+impl Value {
+    /// What the value is, in words.
+    fn found(&self) -> String {
+        match self {
+            Value::Null => "the value `null`".to_owned(),
+            Value::Bool(truth) => format!("the boolean `{truth}`"),
+            Value::Number(number) => format!("the number `{number}`"),
+            Value::Text(text) => match text.plain() {
+                Some(plain) => format!("the text `{}`", plain.chars().take(60).collect::<String>()),
+                None => "a text with wildcards".to_owned(),
+            },
+            Value::Regex(_) => "a regular expression".to_owned(),
+            Value::FieldRef(..) => "a field".to_owned(),
+            Value::Network(_) => "a network".to_owned(),
+            Value::Compare(..) => "a comparison".to_owned(),
+            Value::Exists(_) => "a test for existence".to_owned(),
+            Value::Time(..) | Value::TimeRange(..) => "a part of a time".to_owned(),
+        }
+    }
+
+    /// Why the value cannot be looked for without a field, if it cannot.
+    pub(super) fn needs_field(&self) -> Option<String> {
+        match self {
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Regex(_) => None,
+            other => Some(other.found()),
+        }
+    }
+
+    /// Roughly how many bytes the value takes once it is compiled.
+    pub(super) fn bytes(&self) -> usize {
+        // What a compiled regular expression takes differs widely; most stay below this.
+        const REGEX_BYTES: usize = 16 << 10;
+        let of_part = |part: &Part| match part {
+            Part::Literal(text) => text.len() + size_of::<Part>(),
+            _ => size_of::<Part>(),
+        };
+        size_of::<Test>()
+            + match self {
+                Value::Text(text) => text.parts.iter().map(of_part).sum(),
+                Value::Regex(regex) => REGEX_BYTES + regex.text.len(),
+                Value::Number(text) | Value::FieldRef(text, _) => text.len(),
+                _ => 0,
+            }
+    }
+
+    /// The tests that the value stands for; any of them suffices. `is_keyword`: numbers
+    /// and booleans are looked for as texts.
+    pub(super) fn into_tests(self, is_keyword: bool) -> Result<Vec<Test>, Kind> {
+        let literal =
+            |text: String| Test::Text(Pattern { parts: vec![Part::Literal(text)], is_cased: false });
+        Ok(vec![match self {
+            Value::Null => Test::Null,
+            Value::Bool(truth) => literal(truth.to_string()),
+            Value::Number(number) if is_keyword => literal(number),
+            Value::Number(number) => Test::Number(number),
+            Value::Text(Text { parts, is_cased, .. }) => Test::Text(Pattern { parts, is_cased }),
+            Value::Regex(regex) => Test::Regex(super::expression::compile(&regex.with_flags())?),
+            Value::FieldRef(field, edges) => Test::FieldRef(field, edges.anchor()),
+            Value::Network(network) => Test::Cidr(network),
+            Value::Compare(comparison, number) => Test::Compare(comparison, number),
+            Value::Exists(expected) => Test::Exists(expected),
+            Value::Time(part, number) => Test::Time(part, number),
+            Value::TimeRange(part, range) => {
+                return Ok(range.map(|number| Test::Time(part, number)).collect());
+            }
+        }])
+    }
+}
+
+impl Edges {
+    /// Both ends open is what `contains` means for fields, and both modifiers together.
+    fn anchor(self) -> Anchor {
+        match (self.starts, self.ends) {
+            (false, false) => Anchor::Whole,
+            (true, false) => Anchor::Start,
+            (false, true) => Anchor::End,
+            (true, true) => Anchor::Anywhere,
+        }
+    }
+}
+
+impl RegexText {
+    /// Flags go into the text, so that equal texts are equal expressions.
+    fn with_flags(&self) -> String {
+        let Self { text, flags, edges } = self;
+        let flags = if flags.is_empty() { String::new() } else { format!("(?{flags})") };
+        match (edges.starts, edges.ends) {
+            (false, false) => format!("{flags}{text}"),
+            (starts, ends) => {
+                let (start, end) = (if starts { r"\A" } else { "" }, if ends { r"\z" } else { "" });
+                format!("{flags}{start}(?:{text}){end}")
+            }
+        }
+    }
+
+    fn add_flag(&mut self, flag: char) {
+        if !self.flags.contains(flag) {
+            self.flags.push(flag);
+        }
+    }
+}
+
+/// Applies one modifier to one value. `all` and `neq` concern the item as a whole and
+/// leave values as they are.
+pub(super) fn apply(modifier: Modifier, value: Value) -> Result<Vec<Value>, Kind> {
+    use Modifier as M;
+    let one = |value| Ok(vec![value]);
+    if let Some(part) = modifier.time_part() {
+        return whole_number(modifier, &value).map(|number| vec![Value::Time(part, number)]);
+    }
+    if let Some(comparison) = modifier.comparison() {
+        return compare(modifier, comparison, &value).map(|value| vec![value]);
+    }
+    match (modifier, value) {
+        (M::All | M::Neq, value) => one(value),
+        (M::Contains | M::StartsWith | M::EndsWith, value) => {
+            anchor(modifier, value).map(|value| vec![value])
+        }
+        (M::Regex, Value::Text(text)) => {
+            let text = text.plain().unwrap_or_default().to_owned();
+            one(Value::Regex(RegexText { text, ..RegexText::default() }))
+        }
+        (_, Value::Regex(mut regex)) if regex_flag(modifier).is_some() => {
+            regex.add_flag(regex_flag(modifier).unwrap_or_default());
+            one(Value::Regex(regex))
+        }
+        (M::Exists, Value::Bool(expected)) => one(Value::Exists(expected)),
+        (M::Cidr, Value::Text(text)) => network(text.plain()).map(|network| vec![Value::Network(network)]),
+        (M::FieldRef, Value::Text(text)) => {
+            let field = text.plain().ok_or(Kind::Wildcards { modifier: modifier.name() })?;
+            one(Value::FieldRef(field.to_owned(), Edges::default()))
+        }
+        (M::Expand, Value::Regex(regex)) => placeholder(&regex.text)
+            .map_or_else(|| one(Value::Regex(regex.clone())), |name| Err(unresolved(name))),
+        (_, Value::Text(text)) => change_text(modifier, text),
+        (modifier, value) => Err(mismatch(modifier, &value)),
+    }
+}
+
+fn mismatch(modifier: Modifier, value: &Value) -> Kind {
+    let expected = match modifier {
+        Modifier::Exists => "`true` or `false`",
+        modifier if regex_flag(modifier).is_some() => "a regular expression",
+        modifier if modifier.comparison().is_some() || modifier.time_part().is_some() => "a number",
+        _ => "a text",
+    };
+    Kind::ModifierType { modifier: modifier.name(), expected, found: value.found() }
+}
+
+fn regex_flag(modifier: Modifier) -> Option<char> {
+    Some(match modifier {
+        Modifier::IgnoreCase | Modifier::LongIgnoreCase => 'i',
+        Modifier::Multiline | Modifier::LongMultiline => 'm',
+        Modifier::DotAll | Modifier::LongDotAll => 's',
+        _ => return None,
+    })
+}
+
+fn anchor(modifier: Modifier, value: Value) -> Result<Value, Kind> {
+    let (starts, ends) = (modifier != Modifier::EndsWith, modifier != Modifier::StartsWith);
+    match value {
+        Value::Text(mut text) => {
+            if ends {
+                text = text.open_start();
+            }
+            Ok(Value::Text(if starts { text.open_end() } else { text }))
+        }
+        Value::FieldRef(field, edges) => {
+            Ok(Value::FieldRef(field, Edges { starts: edges.starts || starts, ends: edges.ends || ends }))
+        }
+        // An expression is searched for anywhere, so only its ends can be tightened.
+        Value::Regex(mut regex) => {
+            regex.edges.starts |= !ends;
+            regex.edges.ends |= !starts;
+            Ok(Value::Regex(regex))
+        }
+        value => Err(mismatch(modifier, &value)),
+    }
+}
+
+fn compare(modifier: Modifier, comparison: Comparison, value: &Value) -> Result<Value, Kind> {
+    match value {
+        Value::Number(text) => {
+            let number = text.parse().map_err(|_| mismatch(modifier, value))?;
+            Ok(Value::Compare(comparison, number))
+        }
+        Value::Time(part, number) => Ok(Value::TimeRange(*part, time_range(*part, comparison, *number))),
+        value => Err(mismatch(modifier, value)),
+    }
+}
+
+/// The numbers that a time part can have; years have no end.
+pub(super) fn time_bounds(part: TimePart) -> Option<(i64, i64)> {
+    Some(match part {
+        TimePart::Minute => (0, 59),
+        TimePart::Hour => (0, 23),
+        TimePart::Day => (1, 31),
+        TimePart::Week => (1, 53),
+        TimePart::Month => (1, 12),
+        TimePart::Year => return None,
+    })
+}
+
+/// The numbers of a time part that compare so.
+fn time_range(part: TimePart, comparison: Comparison, number: i64) -> std::ops::RangeInclusive<i64> {
+    // Kubernetes began in 2014; its certificates and clocks end long before 2200.
+    let (low, high) = time_bounds(part).unwrap_or((2000, 2200));
+    let (first, last) = match comparison {
+        Comparison::Less => (low, number.saturating_sub(1)),
+        Comparison::LessOrEqual => (low, number),
+        Comparison::Greater => (number.saturating_add(1), high),
+        Comparison::GreaterOrEqual => (number, high),
+    };
+    first.max(low)..=last.min(high)
+}
+
+fn whole_number(modifier: Modifier, value: &Value) -> Result<i64, Kind> {
+    match value {
+        // Fractions are cut off, as pySigma does.
+        #[allow(clippy::cast_possible_truncation)]
+        Value::Number(text) => text
+            .parse::<i64>()
+            .or_else(|_| text.parse::<f64>().map(|number| number as i64))
+            .map_err(|_| mismatch(modifier, value)),
+        value => Err(mismatch(modifier, value)),
+    }
+}
+
+fn network(text: Option<&str>) -> Result<IpNet, Kind> {
+    let value = text.unwrap_or("*").to_owned();
+    let invalid = |reason: &str| Kind::InvalidNetwork { value: value.clone(), reason: reason.to_owned() };
+    let (address, suffix) =
+        value.split_once('/').map_or((value.as_str(), None), |(left, right)| (left, Some(right)));
+    let address: std::net::IpAddr = address.parse().map_err(|_| invalid("the address is malformed"))?;
+    let network = match suffix {
+        None => IpNet::from(address),
+        Some(suffix) => match suffix.parse::<std::net::IpAddr>() {
+            Ok(mask) => IpNet::with_netmask(address, mask).map_err(|_| invalid("the mask is malformed"))?,
+            Err(_) => {
+                let length = suffix.parse().map_err(|_| invalid("the prefix length is no number"))?;
+                IpNet::new(address, length).map_err(|_| invalid("the prefix is too long"))?
+            }
+        },
+    };
+    match network.trunc() {
+        exact if exact == network => Ok(network),
+        exact => Err(invalid(&format!("it has host bits set, the network is `{exact}`"))),
+    }
+}
+
+fn change_text(modifier: Modifier, text: Text) -> Result<Vec<Value>, Kind> {
+    use Modifier as M;
+    let name = modifier.name();
+    let changed = match modifier {
+        M::Cased => vec![Text { is_cased: true, ..text }],
+        M::Wide | M::Utf16Le => vec![
+            text.map(|text| utf16(text, u16::to_le_bytes)).ok_or(Kind::NotEncodable { modifier: name })?,
+        ],
+        M::Utf16Be => vec![
+            text.map(|text| utf16(text, u16::to_be_bytes)).ok_or(Kind::NotEncodable { modifier: name })?,
+        ],
+        M::Utf16 => vec![with_byte_order_mark(&text).ok_or(Kind::NotEncodable { modifier: name })?],
+        M::Base64 => vec![text.literal(STANDARD.encode(bytes_of(&text, name)?))],
+        M::Base64Offset => offsets(&bytes_of(&text, name)?).map(|encoded| text.literal(encoded)).into(),
+        M::WinDash => vary_dashes(&text)?,
+        M::Expand => match text.parts.iter().find_map(literal_placeholder) {
+            Some(found) => return Err(unresolved(found)),
+            None => vec![text],
+        },
+        modifier => return Err(mismatch(modifier, &Value::Text(text))),
+    };
+    Ok(changed.into_iter().map(Value::Text).collect())
+}
+
+/// The UTF-16 bytes of a text, read as UTF-8 again; nothing where that is not possible.
+fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Option<String> {
+    String::from_utf8(text.encode_utf16().flat_map(bytes).collect()).ok()
+}
+
+fn with_byte_order_mark(text: &Text) -> Option<Text> {
+    let mut wide = text.map(|text| utf16(text, u16::to_le_bytes))?;
+    match wide.parts.first_mut() {
+        Some(Part::Literal(first)) => first.insert(0, '\u{feff}'),
+        _ => wide.parts.insert(0, Part::Literal('\u{feff}'.into())),
+    }
+    wide.has_byte_order_mark = true;
+    Some(wide)
+}
+
+fn bytes_of(text: &Text, modifier: &'static str) -> Result<Vec<u8>, Kind> {
+    let plain = text.plain().ok_or(Kind::Wildcards { modifier })?;
+    Ok(match plain.strip_prefix('\u{feff}').filter(|_| text.has_byte_order_mark) {
+        // In UTF-16 the mark has two bytes, not the three of UTF-8.
+        Some(rest) => [b"\xff\xfe", rest.as_bytes()].concat(),
+        None => plain.as_bytes().to_vec(),
+    })
+}
+
+/// What stays the same of the base64 of a text, whichever of three positions it has in a
+/// longer one.
+fn offsets(bytes: &[u8]) -> [String; 3] {
+    [(0, 0), (1, 2), (2, 3)].map(|(offset, cut_start)| {
+        let padded = [&b"  "[..offset], bytes].concat();
+        let cut_end = match padded.len() % 3 {
+            0 => 0,
+            1 => 3,
+            _ => 2,
+        };
+        let encoded = STANDARD.encode(&padded);
+        encoded.get(cut_start..encoded.len().saturating_sub(cut_end)).unwrap_or_default().to_owned()
+    })
+}
+
+fn vary_dashes(text: &Text) -> Result<Vec<Text>, Kind> {
+    let got = text.parts.iter().map(|part| dashes(part).len()).sum();
+    if got > VARIED_DASHES_MAX {
+        return Err(Kind::TooManyDashes { got, max: VARIED_DASHES_MAX });
+    }
+    let mut variants = vec![Parts::default()];
+    for part in &text.parts {
+        let Part::Literal(literal) = part else {
+            variants.iter_mut().for_each(|variant| variant.push(part.clone()));
+            continue;
+        };
+        let mut from = 0;
+        for dash in dashes(part) {
+            variants.iter_mut().for_each(|variant| variant.literal(&literal[from..dash]));
+            variants = variants
+                .iter()
+                .flat_map(|variant| {
+                    DASHES.map(|dash| {
+                        let mut varied = Parts(variant.0.clone());
+                        varied.character(dash);
+                        varied
+                    })
+                })
+                .collect();
+            from = dash + 1;
+        }
+        variants.iter_mut().for_each(|variant| variant.literal(&literal[from..]));
+    }
+    Ok(variants.into_iter().map(|parts| Text { parts: parts.0, ..text.clone() }).collect())
+}
+
+/// Where a literal has a `-` or `/` that begins a word and does not follow one.
+fn dashes(part: &Part) -> Vec<usize> {
+    let Part::Literal(text) = part else { return Vec::new() };
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    let mut before = None;
+    let mut found = Vec::new();
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let begins_word = characters.peek().is_some_and(|&(_, next)| is_word(next));
+        if matches!(character, '-' | '/') && begins_word && !before.is_some_and(is_word) {
+            found.push(at);
+        }
+        before = Some(character);
+    }
+    found
+}
+
+fn literal_placeholder(part: &Part) -> Option<&str> {
+    match part {
+        Part::Literal(text) => placeholder(text),
+        _ => None,
+    }
+}
+
+/// The first `%name%` of a text.
+fn placeholder(text: &str) -> Option<&str> {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('%') {
+        if let Some((name, _)) = after.split_once('%') {
+            if !name.is_empty() && !name.contains('\\') {
+                return Some(name);
+            }
+        }
+        rest = after;
+    }
+    None
+}
+
+fn unresolved(name: &str) -> Kind {
+    Kind::UnresolvedPlaceholder { name: name.to_owned() }
+}
+
+impl From<String> for Text {
+    /// A text as it is: no wildcards, no escapes.
+    fn from(text: String) -> Self {
+        Self::default().literal(text)
+    }
+}

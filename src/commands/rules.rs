@@ -36,7 +36,7 @@ struct RuleLine<'r> {
 #[derive(Serialize)]
 struct FieldLine {
     name: &'static str,
-    r#type: &'static str,
+    r#type: String,
     minimum_level: &'static str,
     meaning: &'static str,
 }
@@ -60,11 +60,17 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
     Ok(if has_errors { Ending::Unusable } else { Ending::Fine })
 }
 
-fn write_rules(out: &mut impl Write, stream: Stream, format: ListFormat, rules: &[Rule]) -> anyhow::Result<()> {
+fn write_rules(
+    out: &mut impl Write,
+    stream: Stream,
+    format: ListFormat,
+    rules: &[Rule],
+) -> anyhow::Result<()> {
     if format == ListFormat::Jsonl {
         return write_lines(out, rules.iter().map(RuleLine::new));
     }
-    let is_narrow = stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
+    let is_narrow =
+        stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
     let header = ["LEVEL", "RULE", "ATT&CK", "AUDIT LEVEL", "FILE"];
     let mut table = table(stream, format, &header[..if is_narrow { 4 } else { 5 }]);
     for rule in rules {
@@ -91,10 +97,7 @@ fn write_fields(out: &mut impl Write, stream: Stream, format: ListFormat) -> any
         ListFormat::Auto | ListFormat::Text => {
             let mut table = table(stream, format, &["FIELD", "TYPE", "AUDIT LEVEL", "MEANING"]);
             for field in derived::TABLE {
-                table.add_row([field.name, field.kind, field.minimum_level, field.meaning]);
-            }
-            for (alias, target) in derived::ALIASES {
-                table.add_row([*alias, "", "", &format!("another name for `{target}`")]);
+                table.add_row([field.name, &field.value.to_string(), field.level, field.doc]);
             }
             write_table(out, &table)
         }
@@ -125,15 +128,17 @@ impl<'r> RuleLine<'r> {
 
 impl FieldLine {
     fn new(entry: &derived::Entry) -> Self {
-        let derived::Entry { name, kind, minimum_level, meaning, .. } = *entry;
-        Self { name, r#type: kind, minimum_level, meaning }
+        let derived::Entry { name, value, level, doc, .. } = *entry;
+        Self { name, r#type: value.to_string(), minimum_level: level, meaning: doc }
     }
 }
 
 /// A table as wide as the terminal; in a document it has lines.
 fn table(stream: Stream, format: ListFormat, header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(if format == ListFormat::Markdown { ASCII_MARKDOWN } else { NOTHING }).set_header(header);
+    table
+        .load_style(if format == ListFormat::Markdown { ASCII_MARKDOWN } else { NOTHING })
+        .set_header(header);
     if let Some(width) = stream.width.filter(|_| format == ListFormat::Text) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(u16::try_from(width).unwrap_or(u16::MAX));

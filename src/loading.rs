@@ -93,7 +93,8 @@ impl Problem {
 
 /// True for rules about the audit log of Kubernetes, or about no log in particular.
 fn is_about_audit_events(rule: &Rule) -> bool {
-    let is = |part: &Option<String>, name: &str| part.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(name));
+    let is =
+        |part: &Option<String>, name: &str| part.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(name));
     is(&rule.logsource.product, "kubernetes") && is(&rule.logsource.service, "audit")
 }
 

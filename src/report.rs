@@ -50,7 +50,8 @@ fn drawing(stream: Stream, file: &RuleFile, problem: &Problem) -> String {
         .annotation(AnnotationKind::Primary.span(span(&file.text, problem.place)));
     if let Some(label) = &problem.label {
         let span = span(&file.text, label.place);
-        snippet = snippet.annotation(AnnotationKind::Context.span(span).label(clean(&label.text).into_owned()));
+        snippet =
+            snippet.annotation(AnnotationKind::Context.span(span).label(clean(&label.text).into_owned()));
     }
     let title = level.primary_title(clean(&problem.message).into_owned()).id(problem.code);
     let mut group: Group<'_> = title.element(snippet);

@@ -30,7 +30,7 @@ const SIMILARITY_MIN: f64 = 0.7;
 
 /// Explains a rule.
 pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let rule = find(&args.rule, &args.rules)?;
+    let rule = find(&args.rule, &args.choice)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let palette = terminal.stdout.palette;
     header(&mut out, terminal.stdout, &rule)?;

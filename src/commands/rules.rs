@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
         out.flush()?;
         return Ok(Ending::Fine);
     }
-    let loaded = loading::load(loading::chosen(&args.rules)?);
+    let loaded = loading::load(loading::chosen(&args.choice)?);
     let has_errors = loaded.count(Severity::Error) > 0;
     report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error)?;
     let mut rules = loaded.into_rules();
@@ -60,11 +60,17 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
     Ok(if has_errors { Ending::Unusable } else { Ending::Fine })
 }
 
-fn write_rules(out: &mut impl Write, stream: Stream, format: ListFormat, rules: &[Rule]) -> anyhow::Result<()> {
+fn write_rules(
+    out: &mut impl Write,
+    stream: Stream,
+    format: ListFormat,
+    rules: &[Rule],
+) -> anyhow::Result<()> {
     if format == ListFormat::Jsonl {
         return write_lines(out, rules.iter().map(RuleLine::new));
     }
-    let is_narrow = stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
+    let is_narrow =
+        stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
     let header = ["LEVEL", "RULE", "ATT&CK", "AUDIT LEVEL", "FILE"];
     let mut table = table(stream, format, &header[..if is_narrow { 4 } else { 5 }]);
     for rule in rules {
@@ -133,7 +139,9 @@ impl FieldLine {
 /// A table as wide as the terminal; in a document it has lines.
 fn table(stream: Stream, format: ListFormat, header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(if format == ListFormat::Markdown { ASCII_MARKDOWN } else { NOTHING }).set_header(header);
+    table
+        .load_style(if format == ListFormat::Markdown { ASCII_MARKDOWN } else { NOTHING })
+        .set_header(header);
     if let Some(width) = stream.width.filter(|_| format == ListFormat::Text) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(u16::try_from(width).unwrap_or(u16::MAX));

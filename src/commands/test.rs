@@ -118,7 +118,11 @@ fn test_example(engine: &Engine, text: &str, place: &str) -> Outcome {
         Err(error) => {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
-            return failed("the line is an example", format!("{place}:{}", error.column()), message.to_owned());
+            return failed(
+                "the line is an example",
+                format!("{place}:{}", error.column()),
+                message.to_owned(),
+            );
         }
     };
     let event = match Event::parse(example.event.get().as_bytes()) {

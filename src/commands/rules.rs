@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
     }
     let loaded = loading::load(loading::chosen(&args.choice)?);
     let has_errors = loaded.count(Severity::Error) > 0;
-    report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error)?;
+    let _ = report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error);
     let mut rules = loaded.into_rules();
     rules.sort_by(|left, right| right.level.cmp(&left.level).then_with(|| left.title.cmp(&right.title)));
     write_rules(&mut out, terminal.stdout, format, &rules)?;

@@ -1,91 +1,84 @@
-//! Parses image references as container runtimes do.
+//! Image references as container runtimes read them.
 
-/// An image reference with everything that is implied spelled out.
+/// The registry that a reference without one means.
+const DEFAULT_REGISTRY: &str = "docker.io";
+
+/// An image reference in its parts, with what it implies spelled out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageReference {
-    /// Host and port, lower-cased; `docker.io` where none is written.
-    pub registry: String,
-    /// Path within the registry, lower-cased; `library/` is added for Docker's own images.
-    pub repository: String,
-    /// The tag; `latest` where neither tag nor digest is written.
-    pub tag: Option<String>,
-    /// The digest with its algorithm.
-    pub digest: Option<String>,
+pub(crate) struct Image {
+    /// Host, and port if one is given; lower case.
+    pub(crate) registry: String,
+    /// Path within the registry; lower case.
+    pub(crate) repository: String,
+    /// `latest` where there is neither tag nor digest.
+    pub(crate) tag: Option<String>,
+    /// Algorithm and sum.
+    pub(crate) digest: Option<String>,
 }
 
-impl ImageReference {
-    /// Reads a reference; any text gives something, as a rule must not miss an odd one.
-    pub fn parse(reference: &str) -> Self {
-        let reference = reference.trim();
-        let (name, digest) = match reference.split_once('@') {
-            Some((name, digest)) => (name, Some(digest.to_owned())),
-            None => (reference, None),
+impl Image {
+    /// Takes any text; one that no runtime accepts gives parts that mean nothing.
+    pub(crate) fn parse(reference: &str) -> Self {
+        let (name, digest) = match reference.trim().split_once('@') {
+            Some((name, digest)) => (name, Some(digest.to_ascii_lowercase())),
+            None => (reference.trim(), None),
         };
-        // A colon after the last slash begins a tag, one before it a port.
-        let path_start = name.rfind('/').map_or(0, |slash| slash + 1);
-        let (name, tag) = match name[path_start..].find(':') {
-            Some(colon) => (&name[..path_start + colon], Some(name[path_start + colon + 1..].to_owned())),
-            None => (name, None),
+        let (name, tag) = match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.to_owned())),
+            _ => (name, None),
         };
+        let (registry, repository) = match name.split_once('/') {
+            Some((host, path)) if is_host(host) => (registry(host), path),
+            _ => (DEFAULT_REGISTRY.to_owned(), name),
+        };
+        let mut repository = repository.to_lowercase();
+        if registry == DEFAULT_REGISTRY && !repository.contains('/') {
+            repository.insert_str(0, "library/");
+        }
         let tag = tag.or_else(|| digest.is_none().then(|| "latest".to_owned()));
-        let (registry, repository) = split_registry(&name.to_lowercase());
         Self { registry, repository, tag, digest }
     }
 }
 
-/// The first segment is a registry when it could be a host: it has a dot or a port, or is `localhost`.
-fn split_registry(name: &str) -> (String, String) {
-    let (registry, repository) = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
-        _ => ("docker.io", name),
-    };
-    let registry = match registry {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io",
-        other => other,
-    };
-    if registry == "docker.io" && !repository.contains('/') {
-        return (registry.to_owned(), format!("library/{repository}"));
+/// True when what stands before the first slash is a host rather than part of a path.
+fn is_host(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':']) || first.contains(char::is_uppercase)
+}
+
+fn registry(host: &str) -> String {
+    let host = host.to_lowercase();
+    match host.strip_suffix(":443").unwrap_or(&host) {
+        "docker.io" | "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY.to_owned(),
+        _ => host,
     }
-    (registry.to_owned(), repository.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ImageReference;
+    use super::Image;
 
     #[test]
-    fn what_is_implied_is_spelled_out() {
-        check("nginx", "docker.io", "library/nginx", Some("latest"), None);
-        check("nginx:1.25", "docker.io", "library/nginx", Some("1.25"), None);
-        check("kannix/monero-miner", "docker.io", "kannix/monero-miner", Some("latest"), None);
-        check("index.docker.io/library/nginx", "docker.io", "library/nginx", Some("latest"), None);
-        check("docker.io/xmrig:6", "docker.io", "library/xmrig", Some("6"), None);
-    }
-
-    #[test]
-    fn ports_tags_and_digests_are_told_apart() {
-        check("registry:5000/team/app", "registry:5000", "team/app", Some("latest"), None);
-        check("Registry.Corp:5000/Team/App:v1", "registry.corp:5000", "team/app", Some("v1"), None);
-        check("quay.io/a/b/c@sha256:ab", "quay.io", "a/b/c", None, Some("sha256:ab"));
-        check("quay.io/a/b:v1@sha256:ab", "quay.io", "a/b", Some("v1"), Some("sha256:ab"));
-        check("localhost/app", "localhost", "app", Some("latest"), None);
-    }
-
-    #[test]
-    fn nonsense_gives_something() {
-        for text in ["", "@", ":", "/", "a:b:c", "////", "é@ü:ö", "a@b@c"] {
-            let _ = ImageReference::parse(text);
-        }
+    fn references_are_read_as_runtimes_read_them() {
+        check("nginx", "docker.io library/nginx latest -");
+        check("nginx:1.27", "docker.io library/nginx 1.27 -");
+        check("team/app", "docker.io team/app latest -");
+        check("docker.io/nginx", "docker.io library/nginx latest -");
+        check("index.docker.io/library/nginx:1", "docker.io library/nginx 1 -");
+        check("registry-1.docker.io/team/app", "docker.io team/app latest -");
+        check("REGISTRY.example.com/Team/App:V1", "registry.example.com team/app V1 -");
+        check("registry.example.com:5000/a/b/c", "registry.example.com:5000 a/b/c latest -");
+        check("localhost/app", "localhost app latest -");
+        check("app@sha256:ABC", "docker.io library/app - sha256:abc");
+        check("r.io:80/app:1@sha256:abc", "r.io:80 app 1 sha256:abc");
+        check("", "docker.io library/ latest -");
+        check("@", "docker.io library/ - ");
+        check(":/@:/", "docker.io :/ - :/");
     }
 
     #[track_caller]
-    fn check(text: &str, registry: &str, repository: &str, tag: Option<&str>, digest: Option<&str>) {
-        let expected = ImageReference {
-            registry: registry.into(),
-            repository: repository.into(),
-            tag: tag.map(Into::into),
-            digest: digest.map(Into::into),
-        };
-        assert_eq!(ImageReference::parse(text), expected);
+    fn check(reference: &str, expected: &str) {
+        let Image { registry, repository, tag, digest } = Image::parse(reference);
+        let [tag, digest] = [tag, digest].map(|part| part.unwrap_or("-".to_owned()));
+        assert_eq!(format!("{registry} {repository} {tag} {digest}"), expected);
     }
 }

@@ -1,155 +1,160 @@
-//! The pod spec and its containers, wherever a write puts them.
+//! The pod spec that a request writes, wherever it lives.
 
 use std::borrow::Cow;
 
-use super::body::{Node, written};
-use super::image::ImageReference;
+use super::written::{Tree, Written};
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value};
+use crate::field::{Sight, Value, View};
+use crate::json::Json;
 
-/// Where workloads keep their pod spec.
-const WORKLOADS: &[(&str, &str, &[&str])] = &[
-    ("pods", "Pod", &["spec"]),
-    ("deployments", "Deployment", TEMPLATE),
-    ("daemonsets", "DaemonSet", TEMPLATE),
-    ("statefulsets", "StatefulSet", TEMPLATE),
-    ("replicasets", "ReplicaSet", TEMPLATE),
-    ("replicationcontrollers", "ReplicationController", TEMPLATE),
-    ("jobs", "Job", TEMPLATE),
-    ("cronjobs", "CronJob", CRON_TEMPLATE),
-    ("podtemplates", "PodTemplate", &["template", "spec"]),
-];
-const TEMPLATE: &[&str] = &["spec", "template", "spec"];
-const CRON_TEMPLATE: &[&str] = &["spec", "jobTemplate", "spec", "template", "spec"];
+type Path = &'static [&'static str];
 
-/// Where resources of other kinds (operators' own) are looked into.
-const ELSEWHERE: &[&[&str]] = &[TEMPLATE, CRON_TEMPLATE, &["template", "spec"]];
-
-/// Subresources through which a pod spec can be changed.
-const SUBRESOURCES: &[&str] = &["", "ephemeralcontainers", "resize"];
+const POD: Path = &["spec"];
+const POD_TEMPLATE: Path = &["template", "spec"];
+const WORKLOAD: Path = &["spec", "template", "spec"];
+const CRON_JOB: Path = &["spec", "jobTemplate", "spec", "template", "spec"];
 
 /// The lists of containers in a pod spec.
-const LISTS: &[&str] = &["initContainers", "containers", "ephemeralContainers"];
+pub(super) const CONTAINER_LISTS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
 
-/// The kind of workload that a resource name stands for.
-pub(crate) fn workload_kind(resource: &str) -> Option<&'static str> {
-    WORKLOADS.iter().find(|(name, ..)| *name == resource).map(|(_, kind, _)| *kind)
+/// What an event writes to, named as in a request path.
+pub(super) struct Target<'a> {
+    pub(super) resource: Cow<'a, str>,
+    pub(super) subresource: Cow<'a, str>,
 }
 
-/// The pod specs that the request writes, in part or whole.
-pub(crate) fn pod_specs<'a>(event: &Event<'a>) -> (Vec<Node<'a>>, Sight) {
-    let of_object = |name| event.str_at(Key::ObjectRef, name).unwrap_or_default();
-    if !SUBRESOURCES.contains(&of_object("subresource").as_ref()) {
-        return (Vec::new(), Sight::Clear);
+impl<'a> Target<'a> {
+    /// From `objectRef`; without one, from the kind of the body.
+    pub(super) fn of(event: &Event<'a>) -> Self {
+        let part = |name| event.str_at(Key::ObjectRef, name);
+        let kind = || event.at(Key::RequestObject, &["kind"]).and_then(Json::as_str);
+        let resource = part("resource").or_else(|| Some(Cow::Owned(kind()?.to_ascii_lowercase() + "s")));
+        Self { resource: resource.unwrap_or_default(), subresource: part("subresource").unwrap_or_default() }
     }
-    let resource = of_object("resource");
-    let (nodes, sight) = written(event);
-    let kind = event.at(Key::RequestObject, &["kind"]).and_then(|kind| kind.as_str()).unwrap_or_default();
-    let known = WORKLOADS
-        .iter()
-        .find(|(name, workload, _)| if resource.is_empty() { *workload == kind } else { *name == resource });
-    let mut specs = Vec::new();
-    for node in &nodes {
-        match known {
-            Some((.., path)) => specs.extend(node.at(path)),
-            None => specs.extend(ELSEWHERE.iter().filter_map(|path| node.at(path))),
-        }
-        // Before 1.22 ephemeral containers had a kind of their own, without a spec.
-        if of_object("subresource") == "ephemeralcontainers" && node.child("ephemeralContainers").is_some() {
-            specs.push(node.clone());
+
+    /// Where pod specs live in the resource; nothing for subresources that write none.
+    fn pod_specs(&self) -> &'static [Path] {
+        match (self.resource.as_ref(), self.subresource.as_ref()) {
+            ("pods", "" | "resize" | "ephemeralcontainers") => &[POD],
+            ("podtemplates", "") => &[POD_TEMPLATE],
+            ("cronjobs", "") => &[CRON_JOB],
+            (_, "") if self.is_workload() => &[WORKLOAD],
+            ("pods", _) => &[],
+            // Custom resources embed pod templates in the same places.
+            (_, "") => &[WORKLOAD, CRON_JOB, POD_TEMPLATE],
+            _ => &[],
         }
     }
-    (specs, if known.is_some() { sight } else { Sight::Clear })
+
+    /// True for the resources that always hold a pod spec.
+    fn is_workload(&self) -> bool {
+        matches!(
+            self.resource.as_ref(),
+            "pods"
+                | "podtemplates"
+                | "deployments"
+                | "daemonsets"
+                | "statefulsets"
+                | "replicasets"
+                | "replicationcontrollers"
+                | "jobs"
+                | "cronjobs"
+        )
+    }
 }
 
-/// The containers of a pod spec that are written.
-pub(crate) fn containers<'a>(spec: &Node<'a>) -> Vec<Node<'a>> {
-    LISTS.iter().filter_map(|list| spec.child(list)).flat_map(|list| list.elements()).collect()
-}
-
-/// Calls `each` for every container that the request writes.
-fn each_container<'a>(event: &Event<'a>, each: impl FnMut(Node<'a>)) -> Sight {
-    let (specs, sight) = pod_specs(event);
-    specs.iter().flat_map(containers).for_each(each);
+/// Shows each pod spec that the request writes to `visit`.
+pub(super) fn each_spec<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
+    let target = Target::of(event);
+    let places = target.pod_specs();
+    if places.is_empty() {
+        return Sight::Clear;
+    }
+    let written = Written::by(event);
+    let is_workload = target.is_workload();
+    let mut sight = if is_workload { written.sight } else { Sight::Clear };
+    for tree in written.trees() {
+        for spec in places.iter().filter_map(|place| tree.at(place)) {
+            if is_workload || CONTAINER_LISTS.iter().any(|list| spec.get(list).is_some()) {
+                sight = sight.and(visit(spec));
+            }
+        }
+    }
     sight
 }
 
-pub(super) fn read_pod<'a>(event: &Event<'a>, path: &str, values: &mut Vec<Value<'a>>) -> Sight {
-    let (specs, sight) = pod_specs(event);
-    specs.iter().for_each(|spec| spec.follow(path, values));
+/// Shows each container that the request writes to `visit`.
+pub(super) fn each_container<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
+    let target = Target::of(event);
+    let mut visit_list = |list: Option<Tree<'a, '_>>| {
+        let Some(list) = list else { return Sight::Clear };
+        list.elements().fold(list.sight(), |sight, container| sight.and(visit(container)))
+    };
+    if target.resource == "pods" && target.subresource == "ephemeralcontainers" {
+        let written = Written::by(event);
+        return written.trees().fold(written.sight, |sight, tree| {
+            // API servers before 1.22 take the list without a pod around it.
+            let sight = sight.and(visit_list(tree.get("ephemeralContainers")));
+            sight.and(visit_list(tree.at(&["spec", "ephemeralContainers"])))
+        });
+    }
+    each_spec(event, |spec| {
+        CONTAINER_LISTS.iter().fold(spec.sight(), |sight, list| sight.and(visit_list(spec.get(list))))
+    })
+}
+
+/// Appends what stands at a dotted path of each pod spec.
+pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_spec(view.event, |spec| spec.follow(path, values))
+}
+
+/// Appends the host paths that the pods mount, each in its shortest form.
+pub(super) fn host_paths<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let start = values.len();
+    let sight = read("volumes.hostPath.path", view, values);
+    for value in &mut values[start..] {
+        if let Some(path) = value.text() {
+            *value = Value::Text(normal(path));
+        }
+    }
     sight
 }
 
-pub(super) fn read_containers<'a>(event: &Event<'a>, path: &str, values: &mut Vec<Value<'a>>) -> Sight {
-    each_container(event, |container| container.follow(path, values))
-}
-
-pub(super) fn read_host_paths<'a>(event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    let (specs, sight) = pod_specs(event);
-    let volumes = specs.iter().filter_map(|spec| spec.child("volumes")).flat_map(|list| list.elements());
-    let paths = volumes.filter_map(|volume| volume.at(&["hostPath", "path"])?.text());
-    values.extend(paths.map(|path| Value::Text(normalised(&path).into())));
-    sight
-}
-
-/// A path without empty and dot segments; `..` goes up and stops at the root.
-fn normalised(path: &str) -> String {
-    let mut segments = Vec::new();
-    for segment in path.split('/') {
-        match segment {
+/// A path without empty parts, `.`, `..` and a slash at its end.
+fn normal(path: Cow<'_, str>) -> Cow<'_, str> {
+    let is_normal = path == "/"
+        || path
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
+    if is_normal {
+        return path;
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
             "" | "." => {}
-            ".." => drop(segments.pop()),
-            other => segments.push(other),
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
         }
     }
-    format!("/{}", segments.join("/"))
+    Cow::Owned(format!("/{}", parts.join("/")))
 }
 
-pub(super) fn read_capabilities<'a>(event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    each_container(event, |container| {
-        let added = container.at(&["securityContext", "capabilities", "add"]);
-        values.extend(added.iter().flat_map(Node::texts).map(|name| {
-            let name = name.trim().to_uppercase();
-            Value::Text(name.strip_prefix("CAP_").unwrap_or(&name).to_owned().into())
-        }));
-    })
-}
-
-pub(super) fn read_images<'a>(
-    event: &Event<'a>,
-    values: &mut Vec<Value<'a>>,
-    part: impl Fn(ImageReference) -> Option<String>,
-) -> Sight {
-    each_container(event, |container| {
-        let image = container.child("image").and_then(|image| image.text());
-        let text = image.and_then(|image| part(ImageReference::parse(&image)));
-        values.extend(text.map(|text| Value::Text(text.into())));
-    })
-}
-
-/// Where a container names commands besides its own.
-const HOOKS: &[&[&str]] = &[
-    &["lifecycle", "postStart", "exec", "command"],
-    &["lifecycle", "preStop", "exec", "command"],
-    &["startupProbe", "exec", "command"],
-    &["livenessProbe", "exec", "command"],
-    &["readinessProbe", "exec", "command"],
-];
-
-pub(super) fn read_command_lines<'a>(event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    each_container(event, |container| {
-        let own: Vec<Node<'a>> =
-            [container.child("command"), container.child("args")].into_iter().flatten().collect();
-        push_line(own.iter().flat_map(Node::texts), values);
-        for hook in HOOKS {
-            push_line(container.at(hook).iter().flat_map(Node::texts), values);
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn host_paths_are_told_in_their_shortest_form() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("", "/"),
+            ("//", "/"),
+            ("/var/run/docker.sock", "/var/run/docker.sock"),
+            ("/var//run/./docker.sock/", "/var/run/docker.sock"),
+            ("/var/lib/../../etc", "/etc"),
+            ("/../..", "/"),
+            ("etc", "/etc"),
+        ] {
+            assert_eq!(super::normal(path.into()), expected, "{path}");
         }
-    })
-}
-
-fn push_line<'a>(words: impl Iterator<Item = Cow<'a, str>>, values: &mut Vec<Value<'a>>) {
-    let words: Vec<Cow<'_, str>> = words.collect();
-    if !words.is_empty() {
-        values.push(Value::Text(words.join(" ").into()));
     }
 }

@@ -1,60 +1,81 @@
-//! What a written role allows, and what a written binding gives to whom.
+//! Bindings and roles that a request writes.
 
-use super::body::written;
+use std::borrow::Cow;
+
+use super::pod::Target;
+use super::written::{Tree, Written, response};
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, is_write, sight_of};
+use crate::field::{Sight, Value, View, follow, sight_of};
+use crate::json::Json;
 
-const BINDINGS: &[&str] = &["rolebindings", "clusterrolebindings"];
-const ROLES: &[&str] = &["roles", "clusterroles"];
-
-/// Whether the request writes one of `resources` itself.
-fn writes(event: &Event<'_>, resources: &[&str]) -> bool {
-    let of_object = |name| event.str_at(Key::ObjectRef, name).unwrap_or_default();
-    is_write(event)
-        && resources.contains(&of_object("resource").as_ref())
-        && of_object("subresource").is_empty()
-}
-
-/// The reference to the role. It cannot be changed, so a patch need not name it; then the
-/// response does.
-pub(super) fn read_role<'a>(event: &Event<'a>, part: &str, values: &mut Vec<Value<'a>>) -> Sight {
-    if !writes(event, BINDINGS) {
+/// Appends `name` or `kind` of the role that a binding gives.
+///
+/// A patch that changes the subjects alone does not say which role they get; the response
+/// does. A patch of neither, such as one of labels, gives nobody anything.
+pub(super) fn role<'a>(key: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let event = view.event;
+    if !is_binding(event) {
         return Sight::Clear;
     }
-    let (nodes, sight) = written(event);
-    nodes.iter().filter_map(|node| node.child("roleRef")).for_each(|role| role.follow(part, values));
-    if !values.is_empty() {
+    let written = Written::by(event);
+    let (start, mut sight, mut is_touched) = (values.len(), written.sight, false);
+    for tree in written.trees() {
+        is_touched |= tree.get("roleRef").or_else(|| tree.get("subjects")).is_some();
+        if let Some(value) = tree.at(&["roleRef", key]) {
+            sight = sight.and(value.follow("", values));
+        }
+    }
+    if values.len() > start || !is_touched || event.str(Key::Verb).as_deref() != Some("patch") {
         return sight;
     }
-    let response = event.at(Key::ResponseObject, &["roleRef", part]);
-    values.extend(response.map(Value::Json));
-    match (sight, event.get(Key::ResponseObject)) {
-        (Sight::Hidden, _) => Sight::Hidden,
-        (Sight::Clear, Some(_)) => Sight::Clear,
-        (Sight::Clear, None) => sight_of(event, Key::ResponseObject),
+    match response(event) {
+        Some(binding) => {
+            follow(binding, &format!("roleRef.{key}"), values);
+            sight
+        }
+        None => sight.and(sight_of(event, Key::ResponseObject)).and(Sight::Hidden),
     }
 }
 
-pub(super) fn read_subjects<'a>(event: &Event<'a>, path: &str, values: &mut Vec<Value<'a>>) -> Sight {
-    read_list(event, BINDINGS, "subjects", path, values)
-}
-
-pub(super) fn read_rules<'a>(event: &Event<'a>, path: &str, values: &mut Vec<Value<'a>>) -> Sight {
-    read_list(event, ROLES, "rules", path, values)
-}
-
-fn read_list<'a>(
-    event: &Event<'a>,
-    resources: &[&str],
-    list: &str,
-    path: &str,
-    values: &mut Vec<Value<'a>>,
-) -> Sight {
-    if !writes(event, resources) {
+/// Appends a part of each subject that a binding names.
+pub(super) fn subjects<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    if !is_binding(view.event) {
         return Sight::Clear;
     }
-    let (nodes, sight) = written(event);
-    let elements = nodes.iter().filter_map(|node| node.child(list)).flat_map(|list| list.elements());
-    elements.for_each(|element| element.follow(path, values));
-    sight
+    elements("subjects", path, view, values)
+}
+
+/// Shows kind, namespace and name of each subject to `visit`.
+pub(crate) fn each_subject<'a>(
+    event: &Event<'a>,
+    mut visit: impl FnMut(Option<Cow<'a, str>>, Option<Cow<'a, str>>, Option<Cow<'a, str>>),
+) {
+    let written = Written::by(event);
+    for subject in written.trees().filter_map(|tree| tree.get("subjects")).flat_map(Tree::elements) {
+        let part = |key| subject.get(key).and_then(Tree::value).and_then(Json::as_str);
+        visit(part("kind"), part("namespace"), part("name"));
+    }
+}
+
+/// Appends what stands at a dotted path of each rule of a role.
+pub(super) fn rules<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let target = Target::of(view.event);
+    if !matches!(target.resource.as_ref(), "roles" | "clusterroles") || !target.subresource.is_empty() {
+        return Sight::Clear;
+    }
+    elements("rules", path, view, values)
+}
+
+fn elements<'a>(list: &str, path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let written = Written::by(view.event);
+    written.trees().filter_map(|tree| tree.get(list)).fold(written.sight, |sight, list: Tree<'a, '_>| {
+        list.elements()
+            .fold(sight.and(list.sight()), |sight, element| sight.and(element.follow(path, values)))
+    })
+}
+
+fn is_binding(event: &Event<'_>) -> bool {
+    let target = Target::of(event);
+    target.subresource.is_empty()
+        && matches!(target.resource.as_ref(), "rolebindings" | "clusterrolebindings")
 }

@@ -36,9 +36,10 @@ struct RuleLine<'r> {
 #[derive(Serialize)]
 struct FieldLine {
     name: &'static str,
-    r#type: &'static str,
     minimum_level: &'static str,
     meaning: &'static str,
+    /// The only values there are, where they are few.
+    values: Option<&'static [&'static str]>,
 }
 
 /// Lists the rules or the fields.
@@ -95,12 +96,13 @@ fn write_fields(out: &mut impl Write, stream: Stream, format: ListFormat) -> any
         ListFormat::Jsonl => write_lines(out, derived::TABLE.iter().map(FieldLine::new)),
         ListFormat::Markdown => Ok(write!(out, "{}", derived::markdown_table())?),
         ListFormat::Auto | ListFormat::Text => {
-            let mut table = table(stream, format, &["FIELD", "TYPE", "AUDIT LEVEL", "MEANING"]);
-            for field in derived::TABLE {
-                table.add_row([field.name, field.kind, field.minimum_level, field.meaning]);
-            }
-            for (alias, target) in derived::ALIASES {
-                table.add_row([*alias, "", "", &format!("another name for `{target}`")]);
+            let mut table = table(stream, format, &["FIELD", "FROM LEVEL", "MEANING"]);
+            for field in derived::TABLE.iter().map(FieldLine::new) {
+                let values = match field.values {
+                    Some(words) => format!(": {}", words.join(", ")),
+                    None => String::new(),
+                };
+                table.add_row([field.name, field.minimum_level, &format!("{}{values}", field.meaning)]);
             }
             write_table(out, &table)
         }
@@ -131,8 +133,11 @@ impl<'r> RuleLine<'r> {
 
 impl FieldLine {
     fn new(entry: &derived::Entry) -> Self {
-        let derived::Entry { name, kind, minimum_level, meaning, .. } = *entry;
-        Self { name, r#type: kind, minimum_level, meaning }
+        let values = match entry.value {
+            derived::ValueType::OneOf(words) => Some(words),
+            derived::ValueType::Text | derived::ValueType::Any => None,
+        };
+        Self { name: entry.name, minimum_level: entry.level, meaning: entry.doc, values }
     }
 }
 

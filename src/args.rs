@@ -17,8 +17,15 @@ pub(crate) struct CommandLine {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// When to use colours
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    /// When to use colours; `auto` is on a terminal, unless `NO_COLOR` is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t = Color::Auto,
+        display_order = 900
+    )]
     pub(crate) color: Color,
 }
 
@@ -27,7 +34,7 @@ Examples:
   masthead replay audit.log                   look through a log with the built-in rules
   masthead replay /var/log/kubernetes/audit/  rotated and compressed files too
   masthead check my-rules/                    find the mistakes in your own rules
-  masthead explain secret-list                what a rule looks for
+  masthead explain command_run_in_pod         what a rule looks for
 
 Exit codes: 0 fine; 1 findings (--fail-on, failed tests); 2 usage or rule error;
 3 could not read everything or write the result; 130 interrupted.";
@@ -42,6 +49,8 @@ pub(crate) enum Command {
     Rules(Rules),
     Explain(Explain),
     Completions(Completions),
+    /// Writes the manual page
+    #[command(after_help = "Examples:\n  masthead man > /usr/local/share/man/man1/masthead.1")]
     Man,
 }
 
@@ -53,6 +62,7 @@ pub(crate) enum Command {
 #[command(after_help = REPLAY_EXAMPLES)]
 pub(crate) struct Replay {
     /// Files, folders or glob patterns; `-` or nothing for standard input
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 
     /// How to write alerts; `auto` is text on a terminal and JSON Lines in a pipe
@@ -61,7 +71,7 @@ pub(crate) struct Replay {
 
     /// Where rules come from
     #[command(flatten)]
-    pub(crate) rules: RuleChoice,
+    pub(crate) choice: RuleChoice,
 
     /// Whose log this is; part of what makes a request the same request
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -116,6 +126,7 @@ pub(crate) struct RuleChoice {
 #[command(after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --format jsonl")]
 pub(crate) struct Check {
     /// Rule files or folders; the built-in rules if there are none
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 
     /// How to write the problems; `auto` is text, whether on a terminal or in a pipe
@@ -125,12 +136,13 @@ pub(crate) struct Check {
 
 /// Tests rules against the example events beside them
 ///
-/// The events of `name.yml` are in `name.events.jsonl`, one a line:
-/// {"match": true, "why": "what this example shows", "event": {…}}
+/// The examples of `name.yml` are in `name.events.jsonl`, one event a line with whether the
+/// rule is to match it and why.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  masthead test\n  masthead test my-rules/ --junit report.xml")]
+#[command(after_help = TEST_EXAMPLES)]
 pub(crate) struct Test {
     /// Rule files or folders; the built-in rules if there are none
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 
     /// Also write the results as JUnit XML
@@ -138,13 +150,20 @@ pub(crate) struct Test {
     pub(crate) junit: Option<PathBuf>,
 }
 
+const TEST_EXAMPLES: &str = r#"Examples:
+  masthead test
+  masthead test my-rules/ --junit report.xml
+
+A line of example events:
+  {"match": true, "why": "a person with kubectl", "event": {"verb": "get", …}}"#;
+
 /// Lists the rules, or the fields that rules can use
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  masthead rules\n  masthead rules --fields\n  masthead rules --format jsonl"
 )]
 pub(crate) struct Rules {
-    /// How to write the list
+    /// How to write the list; `auto` is a table on a terminal and JSON Lines in a pipe
     #[arg(long, value_enum, default_value_t = ListFormat::Auto)]
     pub(crate) format: ListFormat,
 
@@ -154,13 +173,13 @@ pub(crate) struct Rules {
 
     /// Where rules come from
     #[command(flatten)]
-    pub(crate) rules: RuleChoice,
+    pub(crate) choice: RuleChoice,
 }
 
 /// Says what a rule looks for, and why it did or did not match an event
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  masthead explain exec-into-pod\n  masthead explain exec-into-pod --event event.json\n  tail -n 1 audit.log | masthead explain exec-into-pod --event -"
+    after_help = "Examples:\n  masthead explain command_run_in_pod\n  masthead explain command_run_in_pod --event event.json\n  tail -n 1 audit.log | masthead explain command_run_in_pod --event -"
 )]
 pub(crate) struct Explain {
     /// The id, title or file name of a rule, or the path of a rule file
@@ -176,7 +195,7 @@ pub(crate) struct Explain {
 
     /// Where rules come from
     #[command(flatten)]
-    pub(crate) rules: RuleChoice,
+    pub(crate) choice: RuleChoice,
 }
 
 /// Writes a completion script for a shell
@@ -190,38 +209,30 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// When to use colours.
+// The values below have no help of their own, which would make a page of each option.
+
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 
-/// How results are written.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Depending on where it goes
     Auto,
-    /// JSON Lines: one object a line
     Jsonl,
-    /// For people
     Text,
 }
 
-/// How lists are written.
+#[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
-    /// A table on a terminal, JSON Lines in a pipe
     Auto,
-    /// JSON Lines: one object a line
     Jsonl,
-    /// A table for a document
     Markdown,
-    /// A table for people
     Text,
 }
 

@@ -1,7 +1,7 @@
 //! What standard output and standard error are, and so whether to use colours and how
 //! wide lines may be.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{self, IsTerminal, stderr, stdout};
 
 use sinks::{Palette, clean};
 use terminal_size::Width;
@@ -49,11 +49,11 @@ impl Terminal {
         }
     }
 
-    /// An error as the last line of a command that failed.
+    /// An error as the last line of a command that failed; a bare I/O error is one of writing.
     pub(crate) fn error_line(&self, error: &anyhow::Error) -> String {
-        let bad = self.stderr.palette.bad().bold();
-        let bad = if self.stderr.palette == Palette::Plain { anstyle::Style::new() } else { bad };
-        format!("{bad}error{bad:#}: {}", clean(&format!("{error:#}")))
+        let bad = self.stderr.palette.bad();
+        let doing = if error.is::<io::Error>() { "cannot write the result: " } else { "" };
+        format!("{bad}error{bad:#}: {doing}{}", clean(&format!("{error:#}")))
     }
 }
 

@@ -267,7 +267,9 @@ mod tests {
     #[test]
     fn the_most_frequent_come_first_and_ties_by_name() {
         let mut tally = Tally::default();
-        ["b", "a", "c", "c"].iter().for_each(|name| tally.add(name));
+        for name in ["b", "a", "c", "c"] {
+            tally.add(name);
+        }
         assert_eq!(tally.top(), [("c", 2), ("a", 1), ("b", 1)]);
     }
 

@@ -259,9 +259,8 @@ fn phrase_of(test: &Test) -> (Phrase, Option<String>) {
     match test {
         Test::Text(pattern) => text_phrase(pattern),
         Test::Number(number) => (Phrase::new("is", "is one of"), Some(number.clone())),
-        Test::Null => (Phrase::new("is absent", ""), None),
+        Test::Null | Test::Exists(false) => (Phrase::new("is absent", ""), None),
         Test::Exists(true) => (Phrase::new("is present", ""), None),
-        Test::Exists(false) => (Phrase::new("is absent", ""), None),
         Test::Regex(regex) => (
             Phrase::new("matches the expression", "matches any of the expressions"),
             Some(regex.regex.as_str().to_owned()),

@@ -14,7 +14,7 @@ use crate::totals::counted;
 
 /// A problem as a line of JSON.
 #[derive(Serialize)]
-struct Line<'p> {
+struct ProblemLine<'p> {
     path: String,
     line: u32,
     column: u32,
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Check, terminal: &Terminal) -> anyhow::Result<Ending> {
 
 fn write_lines(out: &mut impl Write, loaded: &Loaded) -> anyhow::Result<()> {
     for problem in &loaded.problems {
-        let line = Line {
+        let line = ProblemLine {
             path: loaded.files[problem.file].path.display().to_string(),
             line: problem.place.line,
             column: problem.place.column,

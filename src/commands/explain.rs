@@ -21,6 +21,8 @@ use crate::terminal::{Stream, Terminal};
 const EVENT_BYTES_MAX: u64 = 256 << 20;
 /// Where a description is wrapped when the width is not known, in columns.
 const WIDTH_DEFAULT: usize = 100;
+/// How many columns a part stands further to the right than what it is a part of.
+const INDENT: usize = 2;
 /// How many reasons the verdict names.
 const REASONS_MAX: usize = 3;
 /// How many similar rules are suggested.
@@ -30,14 +32,13 @@ const SIMILARITY_MIN: f64 = 0.7;
 
 /// Explains a rule.
 pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let rule = find(&args.rule, &args.rules)?;
+    let rule = find(&args.rule, &args.choice)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let palette = terminal.stdout.palette;
     header(&mut out, terminal.stdout, &rule)?;
     match &args.event {
         None => {
             writeln!(out, "looks for events in which")?;
-            draw(&mut out, palette, &explain::describe(&rule), 1)?;
+            draw(&mut out, terminal.stdout, &explain::describe(&rule), 1)?;
         }
         Some(path) => {
             let bytes = read_event(path)?;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
             }
             let settings = Settings { proxies: args.proxies.clone() };
             let explanation = explain::explain(&rule, &event, &settings);
-            draw(&mut out, palette, &explanation, 1)?;
+            draw(&mut out, terminal.stdout, &explanation, 1)?;
             writeln!(out, "\n{}", verdict(&explanation))?;
         }
     }
@@ -124,31 +125,31 @@ fn header(out: &mut impl Write, stream: Stream, rule: &Rule) -> io::Result<()> {
 }
 
 /// Draws the tree, a part a line, indented by its depth.
-pub(crate) fn draw(
-    out: &mut dyn Write,
-    palette: Palette,
-    part: &Explanation,
-    depth: usize,
-) -> io::Result<()> {
-    write!(out, "{:width$}", "", width = depth * 2)?;
-    if let Some(truth) = part.truth {
-        let (style, mark) = match truth {
-            Truth::True => (palette.good(), "✓"),
-            Truth::False => (palette.bad(), "✗"),
-            Truth::Unknown => (palette.doubtful(), "?"),
-        };
-        write!(out, "{style}{mark}{style:#} ")?;
-    }
+pub(crate) fn draw(out: &mut dyn Write, stream: Stream, part: &Explanation, depth: usize) -> io::Result<()> {
     let (heading, last) = chain(part);
+    let mark = part.truth.map_or_else(String::new, |truth| mark(stream.palette, truth));
     if last.kind != Kind::Test {
-        writeln!(out, "{heading}:")?;
-        return last.parts.iter().try_for_each(|inner| draw(out, palette, inner, depth + 1));
+        writeln!(out, "{:width$}{mark}{heading}:", "", width = depth * INDENT)?;
+        return last.parts.iter().try_for_each(|inner| draw(out, stream, inner, depth + 1));
     }
-    let faint = palette.faint();
-    match sight(last) {
-        Some(sight) => writeln!(out, "{heading}{}  {faint}{sight}{faint:#}", clean(&last.label)),
-        None => writeln!(out, "{heading}{}", clean(&last.label)),
-    }
+    let faint = stream.palette.faint();
+    let sight = sight(last).map_or_else(String::new, |sight| format!("  {faint}{sight}{faint:#}"));
+    let line = format!("{mark}{heading}{}{sight}", clean(&last.label));
+    let (first, rest) = (" ".repeat(depth * INDENT), " ".repeat((depth + 2) * INDENT));
+    let options = textwrap::Options::new(stream.width.unwrap_or(usize::MAX))
+        .initial_indent(&first)
+        .subsequent_indent(&rest)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    writeln!(out, "{}", textwrap::fill(&line, options))
+}
+
+fn mark(palette: Palette, truth: Truth) -> String {
+    let (style, mark) = match truth {
+        Truth::True => (palette.good(), "✓"),
+        Truth::False => (palette.bad(), "✗"),
+        Truth::Unknown => (palette.doubtful(), "?"),
+    };
+    format!("{style}{mark}{style:#} ")
 }
 
 /// Puts a part and what alone is below it, and below that, under one heading: `not by_the_cluster, any of`.

@@ -13,18 +13,20 @@ pub(crate) fn run() -> anyhow::Result<Ending> {
     let mut command = CommandLine::command();
     command.build();
     let mut page = Vec::new();
-    Man::new(command.clone()).render(&mut page)?;
+    let man = Man::new(command.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    sections(&man, &mut page)?;
     for subcommand in command.get_subcommands().filter(|command| command.get_name() != "help") {
-        section(subcommand, &mut page)?;
+        writeln!(page, ".SH \"MASTHEAD {}\"", subcommand.get_name().to_uppercase())?;
+        sections(&Man::new(subcommand.clone()), &mut page)?;
     }
     io::stdout().lock().write_all(&page)?;
     Ok(Ending::Fine)
 }
 
-/// One command with its description, options and examples, as a section of the page.
-fn section(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
-    writeln!(page, ".SH \"MASTHEAD {}\"", command.get_name().to_uppercase())?;
-    let man = Man::new(command.clone());
+/// What one command does, its options and examples.
+fn sections(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;

@@ -36,9 +36,10 @@ struct RuleLine<'r> {
 #[derive(Serialize)]
 struct FieldLine {
     name: &'static str,
-    r#type: String,
     minimum_level: &'static str,
     meaning: &'static str,
+    /// The only values there are, where they are few.
+    values: Option<&'static [&'static str]>,
 }
 
 /// Lists the rules or the fields.
@@ -50,9 +51,9 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
         out.flush()?;
         return Ok(Ending::Fine);
     }
-    let loaded = loading::load(loading::chosen(&args.rules)?);
+    let loaded = loading::load(loading::chosen(&args.choice)?);
     let has_errors = loaded.count(Severity::Error) > 0;
-    report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error)?;
+    let _ = report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error);
     let mut rules = loaded.into_rules();
     rules.sort_by(|left, right| right.level.cmp(&left.level).then_with(|| left.title.cmp(&right.title)));
     write_rules(&mut out, terminal.stdout, format, &rules)?;
@@ -95,9 +96,13 @@ fn write_fields(out: &mut impl Write, stream: Stream, format: ListFormat) -> any
         ListFormat::Jsonl => write_lines(out, derived::TABLE.iter().map(FieldLine::new)),
         ListFormat::Markdown => Ok(write!(out, "{}", derived::markdown_table())?),
         ListFormat::Auto | ListFormat::Text => {
-            let mut table = table(stream, format, &["FIELD", "TYPE", "AUDIT LEVEL", "MEANING"]);
-            for field in derived::TABLE {
-                table.add_row([field.name, &field.value.to_string(), field.level, field.doc]);
+            let mut table = table(stream, format, &["FIELD", "FROM LEVEL", "MEANING"]);
+            for field in derived::TABLE.iter().map(FieldLine::new) {
+                let values = match field.values {
+                    Some(words) => format!(": {}", words.join(", ")),
+                    None => String::new(),
+                };
+                table.add_row([field.name, field.minimum_level, &format!("{}{values}", field.meaning)]);
             }
             write_table(out, &table)
         }
@@ -128,8 +133,11 @@ impl<'r> RuleLine<'r> {
 
 impl FieldLine {
     fn new(entry: &derived::Entry) -> Self {
-        let derived::Entry { name, value, level, doc, .. } = *entry;
-        Self { name, r#type: value.to_string(), minimum_level: level, meaning: doc }
+        let values = match entry.value {
+            derived::ValueType::OneOf(words) => Some(words),
+            derived::ValueType::Text | derived::ValueType::Any => None,
+        };
+        Self { name: entry.name, minimum_level: entry.level, meaning: entry.doc, values }
     }
 }
 

@@ -13,13 +13,13 @@ use detect::{Engine, Event};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sinks::{Palette, clean};
+use sinks::clean;
 
 use super::{Ending, explain as drawing};
 use crate::args::Test;
 use crate::loading::{self, Loaded, Origin, RuleFile};
 use crate::report;
-use crate::terminal::Terminal;
+use crate::terminal::{Stream, Terminal};
 use crate::totals::counted;
 
 /// One line of a file of example events.
@@ -58,7 +58,7 @@ struct Tested {
 pub(crate) fn run(args: &Test, terminal: &Terminal) -> anyhow::Result<Ending> {
     let loaded = loading::load(loading::below_or_embedded(&args.paths)?);
     if loaded.count(Severity::Error) > 0 {
-        report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded)?;
+        let _ = report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded);
         return Ok(Ending::Unusable);
     }
     let mut tested = Vec::new();
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Test, terminal: &Terminal) -> anyhow::Result<Ending> {
         tested.extend(test_file(&loaded, number)?);
     }
     let mut out = BufWriter::new(io::stdout().lock());
-    tested.iter().try_for_each(|file| write_file(&mut out, terminal.stdout.palette, file))?;
+    tested.iter().try_for_each(|file| write_file(&mut out, terminal.stdout, file))?;
     writeln!(out, "{}", verdict(&tested))?;
     out.flush()?;
     if let Some(path) = &args.junit {
@@ -150,16 +150,17 @@ fn judge(engine: &Engine, event: &Event<'_>, expected: bool) -> Option<Failure> 
     Some(Failure { message, explanation: Some(explanation), is_warning: false })
 }
 
-fn write_file(out: &mut dyn Write, palette: Palette, file: &Tested) -> io::Result<()> {
+fn write_file(out: &mut dyn Write, stream: Stream, file: &Tested) -> io::Result<()> {
     for outcome in &file.outcomes {
         let Some(failure) = &outcome.failure else { continue };
+        let palette = stream.palette;
         let (style, word) =
             if failure.is_warning { (palette.doubtful(), "warning") } else { (palette.bad(), "failed") };
         writeln!(out, "{style}{word}{style:#}: {}: {}", clean(&file.title), clean(&outcome.name))?;
         writeln!(out, "  at {}", clean(&outcome.place))?;
         writeln!(out, "  {}", clean(&failure.message))?;
         if let Some(explanation) = &failure.explanation {
-            drawing::draw(out, palette, explanation, 2)?;
+            drawing::draw(out, stream, explanation, 2)?;
         }
         writeln!(out)?;
     }

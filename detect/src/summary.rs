@@ -47,12 +47,12 @@ pub fn summary(view: View<'_>) -> String {
     format!("{}{remark}", sentence.trim_end())
 }
 
-/// `alice`, or `alice (as system:admin)` of whom only the second name counts for access.
+/// `alice`, or `alice (as system:admin)`: who it was, and whose rights were used.
 fn actor(view: View<'_>) -> String {
     let name = first(view, "actor.name").unwrap_or_default();
     let name = if name.is_empty() { "somebody without a name".to_owned() } else { name };
     match first(view, "actor.original") {
-        Some(original) => format!("{name} (impersonated by {original})"),
+        Some(original) => format!("{original} (as {name})"),
         None => name,
     }
 }

@@ -12,6 +12,7 @@ use x509_parser::x509::X509Name;
 
 use super::pod::Target;
 use super::written::Written;
+use crate::event::{Event, Key};
 use crate::field::{Sight, Value, View};
 use crate::json::Json;
 
@@ -57,6 +58,13 @@ pub(super) fn read<'a>(attribute: Attribute, view: View<'a>, values: &mut Vec<Va
         }
     }
     sight
+}
+
+/// The name and the groups in the request that the body of an event carries.
+pub(crate) fn subject_of(event: &Event<'_>) -> Option<(Vec<String>, Vec<String>)> {
+    let request = event.at(Key::RequestObject, &["spec", "request"])?.as_str()?;
+    let read = |attribute: Attribute| attributes(&request, &attribute.oid());
+    Some((read(Attribute::CommonName), read(Attribute::Organization)))
 }
 
 fn attributes(base64: &str, oid: &Oid<'_>) -> Vec<String> {

@@ -72,7 +72,7 @@ mod tests {
         check("r.io:80/app:1@sha256:abc", "r.io:80 app 1 sha256:abc");
         check("", "docker.io library/ latest -");
         check("@", "docker.io library/ - ");
-        check(":/@:/", "docker.io :/ - :/");
+        check(":/@:/", ":  - :/");
     }
 
     #[track_caller]

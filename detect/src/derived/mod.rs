@@ -22,6 +22,7 @@ mod tests;
 
 use std::borrow::Cow;
 
+pub(crate) use csr::subject_of;
 pub(crate) use exec::kubelet_path;
 pub(crate) use outcome::code;
 pub use outcome::outcome;

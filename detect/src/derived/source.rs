@@ -12,7 +12,7 @@ use crate::sigma::parse_address;
 pub(super) const SCOPES: &[&str] = &["public", "private", "loopback"];
 
 /// The last of `sourceIPs` that is not a configured proxy; the first if all are.
-pub(crate) fn ip<'a>(view: View<'a>) -> Option<Cow<'a, str>> {
+pub(crate) fn ip(view: View<'_>) -> Option<Cow<'_, str>> {
     let ips = view.event.get(Key::SourceIps)?;
     let mut trusted = None;
     for ip in ips.elements().filter_map(Json::as_str) {

@@ -58,11 +58,11 @@ pub(super) fn response<'a>(event: &Event<'a>) -> Option<Json<'a>> {
     (object.str_at("kind").as_deref() != Some("Status")).then_some(object)
 }
 
-fn parts<'a>(patch: Json<'a>, event: &Event<'a>) -> Vec<Part<'a>> {
+fn parts<'a>(operations: Json<'a>, event: &Event<'a>) -> Vec<Part<'a>> {
     let mut parts = Vec::new();
     let mut lookups: Vec<Vec<String>> = Vec::new();
-    for operation in patch.elements() {
-        let Some(path) = operation.str_at("path").map(|path| segments(&path)) else { continue };
+    for operation in operations.elements() {
+        let Some(path) = operation.str_at("path").map(|pointer| segments(&pointer)) else { continue };
         let value = match operation.str_at("op").as_deref() {
             Some("add" | "replace") => operation.get("value").or(Some(Json::NULL)),
             Some("copy" | "move") => None,
@@ -117,7 +117,7 @@ pub(super) struct Tree<'a, 't> {
     value: Option<Json<'a>>,
 }
 
-impl<'a, 't> Tree<'a, 't> {
+impl<'a> Tree<'a, '_> {
     /// A tree that is all value.
     pub(super) fn of(value: Json<'a>) -> Self {
         Self { path: &[], value: Some(value) }
@@ -164,11 +164,11 @@ impl<'a, 't> Tree<'a, 't> {
             let after = path.strip_prefix(first.as_str());
             match after.and_then(|rest| rest.strip_prefix('.').or(rest.is_empty().then_some(rest))) {
                 Some(rest) if !path.is_empty() => path = rest,
+                _ if is_index(first) => {}
                 _ if path.is_empty() => {
                     values.push(Value::Json(Json::EMPTY_OBJECT));
                     return Sight::Clear;
                 }
-                _ if is_index(first) => {}
                 _ => return Sight::Clear,
             }
             self.path = below;

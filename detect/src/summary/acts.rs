@@ -21,9 +21,7 @@ pub(super) fn of(view: View<'_>) -> Act {
         ("serviceaccounts", "token", "create") => {
             Some(Act::new("requested", "request", format!("a token of ServiceAccount {}", path(view))))
         }
-        ("certificatesigningrequests", "approval", "update" | "patch") => {
-            Some(Act::new("approved or denied", "approve or deny", object(view)))
-        }
+        ("certificatesigningrequests", "approval", "update" | "patch") => Some(approval(view)),
         ("certificatesigningrequests", "", "create") => signing_request(view),
         ("rolebindings" | "clusterrolebindings", "", "create" | "update" | "patch") => binding(view),
         ("roles" | "clusterroles", "", "create" | "update" | "patch") => role(view),
@@ -32,7 +30,7 @@ pub(super) fn of(view: View<'_>) -> Act {
     special.unwrap_or_else(|| general(view))
 }
 
-/// `cat …/token` in pod dev/web-0 (container main)
+/// The command and the pod that it ran in.
 fn execution(view: View<'_>) -> Act {
     match first_command(view) {
         Some(command) => Act::new("ran", "run", format!("`{command}` in {}", in_pod(view))),
@@ -113,16 +111,42 @@ fn kubelet(view: View<'_>) -> Act {
 }
 
 fn signing_request(view: View<'_>) -> Option<Act> {
-    let (names, groups) = (texts(view, "csr.common_name"), texts(view, "csr.organization"));
-    if names.is_empty() && groups.is_empty() {
-        return None;
-    }
-    let user = if names.is_empty() { "a user without a name".to_owned() } else { listed(&names) };
-    let groups = if groups.is_empty() { String::new() } else { format!(" in group {}", listed(&groups)) };
-    Some(Act::new("requested", "request", format!("a certificate for {user}{groups} ({})", object(view))))
+    Some(Act::new("requested", "request", format!("{} ({})", certificate(view)?, object(view))))
 }
 
-/// ClusterRole cluster-admin to User mallory
+fn approval(view: View<'_>) -> Act {
+    let conditions = view.event.at(Key::RequestObject, &["status", "conditions"]);
+    let has = |kind: &str| {
+        let mut conditions = conditions.into_iter().flat_map(Json::elements);
+        conditions.any(|condition| condition.str_at("type").as_deref() == Some(kind))
+    };
+    let object = format!("CertificateSigningRequest {}", path(view));
+    let object = match certificate(view) {
+        Some(certificate) => format!("{object} ({certificate})"),
+        None => object,
+    };
+    match (has("Approved"), has("Denied")) {
+        (true, false) => Act::new("approved", "approve", object),
+        (false, true) => Act::new("denied", "deny", object),
+        _ => Act::new("decided on", "decide on", object),
+    }
+}
+
+/// a certificate for jane in group dev-team
+fn certificate(view: View<'_>) -> Option<String> {
+    let (names, groups) = derived::subject_of(view.event)?;
+    let [names, groups] =
+        [names, groups].map(|texts| texts.iter().map(|text| clean(text)).collect::<Vec<_>>());
+    let user = match names.as_slice() {
+        [] if groups.is_empty() => return None,
+        [] => "a user without a name".to_owned(),
+        names => listed(names),
+    };
+    let groups = if groups.is_empty() { String::new() } else { format!(" in group {}", listed(&groups)) };
+    Some(format!("a certificate for {user}{groups}"))
+}
+
+/// `ClusterRole cluster-admin to User mallory`
 fn binding(view: View<'_>) -> Option<Act> {
     let role = first(view, "rbac.role")?;
     let kind = first(view, "rbac.role_kind").unwrap_or_else(|| "role".to_owned());
@@ -142,15 +166,18 @@ fn subjects(view: View<'_>) -> Vec<String> {
     derived::each_subject(view.event, |kind, namespace, name| {
         let kind = clean(kind.as_deref().unwrap_or("subject"));
         let name = clean(name.as_deref().unwrap_or_default());
-        named.push(match namespace.as_deref().map(clean).filter(|namespace| !namespace.is_empty()) {
+        let subject = match namespace.as_deref().map(clean).filter(|namespace| !namespace.is_empty()) {
             Some(namespace) => format!("{kind} {namespace}/{name}"),
             None => format!("{kind} {name}"),
-        });
+        };
+        if named.len() < super::TEXTS_MAX && !named.contains(&subject) {
+            named.push(subject);
+        }
     });
     named
 }
 
-/// ClusterRole deployer that allows get, list on secrets
+/// `ClusterRole deployer that allows get and list on secrets`
 fn role(view: View<'_>) -> Option<Act> {
     let verbs = texts(view, "rbac.rule.verbs");
     if verbs.is_empty() {
@@ -177,7 +204,29 @@ fn request(view: View<'_>) -> Act {
     Act::new("requested", "request", format!("{verb} {}", clean(&derived::request_path(view.event))))
 }
 
-/// Secret dev/db with its images, if it has any.
+/// The rights of a pod that reach beyond it, in brackets; empty if there are none.
+fn privileges(view: View<'_>) -> String {
+    let is_true = |field: &str| texts(view, field).iter().any(|text| text == "true");
+    let switches = [
+        ("container.securityContext.privileged", "privileged"),
+        ("pod.hostNetwork", "host network"),
+        ("pod.hostPID", "host processes"),
+        ("pod.hostIPC", "host memory"),
+    ];
+    let mut rights: Vec<String> =
+        switches.iter().filter(|(field, _)| is_true(field)).map(|(_, right)| (*right).to_owned()).collect();
+    let capabilities = texts(view, "container.capabilities.add");
+    if !capabilities.is_empty() {
+        rights.push(format!("adds {}", listed(&capabilities)));
+    }
+    let host_paths = texts(view, "pod.hostpath");
+    if !host_paths.is_empty() {
+        rights.push(format!("mounts {} of the host", listed(&host_paths)));
+    }
+    if rights.is_empty() { String::new() } else { format!(" ({})", rights.join(", ")) }
+}
+
+/// Secret dev/db; of workloads also what they run, and with which rights.
 fn general(view: View<'_>) -> Act {
     let verb = view.event.str(Key::Verb).unwrap_or_default();
     let (past, base) = words(&verb);
@@ -186,6 +235,10 @@ fn general(view: View<'_>) -> Act {
     if !images.is_empty() {
         let word = if images.len() == 1 { "image" } else { "images" };
         object = format!("{object} with {word} {}", listed(&images));
+    }
+    object += &privileges(view);
+    if let Some(command) = first(view, "container.command_line").filter(|command| !command.is_empty()) {
+        object = format!("{object} running `{command}`");
     }
     match past {
         Some(past) => Act::new(past, base, object),

@@ -4,8 +4,9 @@ use super::condition;
 use super::context::Context;
 use super::error::{Label, RuleErrorKind as Kind};
 use super::expression;
-use super::modifier::{self, Modifier, Text, Value};
+use super::modifier::{self, Modifier, Value};
 use super::nearest::nearest;
+use super::text::Text;
 use super::yaml::{Content, Node, Resolved};
 use super::{Expr, Item, Place, Test};
 
@@ -34,13 +35,14 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Expr> {
             Some(name) => selections.push(selection(name, key, value, context)),
         }
     }
-    match node.get("condition") {
-        Some(condition) => condition::read(condition, &selections, context),
-        None => {
-            context.report(node.place, Kind::MissingKey { key: "condition" });
-            None
-        }
+    if let Some(condition) = node.get("condition") {
+        return condition::read(condition, &selections, context);
     }
+    let mut names = entries.iter().filter_map(|(key, _)| Some((key.scalar_text()?, key.place)));
+    let slip = names.find(|(name, _)| nearest(name, ["condition"]).is_some());
+    let (slip, place) = slip.map_or((None, node.place), |(name, place)| (Some(name.to_owned()), place));
+    context.report(place, Kind::MissingKey { key: "condition", slip });
+    None
 }
 
 fn selection(name: &str, key: &Node, value: &Node, context: &mut Context<'_>) -> Selection {
@@ -122,6 +124,10 @@ impl Builder<'_, '_> {
                     self.context.report(place, Kind::ModifierNotFirst { modifier: modifier.name() });
                 }
                 Some(modifier) => modifiers.push((modifier, place)),
+                None if name.is_empty() => {
+                    is_sound = false;
+                    self.context.report(place, Kind::EmptyModifier);
+                }
                 None => {
                     is_sound = false;
                     let closest = nearest(name, Modifier::NAMES.iter().copied());

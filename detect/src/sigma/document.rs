@@ -30,6 +30,7 @@ const KEYS: [&str; 20] = [
     "scope",
     "action",
 ];
+const REQUIRED: [&str; 3] = ["title", "logsource", "detection"];
 const STATUSES: [&str; 5] = ["stable", "test", "experimental", "deprecated", "unsupported"];
 const LEVELS: [(&str, Level); 5] = [
     ("informational", Level::Informational),
@@ -117,10 +118,20 @@ impl<'k> Keys<'k, '_> {
     fn required(&mut self, key: &'static str) -> Option<&'k Node> {
         let node = self.get(key);
         if node.is_none() {
+            let slip = self.slip(key);
             let place = self.document.get(key).map_or(self.document.place, |node| node.place);
-            self.context.report(place, Kind::MissingKey { key });
+            let place = slip.map_or(place, |node| node.place);
+            let slip = slip.and_then(Node::scalar_text).map(str::to_owned);
+            self.context.report(place, Kind::MissingKey { key, slip });
         }
         node
+    }
+
+    /// The key that probably was meant to be this one, which is missing.
+    fn slip(&self, key: &str) -> Option<&'k Node> {
+        let document = self.document;
+        let keys = document.entries().iter().map(|(name, _)| name);
+        keys.into_iter().find(|name| name.scalar_text().and_then(slip_of) == Some(key))
     }
 
     fn wrong(&mut self, key: &str, node: &Node, expected: &'static str) {
@@ -170,7 +181,7 @@ impl<'k> Keys<'k, '_> {
     fn id(&mut self, title: Option<&str>) -> String {
         let Some(node) = self.get("id") else {
             let derived = derived_id(title.unwrap_or_default());
-            if self.document.get("title").is_some() {
+            if title.is_some() && self.slip("id").is_none() {
                 let place = self.document.place;
                 self.context.report(place, Kind::MissingId { derived: derived.clone() });
             }
@@ -188,7 +199,9 @@ impl<'k> Keys<'k, '_> {
 
     fn level(&mut self) -> Level {
         if self.get("level").is_none() {
-            self.context.report(self.document.place, Kind::MissingLevel);
+            if self.slip("level").is_none() {
+                self.context.report(self.document.place, Kind::MissingLevel);
+            }
             return Level::Medium;
         }
         let names = LEVELS.map(|(name, _)| name);
@@ -268,7 +281,9 @@ impl<'k> Keys<'k, '_> {
         let mut custom = Vec::new();
         for (key, value) in self.document.entries() {
             let Some(name) = key.scalar_text().filter(|name| !KEYS.contains(name)) else { continue };
-            if let Some(closest) = slip_of(name) {
+            // A slip for a required key has been reported as that key missing.
+            let is_told = |key: &str| REQUIRED.contains(&key) && self.get(key).is_none();
+            if let Some(closest) = slip_of(name).filter(|key| !is_told(key)) {
                 self.context.report(key.place, Kind::UnknownKey { key: name.to_owned(), closest });
             }
             custom.push((name.to_owned(), value.to_json()));
@@ -285,10 +300,9 @@ impl<'k> Keys<'k, '_> {
             self.texts(key);
         }
         for key in ["date", "modified"] {
-            if let (Some(node), Some(value)) = (self.get(key), self.text(key)) {
-                if !is_date(value) {
-                    self.context.report(node.place, Kind::InvalidDate { key, value: value.to_owned() });
-                }
+            let (Some(node), Some(value)) = (self.get(key), self.text(key)) else { continue };
+            if !is_date(value) {
+                self.context.report(node.place, Kind::InvalidDate { key, value: value.to_owned() });
             }
         }
         self.check_related();
@@ -307,13 +321,13 @@ impl<'k> Keys<'k, '_> {
             match node.get("id").map(|id| (id, id.scalar_text().unwrap_or_default())) {
                 Some((_, id)) if is_uuid(id) => {}
                 Some((node, id)) => self.context.report(node.place, Kind::InvalidId { id: id.to_owned() }),
-                None => self.context.report(node.place, Kind::MissingKey { key: "id" }),
+                None => self.context.report(node.place, Kind::MissingKey { key: "id", slip: None }),
             }
             match node.get("type").map(|relation| (relation, relation.scalar_text().unwrap_or_default())) {
                 Some((_, relation)) if RELATIONS.iter().any(|known| known.eq_ignore_ascii_case(relation)) => {
                 }
                 Some((node, relation)) => self.unknown_value("type", node, relation, &RELATIONS),
-                None => self.context.report(node.place, Kind::MissingKey { key: "type" }),
+                None => self.context.report(node.place, Kind::MissingKey { key: "type", slip: None }),
             }
         }
     }

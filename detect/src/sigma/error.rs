@@ -180,7 +180,7 @@ pub enum RuleErrorKind {
     #[error("the file holds no rule")]
     NoRule,
     #[error("missing key `{key}`")]
-    MissingKey { key: &'static str },
+    MissingKey { key: &'static str, slip: Option<String> },
     #[error("`{key}` must be {expected}, found {found}")]
     WrongType { key: String, expected: &'static str, found: &'static str },
     #[error("unknown {key} `{value}`")]
@@ -205,6 +205,8 @@ pub enum RuleErrorKind {
     EmptySelection { name: String },
     #[error("`{field}` has an empty list of values")]
     EmptyValues { field: String },
+    #[error("a modifier is missing after `|`")]
+    EmptyModifier,
     #[error("unknown modifier `{name}`")]
     UnknownModifier { name: String, closest: Option<&'static str> },
     #[error("`{modifier}` needs {expected}, found {found}")]
@@ -286,7 +288,7 @@ impl RuleErrorKind {
             Self::InvalidDate { .. } => Code::MH109,
             Self::EmptyText { .. } | Self::TextTooLong { .. } => Code::MH110,
             Self::EmptySelection { .. } | Self::EmptyValues { .. } => Code::MH201,
-            Self::UnknownModifier { .. } => Code::MH202,
+            Self::EmptyModifier | Self::UnknownModifier { .. } => Code::MH202,
             Self::ModifierType { .. } => Code::MH203,
             Self::ModifierNotFirst { .. } => Code::MH204,
             Self::Wildcards { .. } => Code::MH205,
@@ -318,6 +320,9 @@ impl RuleErrorKind {
     pub fn help(&self) -> Option<String> {
         let text = match self {
             Self::UnknownModifier { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            Self::MissingKey { key, slip: Some(slip) } => {
+                return Some(format!("`{slip}` is almost `{key}`"));
+            }
             Self::UnknownField { closest, .. } | Self::UnknownSelection { closest, .. } => {
                 return closest.as_deref().map(did_you_mean);
             }

@@ -18,10 +18,7 @@ pub(super) struct Fault {
 
 /// What is wrong with an expression, and where in its text.
 pub(super) fn check(text: &str) -> Result<(), Fault> {
-    let error = match regex_syntax::parse(text) {
-        Ok(_) => return Ok(()),
-        Err(error) => error,
-    };
+    let Err(error) = regex_syntax::parse(text) else { return Ok(()) };
     let (kind, span) = match &error {
         regex_syntax::Error::Parse(error) => (ast_kind(error.kind()), error.span()),
         regex_syntax::Error::Translate(error) => {

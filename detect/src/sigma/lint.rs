@@ -97,14 +97,14 @@ impl Linter<'_> {
 
     fn item(&mut self, item: &Item) -> Verdict {
         let Some(field) = item.field.as_deref() else { return Verdict::Maybe };
-        if let Some(closest) = self.unknown(field) {
-            return self.unknown_field(item, field, closest);
+        if !self.is_known(field) {
+            return self.unknown_field(item, field);
         }
         let mut places = vec![item.place];
         let mut first: Option<(String, Option<String>)> = None;
         let mut never_count = 0;
         for (index, test) in item.tests.iter().enumerate() {
-            let Some((value, note)) = impossible(field, test) else { continue };
+            let Some((value, note)) = self.impossible(field, test) else { continue };
             let place = self.value_places.get(&item.place).and_then(|places| places.get(index)).copied();
             let place = place.unwrap_or(item.place);
             never_count += 1;
@@ -120,7 +120,8 @@ impl Linter<'_> {
         Verdict::Never(Cause { places, reason: format!("`{field}` is never {value}"), note })
     }
 
-    fn unknown_field(&mut self, item: &Item, field: &str, closest: Option<String>) -> Verdict {
+    fn unknown_field(&mut self, item: &Item, field: &str) -> Verdict {
+        let closest = self.closest(field);
         let note = closest.as_ref().map(|name| format!("did you mean `{name}`?"));
         self.warn(item.place, Kind::UnknownField { field: field.to_owned(), closest });
         if item.tests.iter().any(|test| matches!(test, Test::Null | Test::Exists(false))) {
@@ -137,24 +138,41 @@ impl Linter<'_> {
         self.warnings.push(RuleError { path: self.rule.path.clone(), place, kind, label: None });
     }
 
-    /// For a field that no event has, the nearest name, if any is near.
-    fn unknown(&self, name: &str) -> Option<Option<String>> {
-        let name = name.replace('"', "");
-        if (self.names.is_known)(&name) || is_raw(&name) {
-            return None;
+    /// For a test that never passes, why: the value in words, and what to write instead.
+    fn impossible(&self, field: &str, wanted: &Test) -> Option<(String, Option<String>)> {
+        match wanted {
+            Test::FieldRef(other, _) if !self.is_known(other) => {
+                let note = self.closest(other).map(|name| format!("did you mean `{name}`?"));
+                Some((format!("related to `{other}`, which no event has"), note))
+            }
+            wanted => impossible(field, wanted),
         }
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        let name = name.replace('"', "");
+        (self.names.is_known)(&name) || is_raw(&name)
+    }
+
+    /// The name nearest to that of a field that no event has, if any is near.
+    fn closest(&self, name: &str) -> Option<String> {
+        let name = name.replace('"', "");
         let (root, rest) = name.split_once('.').unwrap_or((&name, ""));
         if let Some(known) = below(root).filter(|_| !rest.is_empty()) {
             let (key, tail) = rest.split_once('.').map_or((rest, ""), |(key, tail)| (key, tail));
             let tail = if tail.is_empty() { String::new() } else { format!(".{tail}") };
-            return Some(nearest(key, known.iter().copied()).map(|key| format!("{root}.{key}{tail}")));
+            return nearest(key, known.iter().copied()).map(|key| format!("{root}.{key}{tail}"));
         }
         let raw = Key::ALL.iter().map(|key| key.name());
         let of_root = nearest(root, raw).filter(|_| !rest.is_empty()).map(|root| format!("{root}.{rest}"));
         let mut candidates: Vec<&str> = Key::ALL.iter().map(|key| key.name()).chain(paths()).collect();
         candidates.extend(self.names.candidates);
-        let whole = nearest(&name, candidates).map(str::to_owned);
-        Some(of_root.filter(|name| is_raw(name)).or(whole))
+        let is_end = |candidate: &&&str| {
+            candidate.rsplit('.').next().is_some_and(|end| end.eq_ignore_ascii_case(&name))
+        };
+        let end = candidates.iter().find(is_end).copied();
+        let whole = nearest(&name, candidates).or(end).map(str::to_owned);
+        of_root.filter(|name| is_raw(name)).or(whole)
     }
 }
 
@@ -217,20 +235,20 @@ fn is_raw(name: &str) -> bool {
 
 /// For a test that no value of the field passes, the value in words and what to write
 /// instead, where that is known.
-fn impossible(field: &str, test: &Test) -> Option<(String, Option<String>)> {
-    if let Some(range) = impossible_time(test) {
+fn impossible(field: &str, wanted: &Test) -> Option<(String, Option<String>)> {
+    if let Some(range) = impossible_time(wanted) {
         return Some((range, None));
     }
-    if matches!(test, Test::Null | Test::Exists(_) | Test::FieldRef(..)) {
+    if matches!(wanted, Test::Null | Test::Exists(_) | Test::FieldRef(..)) {
         return None;
     }
     let values = values_of(field)?;
-    let matcher = Matcher::new(std::slice::from_ref(test), false);
+    let matcher = Matcher::new(std::slice::from_ref(wanted), false);
     if values.iter().any(|value| matcher.matches_value(&Value::Text(value.clone()))) {
         return None;
     }
-    let text = words(test);
-    let value = match (test, &text) {
+    let text = words(wanted);
+    let value = match (wanted, &text) {
         (Test::Compare(comparison, number), _) => format!("{} {number}", comparison_words(*comparison)),
         (_, Some(text)) => format!("`{text}`"),
         _ => "of this type".to_owned(),
@@ -238,8 +256,8 @@ fn impossible(field: &str, test: &Test) -> Option<(String, Option<String>)> {
     Some((value, note(field, text.as_deref(), &values)))
 }
 
-fn impossible_time(test: &Test) -> Option<String> {
-    let Test::Time(part, number) = test else { return None };
+fn impossible_time(wanted: &Test) -> Option<String> {
+    let Test::Time(part, number) = wanted else { return None };
     let (low, high) = time_bounds(*part)?;
     let name = match part {
         TimePart::Minute => "minute",
@@ -253,8 +271,8 @@ fn impossible_time(test: &Test) -> Option<String> {
 }
 
 /// The text that a test looks for.
-fn words(test: &Test) -> Option<String> {
-    match test {
+fn words(wanted: &Test) -> Option<String> {
+    match wanted {
         Test::Number(text) => Some(text.clone()),
         Test::Regex(regex) => Some(regex.regex.as_str().to_owned()),
         Test::Text(pattern) => Some(

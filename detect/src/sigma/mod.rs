@@ -12,6 +12,7 @@ mod expression;
 mod lint;
 mod modifier;
 mod nearest;
+mod text;
 mod yaml;
 
 use std::collections::HashMap;

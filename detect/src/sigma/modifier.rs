@@ -2,17 +2,13 @@
 //!
 //! Each turns one value into one or several alternatives, in the order they are written.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::error::RuleErrorKind as Kind;
+use super::text::{self, Text, placeholder};
 use super::{Anchor, Comparison, Part, Pattern, Test, TimePart};
-
-/// How many dashes of one value `windash` varies, as in pySigma; each multiplies by five.
-const VARIED_DASHES_MAX: usize = 3;
-/// What `windash` takes for a dash.
-const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
 
 macro_rules! modifiers {
     ($($variant:ident $name:literal),* $(,)?) => {
@@ -91,14 +87,6 @@ pub(super) enum Value {
     TimeRange(TimePart, std::ops::RangeInclusive<i64>),
 }
 
-/// A text with wildcards, and what has been done to it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Text {
-    parts: Vec<Part>,
-    is_cased: bool,
-    has_byte_order_mark: bool,
-}
-
 /// A regular expression as written, its flags, and the ends it is held to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RegexText {
@@ -112,89 +100,6 @@ pub(super) struct RegexText {
 pub(super) struct Edges {
     starts: bool,
     ends: bool,
-}
-
-impl Text {
-    /// Reads wildcards and escapes: a backslash takes the meaning from `*`, `?` and
-    /// another backslash, and is an ordinary character before everything else.
-    pub(super) fn parse(text: &str) -> Self {
-        let mut parts = Parts::default();
-        let mut characters = text.chars().peekable();
-        while let Some(character) = characters.next() {
-            match character {
-                '*' => parts.push(Part::Many),
-                '?' => parts.push(Part::One),
-                '\\' => parts
-                    .character(characters.next_if(|next| matches!(next, '*' | '?' | '\\')).unwrap_or('\\')),
-                other => parts.character(other),
-            }
-        }
-        Self { parts: parts.0, ..Self::default() }
-    }
-
-    fn literal(&self, text: String) -> Self {
-        let parts = if text.is_empty() { Vec::new() } else { vec![Part::Literal(text)] };
-        Self { parts, is_cased: self.is_cased, has_byte_order_mark: false }
-    }
-
-    /// The text without wildcards; nothing when it has any.
-    fn plain(&self) -> Option<&str> {
-        match self.parts.as_slice() {
-            [] => Some(""),
-            [Part::Literal(text)] => Some(text),
-            _ => None,
-        }
-    }
-
-    fn map(&self, mut change: impl FnMut(&str) -> Option<String>) -> Option<Self> {
-        let mut parts = Parts::default();
-        for part in &self.parts {
-            match part {
-                Part::Literal(text) => parts.literal(&change(text)?),
-                wildcard => parts.push(wildcard.clone()),
-            }
-        }
-        Some(Self { parts: parts.0, ..self.clone() })
-    }
-
-    fn open_start(mut self) -> Self {
-        if self.parts.first() != Some(&Part::Many) {
-            self.parts.insert(0, Part::Many);
-        }
-        self
-    }
-
-    fn open_end(mut self) -> Self {
-        if self.parts.last() != Some(&Part::Many) {
-            self.parts.push(Part::Many);
-        }
-        self
-    }
-}
-
-/// Parts under construction: literals grow, wildcards separate them.
-#[derive(Default)]
-struct Parts(Vec<Part>);
-
-impl Parts {
-    fn push(&mut self, wildcard: Part) {
-        // Several `*` in a row are one.
-        if !(wildcard == Part::Many && self.0.last() == Some(&Part::Many)) {
-            self.0.push(wildcard);
-        }
-    }
-
-    fn character(&mut self, character: char) {
-        self.literal(character.encode_utf8(&mut [0; 4]));
-    }
-
-    fn literal(&mut self, text: &str) {
-        match self.0.last_mut() {
-            _ if text.is_empty() => {}
-            Some(Part::Literal(last)) => last.push_str(text),
-            _ => self.0.push(Part::Literal(text.to_owned())),
-        }
-    }
 }
 
 impl Value {
@@ -430,16 +335,10 @@ fn network(text: Option<&str>) -> Result<IpNet, Kind> {
     let invalid = |reason: &str| Kind::InvalidNetwork { value: value.clone(), reason: reason.to_owned() };
     let (address, suffix) =
         value.split_once('/').map_or((value.as_str(), None), |(left, right)| (left, Some(right)));
-    let address: std::net::IpAddr = address.parse().map_err(|_| invalid("the address is malformed"))?;
+    let address: IpAddr = address.parse().map_err(|_| invalid("the address is malformed"))?;
     let network = match suffix {
         None => IpNet::from(address),
-        Some(suffix) => match suffix.parse::<std::net::IpAddr>() {
-            Ok(mask) => IpNet::with_netmask(address, mask).map_err(|_| invalid("the mask is malformed"))?,
-            Err(_) => {
-                let length = suffix.parse().map_err(|_| invalid("the prefix length is no number"))?;
-                IpNet::new(address, length).map_err(|_| invalid("the prefix is too long"))?
-            }
-        },
+        Some(suffix) => with_suffix(address, suffix).map_err(invalid)?,
     };
     match network.trunc() {
         exact if exact == network => Ok(network),
@@ -447,22 +346,28 @@ fn network(text: Option<&str>) -> Result<IpNet, Kind> {
     }
 }
 
+/// A network whose size is given as a prefix length or as a mask.
+fn with_suffix(address: IpAddr, suffix: &str) -> Result<IpNet, &'static str> {
+    if let Ok(mask) = suffix.parse() {
+        return IpNet::with_netmask(address, mask).map_err(|_| "the mask is malformed");
+    }
+    let length = suffix.parse().map_err(|_| "the prefix length is no number")?;
+    IpNet::new(address, length).map_err(|_| "the prefix is too long")
+}
+
 fn change_text(modifier: Modifier, text: Text) -> Result<Vec<Value>, Kind> {
     use Modifier as M;
     let name = modifier.name();
+    let encoded = |text: Option<Text>| text.ok_or(Kind::NotEncodable { modifier: name });
     let changed = match modifier {
         M::Cased => vec![Text { is_cased: true, ..text }],
-        M::Wide | M::Utf16Le => vec![
-            text.map(|text| utf16(text, u16::to_le_bytes)).ok_or(Kind::NotEncodable { modifier: name })?,
-        ],
-        M::Utf16Be => vec![
-            text.map(|text| utf16(text, u16::to_be_bytes)).ok_or(Kind::NotEncodable { modifier: name })?,
-        ],
-        M::Utf16 => vec![with_byte_order_mark(&text).ok_or(Kind::NotEncodable { modifier: name })?],
-        M::Base64 => vec![text.literal(STANDARD.encode(bytes_of(&text, name)?))],
-        M::Base64Offset => offsets(&bytes_of(&text, name)?).map(|encoded| text.literal(encoded)).into(),
-        M::WinDash => vary_dashes(&text)?,
-        M::Expand => match text.parts.iter().find_map(literal_placeholder) {
+        M::Wide | M::Utf16Le => vec![encoded(text::wide(&text, u16::to_le_bytes))?],
+        M::Utf16Be => vec![encoded(text::wide(&text, u16::to_be_bytes))?],
+        M::Utf16 => vec![encoded(text::with_byte_order_mark(&text))?],
+        M::Base64 => vec![text::base64(&text, name)?],
+        M::Base64Offset => text::base64_offsets(&text, name)?,
+        M::WinDash => text::vary_dashes(&text)?,
+        M::Expand => match text.placeholder() {
             Some(found) => return Err(unresolved(found)),
             None => vec![text],
         },
@@ -471,121 +376,6 @@ fn change_text(modifier: Modifier, text: Text) -> Result<Vec<Value>, Kind> {
     Ok(changed.into_iter().map(Value::Text).collect())
 }
 
-/// The UTF-16 bytes of a text, read as UTF-8 again; nothing where that is not possible.
-fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Option<String> {
-    String::from_utf8(text.encode_utf16().flat_map(bytes).collect()).ok()
-}
-
-fn with_byte_order_mark(text: &Text) -> Option<Text> {
-    let mut wide = text.map(|text| utf16(text, u16::to_le_bytes))?;
-    match wide.parts.first_mut() {
-        Some(Part::Literal(first)) => first.insert(0, '\u{feff}'),
-        _ => wide.parts.insert(0, Part::Literal('\u{feff}'.into())),
-    }
-    wide.has_byte_order_mark = true;
-    Some(wide)
-}
-
-fn bytes_of(text: &Text, modifier: &'static str) -> Result<Vec<u8>, Kind> {
-    let plain = text.plain().ok_or(Kind::Wildcards { modifier })?;
-    Ok(match plain.strip_prefix('\u{feff}').filter(|_| text.has_byte_order_mark) {
-        // In UTF-16 the mark has two bytes, not the three of UTF-8.
-        Some(rest) => [b"\xff\xfe", rest.as_bytes()].concat(),
-        None => plain.as_bytes().to_vec(),
-    })
-}
-
-/// What stays the same of the base64 of a text, whichever of three positions it has in a
-/// longer one.
-fn offsets(bytes: &[u8]) -> [String; 3] {
-    [(0, 0), (1, 2), (2, 3)].map(|(offset, cut_start)| {
-        let padded = [&b"  "[..offset], bytes].concat();
-        let cut_end = match padded.len() % 3 {
-            0 => 0,
-            1 => 3,
-            _ => 2,
-        };
-        let encoded = STANDARD.encode(&padded);
-        encoded.get(cut_start..encoded.len().saturating_sub(cut_end)).unwrap_or_default().to_owned()
-    })
-}
-
-fn vary_dashes(text: &Text) -> Result<Vec<Text>, Kind> {
-    let got = text.parts.iter().map(|part| dashes(part).len()).sum();
-    if got > VARIED_DASHES_MAX {
-        return Err(Kind::TooManyDashes { got, max: VARIED_DASHES_MAX });
-    }
-    let mut variants = vec![Parts::default()];
-    for part in &text.parts {
-        let Part::Literal(literal) = part else {
-            variants.iter_mut().for_each(|variant| variant.push(part.clone()));
-            continue;
-        };
-        let mut from = 0;
-        for dash in dashes(part) {
-            variants.iter_mut().for_each(|variant| variant.literal(&literal[from..dash]));
-            variants = variants
-                .iter()
-                .flat_map(|variant| {
-                    DASHES.map(|dash| {
-                        let mut varied = Parts(variant.0.clone());
-                        varied.character(dash);
-                        varied
-                    })
-                })
-                .collect();
-            from = dash + 1;
-        }
-        variants.iter_mut().for_each(|variant| variant.literal(&literal[from..]));
-    }
-    Ok(variants.into_iter().map(|parts| Text { parts: parts.0, ..text.clone() }).collect())
-}
-
-/// Where a literal has a `-` or `/` that begins a word and does not follow one.
-fn dashes(part: &Part) -> Vec<usize> {
-    let Part::Literal(text) = part else { return Vec::new() };
-    let is_word = |character: char| character.is_alphanumeric() || character == '_';
-    let mut before = None;
-    let mut found = Vec::new();
-    let mut characters = text.char_indices().peekable();
-    while let Some((at, character)) = characters.next() {
-        let begins_word = characters.peek().is_some_and(|&(_, next)| is_word(next));
-        if matches!(character, '-' | '/') && begins_word && !before.is_some_and(is_word) {
-            found.push(at);
-        }
-        before = Some(character);
-    }
-    found
-}
-
-fn literal_placeholder(part: &Part) -> Option<&str> {
-    match part {
-        Part::Literal(text) => placeholder(text),
-        _ => None,
-    }
-}
-
-/// The first `%name%` of a text.
-fn placeholder(text: &str) -> Option<&str> {
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('%') {
-        if let Some((name, _)) = after.split_once('%') {
-            if !name.is_empty() && !name.contains('\\') {
-                return Some(name);
-            }
-        }
-        rest = after;
-    }
-    None
-}
-
 fn unresolved(name: &str) -> Kind {
     Kind::UnresolvedPlaceholder { name: name.to_owned() }
-}
-
-impl From<String> for Text {
-    /// A text as it is: no wildcards, no escapes.
-    fn from(text: String) -> Self {
-        Self::default().literal(text)
-    }
 }

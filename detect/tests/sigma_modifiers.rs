@@ -1,0 +1,149 @@
+//! Values and modifiers mean what they mean in pySigma.
+//!
+//! `data/modifiers.tsv` holds a key, a value as JSON, and what pySigma 2.0.1 makes of them:
+//! each row was printed by a script that called `SigmaDetectionItem.from_mapping(key, value)`
+//! and wrote down the values it then held, or `error` where it raised an exception.
+//! Lists under `all` are alternatives; expansions are flattened into them.
+
+use std::path::Path;
+
+use detect::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Test, parse};
+use serde_json::{Value, json};
+
+#[test]
+fn every_modifier_means_what_it_means_in_pysigma() {
+    let mut differences = Vec::new();
+    let mut count = 0;
+    for row in include_str!("data/modifiers.tsv").lines() {
+        let mut columns = row.split('\t');
+        let (key, value) = (columns.next().unwrap(), columns.next().unwrap());
+        let expected = columns.next().unwrap();
+        count += 1;
+        let found = found(key, value).map_or("error".into(), |value| value.to_string());
+        let expected = match expected {
+            "error" => "error".to_owned(),
+            json => serde_json::from_str::<Value>(json).unwrap().to_string(),
+        };
+        if found != expected {
+            differences.push(format!("{key}: {value}\n  pysigma  {expected}\n  masthead {found}"));
+        }
+    }
+    assert!(count > 150, "the table has only {count} rows");
+    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
+}
+
+/// Where this is on purpose not what pySigma does.
+#[test]
+fn an_expression_held_to_an_end_is_anchored_there() {
+    // pySigma appends or prepends `.*` for engines that match whole values; expressions
+    // here are searched for, so the ends that stay fixed are anchored instead.
+    assert_eq!(found("f|re|startswith", r#""a|b""#).unwrap(), json!({"all": [["regex  \\A(?:a|b)"]]}));
+    assert_eq!(found("f|re|endswith", r#""a""#).unwrap(), json!({"all": [["regex  (?:a)\\z"]]}));
+    assert_eq!(found("f|re|contains", r#""a|b""#).unwrap(), json!({"all": [["regex  a|b"]]}));
+}
+
+#[test]
+fn cased_stays_whatever_follows() {
+    assert_eq!(found("f|cased|base64", r#""A""#).unwrap(), json!({"all": [["cased QQ=="]]}));
+    let dashes = found("f|cased|windash", r#""-a""#).unwrap().to_string();
+    assert_eq!(dashes.matches("cased ").count(), 5, "{dashes}");
+}
+
+#[test]
+fn a_comparison_of_a_time_part_lists_its_numbers() {
+    assert_eq!(found("f|hour|lt", "3").unwrap(), json!({"all": [["hour 0", "hour 1", "hour 2"]]}));
+    assert_eq!(found("f|month|gte", "12").unwrap(), json!({"all": [["month 12"]]}));
+}
+
+#[test]
+fn utf16le_is_another_name_of_wide() {
+    assert_eq!(found("f|utf16le", r#""ab""#), found("f|wide", r#""ab""#));
+}
+
+#[test]
+fn an_unresolved_placeholder_is_refused() {
+    assert_eq!(found("f|expand", r#""a%list%""#), None);
+    assert_eq!(found("f|re|expand", r#""a%list%""#), None);
+}
+
+/// What a rule with one item holds; nothing when it is refused. The only place that touches
+/// the API.
+fn found(key: &str, value: &str) -> Option<Value> {
+    let text = format!(
+        "title: t\nid: 0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e001\nlevel: low\nlogsource: {{product: kubernetes}}\n\
+         detection:\n  s:\n    {}: {value}\n  condition: s\n",
+        serde_json::to_string(key).unwrap()
+    );
+    let parsed = parse(Path::new("rule.yml"), &text);
+    let rule = parsed.rules.into_iter().next()?;
+    let Expr::Named(_, expr) = rule.condition else { panic!("{text}") };
+    let (is_negated, expr) = match *expr {
+        Expr::Not(expr) => (true, *expr),
+        expr => (false, expr),
+    };
+    let groups = match expr {
+        Expr::All(items) => items.iter().map(alternatives).collect::<Vec<_>>(),
+        item => vec![alternatives(&item)],
+    };
+    Some(if is_negated { json!({"not": true, "all": groups}) } else { json!({"all": groups}) })
+}
+
+fn alternatives(expr: &Expr) -> Vec<String> {
+    let Expr::Item(Item { tests, .. }) = expr else { panic!("{expr:?}") };
+    tests.iter().map(show).collect()
+}
+
+fn show(test: &Test) -> String {
+    match test {
+        Test::Text(Pattern { parts, is_cased }) => {
+            let kind = if *is_cased { "cased" } else { "text" };
+            format!("{kind} {}", parts.iter().map(show_part).collect::<String>())
+        }
+        Test::Number(text) => format!("number {text}"),
+        Test::Null => "null".to_owned(),
+        Test::Exists(expected) => format!("exists {expected}"),
+        Test::Regex(regex) => show_regex(regex.regex.as_str()),
+        Test::Cidr(network) => format!("cidr {network}"),
+        Test::Compare(comparison, number) => format!("{} {number}", show_comparison(*comparison)),
+        Test::FieldRef(field, anchor) => format!("field {} {field}", show_anchor(*anchor)),
+        Test::Time(part, number) => format!("{} {number}", format!("{part:?}").to_lowercase()),
+    }
+}
+
+fn show_part(part: &Part) -> String {
+    match part {
+        Part::Literal(text) => text.replace('\\', r"\\").replace('*', r"\*").replace('?', r"\?"),
+        Part::Many => "*".to_owned(),
+        Part::One => "?".to_owned(),
+    }
+}
+
+/// Splits the flags off that stand before the expression.
+fn show_regex(text: &str) -> String {
+    match text.strip_prefix("(?").and_then(|rest| rest.split_once(')')) {
+        Some((flags, rest)) if flags.chars().all(|flag| "ims".contains(flag)) => {
+            let mut flags: Vec<char> = flags.chars().collect();
+            flags.sort_unstable();
+            format!("regex {} {rest}", flags.into_iter().collect::<String>())
+        }
+        _ => format!("regex  {text}"),
+    }
+}
+
+fn show_comparison(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Less => "less",
+        Comparison::LessOrEqual => "lessorequal",
+        Comparison::Greater => "greater",
+        Comparison::GreaterOrEqual => "greaterorequal",
+    }
+}
+
+fn show_anchor(anchor: Anchor) -> &'static str {
+    match anchor {
+        Anchor::Whole => "whole",
+        Anchor::Start => "start",
+        Anchor::End => "end",
+        Anchor::Anywhere => "anywhere",
+    }
+}

@@ -199,7 +199,7 @@ impl<R: Read> Frames<R> {
                 State::Recover(broken) => {
                     let broken = broken.clone();
                     self.recover();
-                    Some(self.report(broken))
+                    Some(self.report_cut(broken))
                 }
                 State::RecoverSilently => {
                     self.recover();
@@ -598,6 +598,14 @@ impl<R: Read> Frames<R> {
 
     fn broken(&self, kind: MalformedKind) -> Broken {
         Broken { kind, line: self.buffer.line, offset: self.buffer.offset }
+    }
+
+    /// Reports what was broken up to here; text that only broke behind here was cut here.
+    fn report_cut(&self, mut broken: Broken) -> Located {
+        if matches!(broken.kind, MalformedKind::Syntax { offset, .. } if offset > self.buffer.offset) {
+            broken.kind = MalformedKind::Truncated;
+        }
+        self.report(broken)
     }
 
     fn report(&self, broken: Broken) -> Located {

@@ -60,6 +60,12 @@ impl Outcome {
         outcome
     }
 
+    /// Reads frames to their end and keeps nothing but the counts.
+    pub fn of_counts<R: Read>(frames: &mut Frames<R>) -> Counts {
+        while frames.next().is_some() {}
+        frames.counts()
+    }
+
     pub fn lines(&self) -> Vec<&str> {
         self.lines.iter().map(String::as_str).collect()
     }

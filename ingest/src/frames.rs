@@ -21,7 +21,7 @@ use detect::{ScanError, ScanErrorKind, scan};
 use crate::counts::Counts;
 use crate::malformed::{Malformed, MalformedKind};
 use buffer::{BUFFER_BYTES, Buffer};
-use recovery::{Found, Recovery, Skip, Skipped};
+use recovery::{Found, Recovery, SEARCH_BYTES, Skip, Skipped};
 
 /// The longest single item that is read. An API server takes bodies of 3 MiB, but logs hold responses
 /// of 100 MB; beyond this it is no event, and the memory is better kept.
@@ -463,7 +463,11 @@ impl<R: Read> Frames<R> {
     fn recover(&mut self) {
         self.state = State::Value(Before::Anything);
         loop {
-            match self.recovery.search(self.buffer.live(), self.buffer.at_end) {
+            let live = self.buffer.live();
+            let window = &live[..live.len().min(SEARCH_BYTES)];
+            let is_all = window.len() == live.len();
+            let is_last = is_all && self.buffer.at_end;
+            match self.recovery.search(window, is_last) {
                 Found::Resume(position) => return self.buffer.consume(position),
                 Found::Marker(position) => {
                     self.buffer.consume(position);
@@ -472,10 +476,12 @@ impl<R: Read> Frames<R> {
                     }
                     self.buffer.consume(1);
                 }
-                Found::Nothing(_) if self.buffer.at_end => return self.buffer.consume_all(),
+                Found::Nothing(_) if is_last => return self.buffer.consume_all(),
                 Found::Nothing(position) => {
                     self.buffer.consume(position);
-                    self.buffer.fill();
+                    if is_all {
+                        self.buffer.fill();
+                    }
                 }
             }
         }

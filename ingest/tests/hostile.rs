@@ -147,10 +147,10 @@ fn arrays_100_000_deep() {
 
 #[test]
 fn an_event_of_100_mb() {
-    let source = || text(r#"{"verb":"get","x":""#).chain(repeated("y", 100_000_000));
-    check(line(1).chain(source()).chain(text("\"}\n")).chain(line(2)), 3, &[], 257 * MIB);
-    let complaint = "2:84 (100000020 bytes) the JSON ends in the middle";
-    check(line(1).chain(source()).chain(text("\n")).chain(line(2)), 2, &[complaint], 257 * MIB);
+    let source = |count| line(1).chain(text(r#"{"verb":"get","x":""#)).chain(repeated("y", count));
+    check(source(100_000_000).chain(text("\"}\n")).chain(line(2)), 3, &[], 257 * MIB);
+    let complaint = "2:84 (20000020 bytes) the JSON ends in the middle";
+    check(source(20_000_000).chain(text("\n")).chain(line(2)), 2, &[complaint], 65 * MIB);
 }
 
 #[test]
@@ -215,9 +215,9 @@ fn a_million_beginnings_of_events_on_one_line() {
 }
 
 #[test]
-fn a_hole_of_a_gigabyte() {
-    let source = line(1).chain(io::repeat(0).take(1 << 30)).chain(line(2));
-    check(source, 2, &["2:84 (1073741824 bytes) 1073741824 NUL bytes"], MIB);
+fn a_hole_of_256_mib() {
+    let source = line(1).chain(io::repeat(0).take(1 << 28)).chain(line(2));
+    check(source, 2, &["2:84 (268435456 bytes) 268435456 NUL bytes"], MIB);
 }
 
 #[test]
@@ -241,16 +241,17 @@ fn a_hundred_thousand_keys() {
 #[test]
 fn a_gzip_bomb() {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::best());
-    io::copy(&mut line(1).chain(io::repeat(b' ').take(1 << 30)).chain(line(2)), &mut encoder).unwrap();
+    io::copy(&mut line(1).chain(io::repeat(b' ').take(16 << 20)), &mut encoder).unwrap();
     let stored = encoder.finish().unwrap();
-    assert!(stored.len() < 2 * MIB);
-    check(Decoded::new(&stored[..]).unwrap(), 2, &[], MIB);
+    assert!(stored.len() < 32 * 1024);
+    check(Decoded::new(repeated(stored, 16)).unwrap(), 16, &[], MIB);
 }
 
 #[test]
 fn a_zstd_bomb_that_is_one_string() {
-    let bomb = text(r#"{"verb":""#).chain(io::repeat(b'x').take(1 << 30)).chain(text("\"}\n")).chain(line(1));
+    let bomb = text(r#"{"verb":""#).chain(io::repeat(b'x').take(1 << 27)).chain(text("\"}\n")).chain(line(1));
     let stored = zstd::encode_all(bomb, 3).unwrap();
-    let complaint = "1:0 (1073741835 bytes) an item of more than 8388608 bytes";
+    assert!(stored.len() < 32 * 1024);
+    let complaint = "1:0 (134217739 bytes) an item of more than 8388608 bytes";
     check_with(Decoded::new(&stored[..]).unwrap(), 8 * MIB, 1, &[complaint], 9 * MIB);
 }

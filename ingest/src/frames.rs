@@ -21,7 +21,7 @@ use detect::{ScanError, ScanErrorKind, scan};
 use crate::counts::Counts;
 use crate::malformed::{Malformed, MalformedKind};
 use buffer::{BUFFER_BYTES, Buffer};
-use recovery::{Found, Recovery, Skip, Skipped};
+use recovery::{Found, Recovery, SEARCH_BYTES, Skip, Skipped};
 
 /// The longest single item that is read. An API server takes bodies of 3 MiB, but logs hold responses
 /// of 100 MB; beyond this it is no event, and the memory is better kept.
@@ -199,7 +199,7 @@ impl<R: Read> Frames<R> {
                 State::Recover(broken) => {
                     let broken = broken.clone();
                     self.recover();
-                    Some(self.report(broken))
+                    Some(self.report_cut(broken))
                 }
                 State::RecoverSilently => {
                     self.recover();
@@ -463,7 +463,11 @@ impl<R: Read> Frames<R> {
     fn recover(&mut self) {
         self.state = State::Value(Before::Anything);
         loop {
-            match self.recovery.search(self.buffer.live(), self.buffer.at_end) {
+            let live = self.buffer.live();
+            let window = &live[..live.len().min(SEARCH_BYTES)];
+            let is_all = window.len() == live.len();
+            let is_last = is_all && self.buffer.at_end;
+            match self.recovery.search(window, is_last) {
                 Found::Resume(position) => return self.buffer.consume(position),
                 Found::Marker(position) => {
                     self.buffer.consume(position);
@@ -472,10 +476,12 @@ impl<R: Read> Frames<R> {
                     }
                     self.buffer.consume(1);
                 }
-                Found::Nothing(_) if self.buffer.at_end => return self.buffer.consume_all(),
+                Found::Nothing(_) if is_last => return self.buffer.consume_all(),
                 Found::Nothing(position) => {
                     self.buffer.consume(position);
-                    self.buffer.fill();
+                    if is_all {
+                        self.buffer.fill();
+                    }
                 }
             }
         }
@@ -598,6 +604,14 @@ impl<R: Read> Frames<R> {
 
     fn broken(&self, kind: MalformedKind) -> Broken {
         Broken { kind, line: self.buffer.line, offset: self.buffer.offset }
+    }
+
+    /// Reports what was broken up to here; text that only broke behind here was cut here.
+    fn report_cut(&self, mut broken: Broken) -> Located {
+        if matches!(broken.kind, MalformedKind::Syntax { offset, .. } if offset > self.buffer.offset) {
+            broken.kind = MalformedKind::Truncated;
+        }
+        self.report(broken)
     }
 
     fn report(&self, broken: Broken) -> Located {

@@ -8,6 +8,9 @@ const MARKER: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/"#;
 /// So many NUL bytes in a row are a hole in the file; fewer may be any garbage.
 const NUL_RUN: &[u8] = &[0; 8];
 
+/// How far one search looks. What it finds may be near, and every search looks this far again.
+pub(super) const SEARCH_BYTES: usize = 4096;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The searches for places where an event can begin.

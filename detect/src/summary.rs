@@ -11,7 +11,7 @@ mod clean;
 #[cfg(test)]
 mod tests;
 
-pub use clean::{SENTENCE_CHARACTERS_MAX, VALUE_CHARACTERS_MAX, clean};
+pub use clean::{SENTENCE_CHARACTERS_MAX, VALUE_CHARACTERS_MAX, clean, is_invisible};
 
 use crate::derived;
 use crate::event::{Event, Key};

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use detect::summary::is_invisible;
+
 /// The text with every control, bidirectional and invisible character spelled out, such as
 /// `\u{1b}`.
 pub fn clean(text: &str) -> Cow<'_, str> {
@@ -35,14 +37,9 @@ pub fn clean_short(text: &str, characters_max: usize) -> String {
     }
 }
 
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}')
+/// True for characters that a terminal acts on instead of showing them.
+pub(crate) fn is_unsafe(character: char) -> bool {
+    character.is_control() || is_invisible(character)
 }
 
 #[cfg(test)]

@@ -1,10 +1,17 @@
 //! Alerts for programs: one JSON object a line.
+//!
+//! **Invariant:** what a terminal would act on is written as `\u` escapes, which mean the
+//! same to every reader of JSON, so that a line can be looked at without harm.
 
 use std::io::{self, Write};
 
 use detect::Alert;
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 use crate::Sink;
+use crate::clean::is_unsafe;
 
 /// Writes alerts as JSON Lines.
 #[derive(Debug)]
@@ -21,11 +28,51 @@ impl<W: Write> Jsonl<W> {
 
 impl<W: Write> Sink for Jsonl<W> {
     fn deliver(&mut self, alert: &Alert) -> io::Result<()> {
-        serde_json::to_writer(&mut self.writer, alert)?;
+        alert.serialize(&mut Serializer::with_formatter(&mut self.writer, Escaped))?;
         self.writer.write_all(b"\n")
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+/// Compact JSON with escapes for what a terminal would act on.
+struct Escaped;
+
+impl Formatter for Escaped {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        write_escaped(writer, fragment)
+    }
+
+    /// Writes the event. Beyond ASCII, JSON has characters inside strings only.
+    fn write_raw_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        write_escaped(writer, fragment)
+    }
+}
+
+fn write_escaped<W: ?Sized + Write>(writer: &mut W, text: &str) -> io::Result<()> {
+    let mut written = 0;
+    for (start, part) in text.match_indices(|character| character >= '\u{7f}' && is_unsafe(character)) {
+        writer.write_all(&text.as_bytes()[written..start])?;
+        part.encode_utf16().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?;
+        written = start + part.len();
+    }
+    writer.write_all(&text.as_bytes()[written..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_mean_the_same_and_show_nothing() {
+        let raw = "{ \"a\":\t\"x\u{202e}\u{9b}\u{7f}\u{e0041}Grüße\" }";
+        let mut written = Vec::new();
+        write_escaped(&mut written, raw).unwrap();
+        let written = String::from_utf8(written).unwrap();
+        assert_eq!(written, "{ \"a\":\t\"x\\u202e\\u009b\\u007f\\udb40\\udc41Grüße\" }");
+        let value = |text| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&written), value(raw));
     }
 }

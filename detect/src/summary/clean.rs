@@ -47,8 +47,8 @@ pub(super) fn shortened(text: &str, characters_max: usize) -> String {
     }
 }
 
-/// Characters that show nothing of their own: they reorder, join or hide others.
-fn is_invisible(character: char) -> bool {
+/// True for characters that show nothing of their own: they reorder, join or hide others.
+pub fn is_invisible(character: char) -> bool {
     matches!(
         character,
         '\u{ad}'

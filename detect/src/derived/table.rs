@@ -16,16 +16,6 @@ pub enum ValueType {
     Any,
 }
 
-impl std::fmt::Display for ValueType {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Text => formatter.write_str("text"),
-            Any => formatter.write_str("any"),
-            OneOf(words) => formatter.write_str(&words.join(", ")),
-        }
-    }
-}
-
 /// What is known about a computed field or an alias.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -184,8 +174,9 @@ pub fn markdown_table() -> String {
     let mut table = String::from("| field | values | from level | meaning |\n| --- | --- | --- | --- |\n");
     for entry in TABLE {
         let values = match entry.value {
+            Text => "text".to_owned(),
+            Any => "any".to_owned(),
             OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
-            other => other.to_string(),
         };
         let _ = writeln!(table, "| `{}` | {values} | {} | {} |", entry.name, entry.level, entry.doc);
     }

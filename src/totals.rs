@@ -24,8 +24,8 @@ const TOP_MAX: usize = 5;
 const NAME_CHARACTERS_MAX: usize = 60;
 /// The width of the first column.
 const LABEL_WIDTH: usize = 12;
-/// The kind of malformed item that says that a log could not be read to its end.
-const UNREADABLE: &str = "unreadable";
+/// The kinds of malformed items that say that a log could not be read, or not to its end.
+const UNREADABLE: [&str; 3] = ["compressed", "unreadable", "utf16"];
 const LEVELS: [Level; 5] = [Level::Critical, Level::High, Level::Medium, Level::Low, Level::Informational];
 
 /// What a replay saw.
@@ -79,7 +79,7 @@ impl Totals {
     /// Adds what one log was.
     pub(crate) fn log(&mut self, counts: &Counts) {
         self.log_count += 1;
-        self.unreadable_count += u64::from(counts.malformed.contains_key(UNREADABLE));
+        self.unreadable_count += u64::from(UNREADABLE.iter().any(|kind| counts.malformed.contains_key(kind)));
         self.counts += counts;
     }
 

@@ -39,6 +39,7 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
         None => {
             writeln!(out, "looks for events in which")?;
             draw(&mut out, terminal.stdout, &explain::describe(&rule), 1)?;
+            advice(&mut out, terminal.stdout, &rule)?;
         }
         Some(path) => {
             let bytes = read_event(path)?;
@@ -124,6 +125,38 @@ fn header(out: &mut impl Write, stream: Stream, rule: &Rule) -> io::Result<()> {
     writeln!(out, "{}\n", textwrap::fill(&description, width))
 }
 
+/// What the rule's author says about its alerts.
+fn advice(out: &mut impl Write, stream: Stream, rule: &Rule) -> io::Result<()> {
+    let runbook = rule.custom.iter().filter(|(key, _)| key == "runbook");
+    let lists = [
+        ("known innocent causes", rule.falsepositives.clone()),
+        ("what to do", runbook.flat_map(|(_, value)| texts(value)).collect()),
+    ];
+    for (heading, items) in lists.iter().filter(|(_, items)| !items.is_empty()) {
+        writeln!(out, "\n{heading}")?;
+        for item in items {
+            let options = wrapping(stream).initial_indent("  - ").subsequent_indent("    ");
+            writeln!(out, "{}", textwrap::fill(&clean(item.trim()).replace("\\n", " "), options))?;
+        }
+    }
+    Ok(())
+}
+
+/// The texts of a value that is a text or a list of texts.
+fn texts(value: &serde_json::Value) -> Vec<String> {
+    match value {
+        serde_json::Value::String(text) => vec![text.clone()],
+        serde_json::Value::Array(items) => items.iter().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Lines as wide as the terminal, words whole.
+fn wrapping(stream: Stream) -> textwrap::Options<'static> {
+    textwrap::Options::new(stream.width.unwrap_or(usize::MAX))
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+}
+
 /// Draws the tree, a part a line, indented by its depth.
 pub(crate) fn draw(out: &mut dyn Write, stream: Stream, part: &Explanation, depth: usize) -> io::Result<()> {
     let (heading, last) = chain(part);
@@ -136,10 +169,7 @@ pub(crate) fn draw(out: &mut dyn Write, stream: Stream, part: &Explanation, dept
     let sight = sight(last).map_or_else(String::new, |sight| format!("  {faint}{sight}{faint:#}"));
     let line = format!("{mark}{heading}{}{sight}", clean(&last.label));
     let (first, rest) = (" ".repeat(depth * INDENT), " ".repeat((depth + 2) * INDENT));
-    let options = textwrap::Options::new(stream.width.unwrap_or(usize::MAX))
-        .initial_indent(&first)
-        .subsequent_indent(&rest)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let options = wrapping(stream).initial_indent(&first).subsequent_indent(&rest);
     writeln!(out, "{}", textwrap::fill(&line, options))
 }
 

@@ -1,6 +1,9 @@
 //! Real logs of two API servers, recorded with labelled attacks: what must be found is
 //! found, once, and everyday work stays quiet. Skipped where the recordings are not there.
 
+// The functions around the tests are tests as well.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::print_stderr)]
+
 mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

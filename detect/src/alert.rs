@@ -230,7 +230,8 @@ impl Evidence {
         };
         if text.len() > EVIDENCE_BYTES_MAX {
             let rest = text.len() - EVIDENCE_BYTES_MAX;
-            text.truncate(text.floor_char_boundary(EVIDENCE_BYTES_MAX));
+            let end = (0..=EVIDENCE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or(0));
             let _ = write!(text, "… ({rest} more bytes)");
         }
         Self { field: field.to_owned(), value: text }

@@ -65,7 +65,7 @@ impl Engine {
     pub fn new(rules: Vec<Rule>, settings: Settings) -> Self {
         let mut compiler = Compiler::default();
         let conditions = rules.iter().map(|rule| compiler.node(&rule.condition)).collect();
-        let index = Index::new(rules.iter().map(|rule| &rule.condition));
+        let index = Index::new(&rules.iter().map(|rule| &rule.condition));
         let Compiler { items, fields, .. } = compiler;
         Self { rules, conditions, items, fields, index, settings }
     }
@@ -102,7 +102,7 @@ impl Engine {
         for rule in self.index.candidates(event) {
             match reader.truth(&self.conditions[rule], scratch) {
                 Truth::True => {
-                    on_match(Match { rule, evidence: reader.evidence(&self.conditions[rule], scratch) })
+                    on_match(Match { rule, evidence: reader.evidence(&self.conditions[rule], scratch) });
                 }
                 Truth::Unknown => scratch.blind_counts[rule] += 1,
                 Truth::False => {}
@@ -273,10 +273,11 @@ impl<'e> Reader<'e> {
             let Some(field) = item.field else { continue };
             let at = self.field(field);
             let found = self.read[at].2.iter().find(|value| item.matcher.matches_value(value));
-            if let Some(value) = found {
-                if evidence.len() < EVIDENCE_MAX && !evidence.iter().any(|(name, _)| *name == item.name) {
-                    evidence.push((item.name.clone(), value.clone()));
-                }
+            if let Some(value) = found
+                && evidence.len() < EVIDENCE_MAX
+                && !evidence.iter().any(|(name, _)| *name == item.name)
+            {
+                evidence.push((item.name.clone(), value.clone()));
             }
         }
         evidence
@@ -284,9 +285,8 @@ impl<'e> Reader<'e> {
 
     fn true_items(&mut self, node: &Node, scratch: &mut Scratch, items: &mut Vec<usize>) {
         match node {
-            Node::Not(_) => {}
             Node::Item(item) if self.truth(node, scratch) == Truth::True => items.push(*item),
-            Node::Item(_) => {}
+            Node::Item(_) | Node::Not(_) => {}
             Node::All(parts) | Node::Any(parts) => {
                 for part in parts {
                     if self.truth(part, scratch) == Truth::True {

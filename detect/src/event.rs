@@ -69,6 +69,8 @@ pub struct Event<'a> {
 pub struct Spans([Span; Key::ALL.len()]);
 
 /// What [`Event::scan_prefix`] found at the beginning of some bytes.
+// Nearly everything that is scanned is an event, and a box would cost an allocation each.
+#[allow(clippy::large_enum_variant)]
 pub enum Scanned<'a> {
     /// An object, and the position after its last byte.
     Event(Event<'a>, usize),
@@ -198,10 +200,10 @@ impl<'a> Event<'a> {
     /// Only the shape of what the API server itself writes is checked, never what a
     /// client can put into a body.
     pub fn complaint(&self) -> Option<Complaint> {
-        if let Some(kind) = self.top_level("kind") {
-            if kind.as_str().as_deref() != Some("Event") {
-                return Some(Complaint::Kind);
-            }
+        if let Some(kind) = self.top_level("kind")
+            && kind.as_str().as_deref() != Some("Event")
+        {
+            return Some(Complaint::Kind);
         }
         for &(key, kind) in SHAPES {
             if self.get(key).is_some_and(|value| value.kind() != kind) {

@@ -41,7 +41,7 @@ enum Needed {
 
 impl Index {
     /// Reads the necessary conditions out of the rules' conditions.
-    pub(crate) fn new<'r>(conditions: impl ExactSizeIterator<Item = &'r Expr> + Clone) -> Self {
+    pub(crate) fn new<'r>(conditions: &(impl ExactSizeIterator<Item = &'r Expr> + Clone)) -> Self {
         let words = conditions.len().div_ceil(64);
         Self { fields: FIELDS.map(|field| Postings::new(field, conditions.clone(), words)), words }
     }
@@ -120,10 +120,9 @@ fn necessary(expr: &Expr, field: &str) -> Option<BTreeSet<Needed>> {
         Expr::Any(parts) => {
             parts.iter().try_fold(BTreeSet::new(), |all, part| Some(&all | &necessary(part, field)?))
         }
-        Expr::Not(_) => None,
         Expr::Named(_, part) => necessary(part, field),
         Expr::Item(item) if item.field.as_deref() == Some(field) => needed_by(item),
-        Expr::Item(_) => None,
+        Expr::Item(_) | Expr::Not(_) => None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Equivalence is law: for any rules and any events the engine gives the verdicts of the
 //! obvious one in `reference`, the undecidable ones included.
 
+// The functions around the tests are tests as well.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod reference;
 
 use detect::Engine;

@@ -1,5 +1,8 @@
 //! A request is told once per rule, and never mistaken for another.
 
+// The functions around the tests are tests as well.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 use std::collections::HashSet;
 
 use detect::alert::id_of;

@@ -57,6 +57,19 @@ pub(crate) fn each_subject<'a>(
     }
 }
 
+/// Shows what each rule of a role allows to `visit`: its verbs, and the resources and paths
+/// they are for.
+pub(crate) fn each_rule<'a>(event: &Event<'a>, mut visit: impl FnMut(&[Value<'a>], &[Value<'a>])) {
+    let written = Written::by(event);
+    for rule in written.trees().filter_map(|tree| tree.get("rules")).flat_map(Tree::elements) {
+        let (mut verbs, mut targets) = (Vec::new(), Vec::new());
+        let _ = rule.follow("verbs", &mut verbs);
+        let _ = rule.follow("resources", &mut targets);
+        let _ = rule.follow("nonResourceURLs", &mut targets);
+        visit(&verbs, &targets);
+    }
+}
+
 /// Appends what stands at a dotted path of each rule of a role.
 pub(super) fn rules<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
     let target = Target::of(view.event);

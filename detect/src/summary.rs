@@ -74,6 +74,11 @@ fn remark(view: View<'_>, outcome: &str) -> String {
 fn texts(view: View<'_>, field: &str) -> Vec<String> {
     let mut values = Vec::new();
     let _ = Field::parse(field).read(view, &mut values);
+    cleaned(&values)
+}
+
+/// Values as a sentence may show them, without repetition.
+fn cleaned(values: &[Value<'_>]) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     // Three are shown and the rest is counted; more than this is a flood.
     for text in values.iter().take(TEXTS_MAX).filter_map(Value::text) {

@@ -27,7 +27,7 @@ pub(crate) use exec::kubelet_path;
 pub(crate) use outcome::code;
 pub use outcome::outcome;
 pub(crate) use query::{parameters, path as request_path};
-pub(crate) use rbac::each_subject;
+pub(crate) use rbac::{each_rule, each_subject};
 pub use table::{Derived, Entry, Meaning, TABLE, ValueType, find, markdown_table, names};
 
 use crate::field::{Sight, Value, View};

@@ -53,7 +53,24 @@ pub(crate) fn each_subject<'a>(
     let written = Written::by(event);
     for subject in written.trees().filter_map(|tree| tree.get("subjects")).flat_map(Tree::elements) {
         let part = |key| subject.get(key).and_then(Tree::value).and_then(Json::as_str);
-        visit(part("kind"), part("namespace"), part("name"));
+        if part("name").is_some() {
+            visit(part("kind"), part("namespace"), part("name"));
+        }
+    }
+}
+
+/// Shows what each rule of a role allows to `visit`: its verbs, and the resources and paths
+/// they are for.
+pub(crate) fn each_rule<'a>(event: &Event<'a>, mut visit: impl FnMut(&[Value<'a>], &[Value<'a>])) {
+    let written = Written::by(event);
+    for rule in written.trees().filter_map(|tree| tree.get("rules")).flat_map(Tree::elements) {
+        let (mut verbs, mut targets) = (Vec::new(), Vec::new());
+        let _ = rule.follow("verbs", &mut verbs);
+        let _ = rule.follow("resources", &mut targets);
+        let _ = rule.follow("nonResourceURLs", &mut targets);
+        if !verbs.is_empty() || !targets.is_empty() {
+            visit(&verbs, &targets);
+        }
     }
 }
 

@@ -150,7 +150,7 @@ fn the_source_is_what_the_client_cannot_choose() {
         (r#"["fe80::1"]"#, "fe80::1", "private"),
         (r#"["2001:db8::1"]"#, "2001:db8::1", "public"),
         (r#"["not an address"]"#, "not an address", ""),
-        (r#"[7,{}]"#, "", ""),
+        (r"[7,{}]", "", ""),
     ] {
         let event = format!(r#"{{"sourceIPs":{ips}}}"#);
         check(&event, "source.ip", ip);
@@ -285,54 +285,54 @@ fn what_is_not_logged_is_unknowable_only_where_it_would_stand() {
 
 #[test]
 fn a_json_patch_hides_nothing() {
-    let patch = |operations: &str, response: &str| {
+    let patched = |operations: &str, response: &str| {
         let response =
             if response.is_empty() { String::new() } else { format!(r#","responseObject":{response}"#) };
         write("patch", "deployments", &format!("[{operations}]"), &response)
     };
     let path = "/spec/template/spec/containers";
     check(
-        &patch(&format!(r#"{{"op":"replace","path":"{path}/0/image","value":"x"}}"#), ""),
+        &patched(&format!(r#"{{"op":"replace","path":"{path}/0/image","value":"x"}}"#), ""),
         "container.image",
         "x",
     );
     check(
-        &patch(&format!(r#"{{"op":"add","path":"{path}/-","value":{{"image":"x"}}}}"#), ""),
+        &patched(&format!(r#"{{"op":"add","path":"{path}/-","value":{{"image":"x"}}}}"#), ""),
         "container.image",
         "x",
     );
     check(
-        &patch(&format!(r#"{{"op":"add","path":"{path}/-1/env/0/value","value":"x"}}"#), ""),
+        &patched(&format!(r#"{{"op":"add","path":"{path}/-1/env/0/value","value":"x"}}"#), ""),
         "container.env.value",
         "x",
     );
     check(
-        &patch(&format!(r#"{{"op":"add","path":"{path}/0/securityContext/privileged","value":true}}"#), ""),
+        &patched(&format!(r#"{{"op":"add","path":"{path}/0/securityContext/privileged","value":true}}"#), ""),
         "container.securityContext",
         "{}",
     );
     check(
-        &patch(&format!(r#"{{"op":"remove","path":"{path}/0/image","value":"x"}}"#), ""),
+        &patched(&format!(r#"{{"op":"remove","path":"{path}/0/image","value":"x"}}"#), ""),
         "container.image",
         "",
     );
     let copy = format!(r#"{{"op":"copy","from":"/metadata/labels/a","path":"{path}/0/image"}}"#);
-    check(&patch(&copy, ""), "container.image", "?");
-    check(&patch(&copy, ""), "pod.hostNetwork", "");
-    check(&patch(&copy, ""), "container.command_line", "?");
+    check(&patched(&copy, ""), "container.image", "?");
+    check(&patched(&copy, ""), "pod.hostNetwork", "");
+    check(&patched(&copy, ""), "container.command_line", "?");
     let response =
         r#"{"spec":{"template":{"spec":{"containers":[{"image":"evil","command":["sh","-c","x"]}]}}}}"#;
-    check(&patch(&copy, response), "container.image", "evil");
-    check(&patch(&copy, r#"{"kind":"Status"}"#), "container.image", "?");
+    check(&patched(&copy, response), "container.image", "evil");
+    check(&patched(&copy, r#"{"kind":"Status"}"#), "container.image", "?");
     let word = format!(r#"{{"op":"add","path":"{path}/0/command/1","value":"-c"}}"#);
-    check(&patch(&word, response), "container.command_line", "-c|sh -c x");
-    check(&patch(&word, ""), "container.command_line", "-c|?");
-    check(&patch(r#"{"op":"copy","from":"/a","path":"/metadata/labels/b"}"#, ""), "container.image", "");
+    check(&patched(&word, response), "container.command_line", "-c|sh -c x");
+    check(&patched(&word, ""), "container.command_line", "-c|?");
+    check(&patched(r#"{"op":"copy","from":"/a","path":"/metadata/labels/b"}"#, ""), "container.image", "");
     let labels: Vec<String> =
         (0..100).map(|n| format!(r#"{{"op":"copy","from":"/a","path":"/metadata/labels/b{n}"}}"#)).collect();
-    check(&patch(&format!("{},{copy}", labels.join(",")), response), "container.image", "evil");
+    check(&patched(&format!("{},{copy}", labels.join(",")), response), "container.image", "evil");
     check(
-        &patch(r#"7,null,{},{"op":7},{"op":"add"},{"op":"add","path":"/~","value":[]}"#, ""),
+        &patched(r#"7,null,{},{"op":7},{"op":"add"},{"op":"add","path":"/~","value":[]}"#, ""),
         "container.image",
         "",
     );
@@ -505,6 +505,6 @@ proptest! {
         let sentence = summary(view);
         prop_assert!(sentence.chars().count() <= SENTENCE_CHARACTERS_MAX);
         prop_assert!(!sentence.chars().any(char::is_control), "{sentence:?}");
-        prop_assert!(sentence.matches('`').count() % 2 == 0, "{sentence:?}");
+        prop_assert!(sentence.matches('`').count().is_multiple_of(2), "{sentence:?}");
     }
 }

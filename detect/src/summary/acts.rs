@@ -1,6 +1,6 @@
 //! What was done, told in the words of the act rather than of the API.
 
-use super::{Act, clean, first, listed, reference, texts};
+use super::{Act, clean, cleaned, first, listed, reference, texts};
 use crate::derived;
 use crate::event::{Event, Key};
 use crate::field::View;
@@ -179,23 +179,43 @@ fn subjects(view: View<'_>) -> Vec<String> {
 
 /// `ClusterRole deployer that allows get and list on secrets`
 fn role(view: View<'_>) -> Option<Act> {
-    let verbs = texts(view, "rbac.rule.verbs");
-    if verbs.is_empty() {
-        return None;
-    }
-    let mut targets = texts(view, "rbac.rule.resources");
-    targets.extend(texts(view, "rbac.rule.nonResourceURLs"));
-    let words = |texts: &[String]| {
-        if texts.iter().any(|text| text == "*") { "everything".to_owned() } else { listed(texts) }
-    };
-    let verbs = if verbs.iter().any(|verb| verb == "*") { "everything".to_owned() } else { listed(&verbs) };
-    let rules = match targets.as_slice() {
-        [] => verbs,
-        targets => format!("{verbs} on {}", words(targets)),
+    let mut widest: Option<(bool, String)> = None;
+    let mut rules = 0;
+    derived::each_rule(view.event, |verbs, targets| {
+        rules += 1;
+        if widest.as_ref().is_some_and(|(has_wildcard, _)| *has_wildcard) {
+            return;
+        }
+        let (verbs, targets) = (cleaned(verbs), cleaned(targets));
+        let has_wildcard = is_everything(&verbs) || is_everything(&targets);
+        if has_wildcard || widest.is_none() {
+            // A patch may set one without the other.
+            let allowed = match (verbs.as_slice(), targets.as_slice()) {
+                ([], []) => return,
+                (verbs, []) => words_of(verbs),
+                ([], targets) => format!("more on {}", words_of(targets)),
+                (verbs, targets) => format!("{} on {}", words_of(verbs), words_of(targets)),
+            };
+            widest = Some((has_wildcard, allowed));
+        }
+    });
+    let (_, rule) = widest?;
+    let more = match rules {
+        1 => String::new(),
+        2 => ", and 1 more rule".to_owned(),
+        rules => format!(", and {} more rules", rules - 1),
     };
     let mut act = general(view);
-    act.object = format!("{} that allows {rules}", act.object);
+    act.object = format!("{} that allows {rule}{more}", act.object);
     Some(act)
+}
+
+fn is_everything(texts: &[String]) -> bool {
+    texts.iter().any(|text| text == "*")
+}
+
+fn words_of(texts: &[String]) -> String {
+    if is_everything(texts) { "everything".to_owned() } else { listed(texts) }
 }
 
 /// GET /metrics
@@ -322,18 +342,26 @@ fn is_plural(kind: &str, resource: &str) -> bool {
 
 /// Resource, kind, and whether it belongs to no namespace.
 const KINDS: &[(&str, &str, bool)] = &[
+    ("apiservices", "APIService", true),
     ("certificatesigningrequests", "CertificateSigningRequest", true),
     ("clusterrolebindings", "ClusterRoleBinding", true),
     ("clusterroles", "ClusterRole", true),
     ("configmaps", "ConfigMap", false),
     ("cronjobs", "CronJob", false),
+    ("csidrivers", "CSIDriver", true),
+    ("csinodes", "CSINode", true),
     ("customresourcedefinitions", "CustomResourceDefinition", true),
     ("daemonsets", "DaemonSet", false),
     ("deployments", "Deployment", false),
     ("events", "Event", false),
+    ("flowschemas", "FlowSchema", true),
+    ("ingressclasses", "IngressClass", true),
     ("ingresses", "Ingress", false),
+    ("ipaddresses", "IPAddress", true),
     ("jobs", "Job", false),
     ("limitranges", "LimitRange", false),
+    ("mutatingadmissionpolicies", "MutatingAdmissionPolicy", true),
+    ("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", true),
     ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration", true),
     ("namespaces", "Namespace", true),
     ("networkpolicies", "NetworkPolicy", false),
@@ -343,15 +371,21 @@ const KINDS: &[(&str, &str, bool)] = &[
     ("pods", "Pod", false),
     ("podtemplates", "PodTemplate", false),
     ("priorityclasses", "PriorityClass", true),
+    ("prioritylevelconfigurations", "PriorityLevelConfiguration", true),
     ("replicasets", "ReplicaSet", false),
     ("replicationcontrollers", "ReplicationController", false),
     ("resourcequotas", "ResourceQuota", false),
     ("rolebindings", "RoleBinding", false),
     ("roles", "Role", false),
+    ("runtimeclasses", "RuntimeClass", true),
     ("secrets", "Secret", false),
     ("serviceaccounts", "ServiceAccount", false),
+    ("servicecidrs", "ServiceCIDR", true),
     ("services", "Service", false),
     ("statefulsets", "StatefulSet", false),
     ("storageclasses", "StorageClass", true),
+    ("validatingadmissionpolicies", "ValidatingAdmissionPolicy", true),
+    ("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", true),
     ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration", true),
+    ("volumeattachments", "VolumeAttachment", true),
 ];

@@ -39,7 +39,7 @@ pub(super) fn shortened(text: &str, characters_max: usize) -> String {
     }
     let kept = text.chars().take(characters_max.saturating_sub(1)).collect::<String>();
     // A code span that was cut open would swallow what follows.
-    let is_open = kept.matches('`').count() % 2 == 1;
+    let is_open = !kept.matches('`').count().is_multiple_of(2);
     if is_open {
         format!("{}…`", kept.chars().take(characters_max.saturating_sub(2)).collect::<String>())
     } else {

@@ -105,6 +105,13 @@ fn bindings_and_roles() {
         &act("create", "roles", "dev/r", role),
         "mallory created Role dev/r that allows get and list on secrets",
     );
+    let wide = r#","requestObject":{"rules":[{"verbs":["get"],"resources":["a"]},{"verbs":["*"],"resources":["b"]},{"nonResourceURLs":["*"]}]}"#;
+    check(
+        &act("patch", "clusterroles", "r", wide),
+        "mallory patched ClusterRole r that allows everything on b, and 2 more rules",
+    );
+    let added = r#","requestObject":[{"op":"add","path":"/rules/0/verbs/-","value":"bind"}]"#;
+    check(&act("patch", "clusterroles", "r", added), "mallory patched ClusterRole r that allows bind");
     check(&act("create", "roles", "dev/r", r#","level":"Metadata""#), "mallory created Role dev/r");
 }
 

@@ -93,8 +93,10 @@ fn outcomes_tell_who_refused() {
 #[test]
 fn a_dry_run_is_what_the_api_server_takes_for_one() {
     for (event, expected) in [
-        (r#"{"requestURI":"/api?dryRun=All"}"#, "true"),
-        (r#"{"requestURI":"/api?a=b&dry%52un=%41ll"}"#, "true"),
+        (r#"{"verb":"create","requestURI":"/api?dryRun=All"}"#, "true"),
+        (r#"{"verb":"patch","requestURI":"/api?a=b&dry%52un=%41ll"}"#, "true"),
+        (r#"{"verb":"list","requestURI":"/api?dryRun=All"}"#, "false"),
+        (r#"{"verb":"create","objectRef":{"subresource":"exec"},"requestURI":"/api?dryRun=All"}"#, "false"),
         (r#"{"requestURI":"/api?dryRun=None"}"#, "false"),
         (r#"{"requestURI":"/api/dryRun=All"}"#, "false"),
         (r#"{"verb":"delete","requestURI":"/api?dryRun=All","requestObject":{}}"#, "false"),

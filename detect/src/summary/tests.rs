@@ -133,14 +133,12 @@ fn the_outcome_is_visible() {
     let allowed = r#","annotations":{"authorization.k8s.io/decision":"allow"}"#;
     check(&ended(403, allowed), "mallory tried to list secrets in all namespaces (rejected: 403)");
     check(&ended(404, ""), "mallory tried to list secrets in all namespaces (failed: 404)");
-    check(
-        &ended(200, r#","requestURI":"/x?dryRun=All""#),
-        "mallory listed secrets in all namespaces (dry run)",
-    );
-    check(
-        &ended(500, r#","requestURI":"/x?dryRun=All""#),
-        "mallory tried to list secrets in all namespaces (failed: 500, dry run)",
-    );
+    let dry = |code: u16| {
+        let more = format!(r#","responseStatus":{{"code":{code}}},"requestURI":"/x?dryRun=All""#);
+        act("update", "secrets", "dev/a", &more)
+    };
+    check(&dry(200), "mallory updated Secret dev/a (dry run)");
+    check(&dry(500), "mallory tried to update Secret dev/a (failed: 500, dry run)");
     check(
         &act("get", "secrets", "dev/a", r#","stage":"RequestReceived""#),
         "mallory read Secret dev/a (pending)",

@@ -218,7 +218,7 @@ impl<'p, 's> Parser<'p, 's, '_> {
         let names = selections.iter().map(|selection| selection.name.as_str());
         let closest = nearest(token.text, names).map(str::to_owned);
         self.report(token, Kind::UnknownSelection { name: token.text.to_owned(), closest });
-        Some(Expr::All(Vec::new()))
+        (!self.context.is_hopeless()).then_some(Expr::All(Vec::new()))
     }
 
     fn use_of(&mut self, selection: &'s Selection, token: Token<'p>) -> Option<Expr> {

@@ -17,7 +17,10 @@ fn labelled_attacks_are_found_at_the_level_expected() {
         let found = levels_by_audit_id(&alerts(&log, &[]));
         let present: HashSet<String> = events(&log).iter().map(audit_id).collect();
         let mut missed = Vec::new();
-        for label in labels(&log).iter().filter(|label| FAMILIES.iter().any(|family| label.technique.starts_with(family))) {
+        for label in labels(&log)
+            .iter()
+            .filter(|label| FAMILIES.iter().any(|family| label.technique.starts_with(family)))
+        {
             let needed = if label.expect == "alert" { "medium" } else { "low" };
             let level = found.get(&label.audit_id).map_or(0, |level| rank(level));
             if present.contains(&label.audit_id) && label.expect != "any" && level < rank(needed) {
@@ -102,13 +105,18 @@ fn sigma_says(file: &str, event: &Value) -> bool {
                 && resource(&["mutatingwebhookconfigurations", "validatingwebhookconfigurations"])
                 && writes()
         }
-        "cronjob_modification" => is("/objectRef/apiGroup", &["batch"]) && resource(&["cronjobs", "jobs"]) && writes(),
+        "cronjob_modification" => {
+            is("/objectRef/apiGroup", &["batch"]) && resource(&["cronjobs", "jobs"]) && writes()
+        }
         "deployment_deleted" => verb(&["delete"]) && resource(&["deployments"]),
         "events_deleted" => verb(&["delete"]) && resource(&["events"]),
-        "exec_into_container" => verb(&["create"]) && resource(&["pods"]) && is("/objectRef/subresource", &["exec"]),
+        "exec_into_container" => {
+            verb(&["create"]) && resource(&["pods"]) && is("/objectRef/subresource", &["exec"])
+        }
         "hostpath_mount" => {
             let volumes = event.pointer("/requestObject/spec/volumes").and_then(Value::as_array);
-            let mounts = volumes.is_some_and(|volumes| volumes.iter().any(|volume| volume.get("hostPath").is_some()));
+            let mounts =
+                volumes.is_some_and(|volumes| volumes.iter().any(|volume| volume.get("hostPath").is_some()));
             verb(&["create"]) && resource(&["pods"]) && mounts
         }
         "pod_in_system_namespace" => {
@@ -117,8 +125,11 @@ fn sigma_says(file: &str, event: &Value) -> bool {
         "potential_enumeration_activity" => false,
         "privileged_pod_creation" => {
             let adds = ["containers", "initContainers", "ephemeralContainers"].iter().any(|list| {
-                let containers = event.pointer(&format!("/requestObject/spec/{list}")).and_then(Value::as_array);
-                containers.is_some_and(|all| all.iter().any(|one| one.pointer("/securityContext/capabilities").is_some()))
+                let containers =
+                    event.pointer(&format!("/requestObject/spec/{list}")).and_then(Value::as_array);
+                containers.is_some_and(|all| {
+                    all.iter().any(|one| one.pointer("/securityContext/capabilities").is_some())
+                })
             });
             verb(&["create"]) && resource(&["pods"]) && adds
         }
@@ -146,7 +157,10 @@ fn sigma_says(file: &str, event: &Value) -> bool {
 }
 
 fn logs() -> Vec<std::path::PathBuf> {
-    ["1.20", "1.36"].iter().filter_map(|version| shared(&format!("corpus/k8s-{version}/audit.jsonl.zst"))).collect()
+    ["1.20", "1.36"]
+        .iter()
+        .filter_map(|version| shared(&format!("corpus/k8s-{version}/audit.jsonl.zst")))
+        .collect()
 }
 
 fn levels_by_audit_id(alerts: &[Value]) -> BTreeMap<String, String> {
@@ -162,7 +176,10 @@ fn levels_by_audit_id(alerts: &[Value]) -> BTreeMap<String, String> {
 }
 
 fn rank(level: &str) -> usize {
-    1 + ["informational", "low", "medium", "high", "critical"].iter().position(|name| *name == level).expect("a level")
+    1 + ["informational", "low", "medium", "high", "critical"]
+        .iter()
+        .position(|name| *name == level)
+        .expect("a level")
 }
 
 fn audit_id(event: &Value) -> String {
@@ -172,4 +189,3 @@ fn audit_id(event: &Value) -> String {
 fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
-

@@ -56,14 +56,27 @@ fn is_function(line: &str) -> bool {
 fn nothing_is_left_to_do_in_silence() {
     for (path, text) in sources() {
         for word in ["TO", "FIX"].map(|half| format!("{half}{}", if half == "TO" { "DO" } else { "ME" })) {
-            assert!(!text.contains(&word), "{}: finish it or open an issue instead of `{word}`", path.display());
+            assert!(
+                !text.contains(&word),
+                "{}: finish it or open an issue instead of `{word}`",
+                path.display()
+            );
         }
     }
 }
 
 #[test]
 fn detect_stays_pure() {
-    let banned = ["std::fs", "std::net", "std::thread", "std::process", "std::io", "SystemTime", "Instant::now", "unsafe "];
+    let banned = [
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::process",
+        "std::io",
+        "SystemTime",
+        "Instant::now",
+        "unsafe ",
+    ];
     for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("detect/src")) {
         for word in banned {
             assert!(!text.contains(word), "{}: `{word}` does not belong into `detect`", path.display());
@@ -74,7 +87,18 @@ fn detect_stays_pure() {
 #[test]
 fn detect_depends_on_nothing_new() {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "-p", "masthead-detect", "-e", "normal", "--prefix", "none", "--format", "{p}", "--offline"])
+        .args([
+            "tree",
+            "-p",
+            "masthead-detect",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -89,7 +113,8 @@ fn detect_depends_on_nothing_new() {
 fn every_rule_has_events_that_prove_it() {
     for path in files(&root().join("rules"), "yml") {
         let events = path.with_extension("events.jsonl");
-        let text = fs::read_to_string(&events).unwrap_or_else(|error| panic!("{}: {error}", events.display()));
+        let text =
+            fs::read_to_string(&events).unwrap_or_else(|error| panic!("{}: {error}", events.display()));
         let count = |wanted: bool| {
             text.lines().filter(|line| line.replace(' ', "").contains(&format!("\"match\":{wanted}"))).count()
         };
@@ -104,7 +129,11 @@ fn the_table_of_fields_is_the_codes_own() {
     let (_, rest) = readme.split_once("<!-- fields:begin -->\n").expect("a place for the table");
     let (table, _) = rest.split_once("<!-- fields:end -->").expect("an end of the table");
     let expected = detect::derived::markdown_table();
-    assert_eq!(table.trim(), expected.trim(), "put the output of `masthead rules --fields --format markdown` there");
+    assert_eq!(
+        table.trim(),
+        expected.trim(),
+        "put the output of `masthead rules --fields --format markdown` there"
+    );
 }
 
 #[test]

@@ -64,12 +64,45 @@ pub struct Event<'a> {
     spans: [Span; Key::ALL.len()],
 }
 
+/// Where the top-level values of an event lie: an [`Event`] without the borrow of its bytes.
+#[derive(Clone, Copy)]
+pub struct Spans([Span; Key::ALL.len()]);
+
 /// What [`Event::scan_prefix`] found at the beginning of some bytes.
 pub enum Scanned<'a> {
     /// An object, and the position after its last byte.
     Event(Event<'a>, usize),
     /// An object with an `items` array (an `EventList`): the position of the array's `[`.
     List(usize),
+}
+
+/// What follows the `items` array of a list, from [`scan_list_tail`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListTail {
+    /// The list's `}`, and the position after it.
+    End(usize),
+    /// A key with its value, and the position after them.
+    Entry(usize),
+    /// One more `items` array: the position of its `[`.
+    Items(usize),
+}
+
+/// Scans what follows a value in an object: its end, or a comma and one more entry.
+pub fn scan_list_tail(bytes: &[u8]) -> Result<ListTail, ScanError> {
+    let at = scan::skip_whitespace(bytes, 0);
+    let fail = |kind| Err(ScanError { offset: at, kind });
+    match bytes.get(at) {
+        Some(b'}') => return Ok(ListTail::End(at + 1)),
+        Some(b',') => {}
+        Some(_) => return fail(ScanErrorKind::Expected("`,` or `}`")),
+        None => return fail(ScanErrorKind::Incomplete),
+    }
+    let key = scan::skip_whitespace(bytes, at + 1);
+    let value = scan::key_end(bytes, key)?;
+    if bytes.get(value) == Some(&b'[') && JsonKey::written(bytes, key).is("items") {
+        return Ok(ListTail::Items(value));
+    }
+    scan::value_end(bytes, value).map(ListTail::Entry)
 }
 
 impl<'a> Event<'a> {
@@ -106,6 +139,16 @@ impl<'a> Event<'a> {
         Ok((Self { raw: &bytes[start..end], spans }, end))
     }
 
+    /// Puts an event together again from its own bytes and the spans found in them.
+    pub fn with_spans(raw: &'a [u8], spans: Spans) -> Self {
+        Self { raw, spans: spans.0 }
+    }
+
+    /// Where the top-level values lie in [`Event::raw`].
+    pub fn spans(&self) -> Spans {
+        Spans(self.spans)
+    }
+
     /// The event's own bytes.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
@@ -133,7 +176,8 @@ impl<'a> Event<'a> {
         match Key::from_name(name) {
             Some(key) => {
                 let (start, end) = self.spans[key as usize];
-                (end > 0).then(|| Json::new(&self.raw[start..end]))
+                let value = Json::new(self.raw.get(start..end)?);
+                (end > 0).then_some(value)
             }
             None => self.json().get(name),
         }

@@ -61,6 +61,13 @@ pub enum Sight {
     Hidden,
 }
 
+impl Sight {
+    /// Clear only if both are.
+    pub fn and(self, other: Sight) -> Sight {
+        if self == Sight::Hidden { self } else { other }
+    }
+}
+
 /// A field as rules name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Field {

@@ -24,6 +24,12 @@ pub enum Kind {
 }
 
 impl<'a> Json<'a> {
+    /// `null`.
+    pub(crate) const NULL: Json<'static> = Json(b"null");
+
+    /// `{}`.
+    pub(crate) const EMPTY_OBJECT: Json<'static> = Json(b"{}");
+
     /// Wraps the bytes of a value that has been validated.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)

@@ -7,6 +7,7 @@ pub mod alert;
 pub mod derived;
 mod engine;
 pub mod event;
+pub mod explain;
 pub mod field;
 mod index;
 pub mod json;

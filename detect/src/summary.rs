@@ -1,8 +1,109 @@
-//! One sentence about an event.
+//! One sentence about an event that a person can act on: who did what, and whether it worked.
+//!
+//! It is composed from the event alone, whatever rule alerted.
+//!
+//! **Invariant:** nothing that a terminal or Markdown would interpret as a control, a line
+//! break or the end of a code span reaches the sentence; see [`clean`].
 
-use crate::field::View;
+mod acts;
+mod clean;
 
-/// One sentence that a person can act on.
-pub fn summary(_view: View<'_>) -> String {
-    String::new()
+#[cfg(test)]
+mod tests;
+
+pub use clean::{SENTENCE_CHARACTERS_MAX, VALUE_CHARACTERS_MAX, clean};
+
+use crate::derived;
+use crate::event::{Event, Key};
+use crate::field::{Field, Value, View};
+
+/// What was done, in both of the forms that a sentence needs.
+struct Act {
+    past: String,
+    base: String,
+    object: String,
+}
+
+impl Act {
+    fn new(past: &str, base: &str, object: impl Into<String>) -> Self {
+        Self { past: past.to_owned(), base: base.to_owned(), object: object.into() }
+    }
+}
+
+/// One sentence that a person can act on, without a full stop.
+pub fn summary(view: View<'_>) -> String {
+    let actor = actor(view);
+    let Act { past, base, object } = acts::of(view);
+    let outcome = derived::outcome(view.event);
+    let doing = match outcome {
+        "succeeded" | "pending" => past,
+        _ => format!("tried to {base}"),
+    };
+    let remark = remark(view, outcome);
+    let sentence = clean::shortened(
+        &format!("{actor} {doing} {object}"),
+        SENTENCE_CHARACTERS_MAX.saturating_sub(remark.chars().count()),
+    );
+    format!("{}{remark}", sentence.trim_end())
+}
+
+/// `alice`, or `alice (as system:admin)`: who it was, and whose rights were used.
+fn actor(view: View<'_>) -> String {
+    let name = first(view, "actor.name").unwrap_or_default();
+    let name = if name.is_empty() { "somebody without a name".to_owned() } else { name };
+    match first(view, "actor.original") {
+        Some(original) => format!("{original} (as {name})"),
+        None => name,
+    }
+}
+
+fn remark(view: View<'_>, outcome: &str) -> String {
+    let mut remarks = Vec::new();
+    match (outcome, derived::code(view.event)) {
+        ("succeeded", _) => {}
+        ("rejected" | "failed", Some(code)) => remarks.push(format!("{outcome}: {code}")),
+        _ => remarks.push(outcome.to_owned()),
+    }
+    if first(view, "dry_run").as_deref() == Some("true") {
+        remarks.push("dry run".to_owned());
+    }
+    if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) }
+}
+
+/// The texts of a field, clean, without repetition.
+fn texts(view: View<'_>, field: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    let _ = Field::parse(field).read(view, &mut values);
+    let mut texts: Vec<String> = Vec::new();
+    // Three are shown and the rest is counted; more than this is a flood.
+    for text in values.iter().take(TEXTS_MAX).filter_map(Value::text) {
+        let text = clean(&text);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
+/// How many values of a field are looked at for a sentence that shows three.
+const TEXTS_MAX: usize = 256;
+
+fn first(view: View<'_>, field: &str) -> Option<String> {
+    texts(view, field).into_iter().next()
+}
+
+/// A part of `objectRef`, clean; empty if there is none.
+fn reference(event: &Event<'_>, name: &str) -> String {
+    event.str_at(Key::ObjectRef, name).map(|text| clean(&text)).unwrap_or_default()
+}
+
+/// At most three, then how many more.
+fn listed(texts: &[String]) -> String {
+    let shown = texts.len().min(3);
+    match (&texts[..shown], texts.len() - shown) {
+        ([], _) => String::new(),
+        ([one], _) => one.clone(),
+        ([most @ .., last], 0) => format!("{} and {last}", most.join(", ")),
+        (shown, more) => format!("{} and {more} more", shown.join(", ")),
+    }
 }

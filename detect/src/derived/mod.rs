@@ -1,33 +1,83 @@
 //! Fields computed from an event, so that a rule covers every shape of the same act.
+//!
+//! [`TABLE`] says all there is to know about them for people; [`read`] computes them, and
+//! only when a rule asks.
 
-use crate::event::Event;
-use crate::field::{Field, Sight, Value, View};
+mod actor;
+mod container;
+mod csr;
+mod exec;
+mod image;
+mod object;
+mod outcome;
+mod pod;
+mod query;
+mod rbac;
+mod source;
+mod table;
+mod written;
 
-/// A computed field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Derived {
-    Outcome,
-    ActorName,
-    ActorKind,
-    ActorGroups,
-    ActorOriginal,
-    SourceIp,
-    SourceScope,
-    ObjectName,
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+pub(crate) use csr::subject_of;
+pub(crate) use exec::kubelet_path;
+pub(crate) use outcome::code;
+pub use outcome::outcome;
+pub(crate) use query::{parameters, path as request_path};
+pub(crate) use rbac::each_subject;
+pub use table::{Derived, Entry, Meaning, TABLE, ValueType, find, markdown_table, names};
+
+use crate::field::{Sight, Value, View};
+
+/// Appends the values of a computed field to `values`; `path` is what the rule names below
+/// a field such as `pod.*`.
+pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    use Derived as D;
+    let event = view.event;
+    match derived {
+        D::Outcome => clear(Some(outcome(event)), values),
+        D::DryRun => clear(Some(if outcome::is_dry_run(event) { "true" } else { "false" }), values),
+        D::ActorName => clear(actor::name(event), values),
+        D::ActorKind => clear(Some(actor::kind(event)), values),
+        D::ActorGroups => {
+            actor::groups(event, values);
+            Sight::Clear
+        }
+        D::ActorNamespace => clear(actor::namespace(event), values),
+        D::ActorOriginal => clear(actor::original(event), values),
+        D::SourceIp => clear(source::ip(view), values),
+        D::SourceScope => clear(source::scope(view), values),
+        D::ClientFamily => clear(source::client_family(event), values),
+        D::ExecCommand => clear(exec::command(event), values),
+        D::ExecContainer => clear(exec::container(event), values),
+        D::ExecTty => clear(exec::switch(event, "tty"), values),
+        D::ExecStdin => clear(exec::switch(event, "stdin"), values),
+        D::ObjectName => object::name(event, values),
+        D::Pod => pod::read(path, view, values),
+        D::PodHostpath => pod::host_paths(view, values),
+        D::Container => container::read(path, view, values),
+        D::ContainerCommandLine => container::command_lines(view, values),
+        D::ContainerImageRegistry => container::images(|image| Some(image.registry), view, values),
+        D::ContainerImageRepository => container::images(|image| Some(image.repository), view, values),
+        D::ContainerImageTag => container::images(|image| image.tag, view, values),
+        D::ContainerImageDigest => container::images(|image| image.digest, view, values),
+        D::ContainerCapabilitiesAdd => container::capabilities(view, values),
+        D::RbacRole => rbac::role("name", view, values),
+        D::RbacRoleKind => rbac::role("kind", view, values),
+        D::RbacSubjectKind => rbac::subjects("kind", view, values),
+        D::RbacSubjectName => rbac::subjects("name", view, values),
+        D::RbacSubjectNamespace => rbac::subjects("namespace", view, values),
+        D::RbacRule => rbac::rules(path, view, values),
+        D::CsrCommonName => csr::read(csr::Attribute::CommonName, view, values),
+        D::CsrOrganization => csr::read(csr::Attribute::Organization, view, values),
+    }
 }
 
-/// The computed field of this name or alias, if there is one.
-pub fn find(_name: &str) -> Option<Field> {
-    None
-}
-
-/// Appends the values of a computed field to `values`.
-pub fn read<'a>(_derived: Derived, _rest: &str, _view: View<'a>, _values: &mut Vec<Value<'a>>) -> Sight {
+/// Appends what every event shows.
+fn clear<'a>(value: Option<impl Into<Cow<'a, str>>>, values: &mut Vec<Value<'a>>) -> Sight {
+    values.extend(value.map(|value| Value::Text(value.into())));
     Sight::Clear
-}
-
-/// How the request ended.
-pub fn outcome(_event: &Event<'_>) -> &'static str {
-    "pending"
 }

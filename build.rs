@@ -1,0 +1,44 @@
+//! Embeds the rules and their example events, so that the binary needs no other file.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    println!("cargo::rerun-if-changed=rules");
+    let mut rules = Vec::new();
+    if root.join("rules").is_dir() {
+        find(&root.join("rules"), &mut rules)?;
+    }
+    rules.sort();
+    let mut list = String::from("&[\n");
+    for rule in &rules {
+        let path = rule.strip_prefix(&root).unwrap_or(rule);
+        let events = rule.with_extension("events.jsonl");
+        let events = if events.is_file() {
+            format!("Some(include_str!({:?}))", events.display().to_string())
+        } else {
+            "None".to_owned()
+        };
+        let (path, rule) = (path.display().to_string(), rule.display().to_string());
+        let _ = writeln!(list, "    ({path:?}, include_str!({rule:?}), {events}),");
+    }
+    list.push(']');
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("embedded_rules.rs"), list)
+}
+
+/// Collects every rule file below a folder. Lists are data that rules name, not rules.
+fn find(folder: &Path, rules: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        println!("cargo::rerun-if-changed={}", path.display());
+        if path.is_dir() {
+            find(&path, rules)?;
+        } else if path.extension().is_some_and(|extension| extension == "yml") {
+            rules.push(path);
+        }
+    }
+    Ok(())
+}

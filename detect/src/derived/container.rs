@@ -1,0 +1,82 @@
+//! The containers that a request writes: what they run, from which image, with what rights.
+
+use super::image::Image;
+use super::pod::each_container;
+use super::written::Tree;
+use crate::field::{Sight, Value, View};
+use crate::json::Json;
+
+/// Where a container names commands that the kubelet runs in it.
+const HOOKS: &[[&str; 2]] = &[
+    ["lifecycle", "postStart"],
+    ["lifecycle", "preStop"],
+    ["livenessProbe", ""],
+    ["readinessProbe", ""],
+    ["startupProbe", ""],
+];
+
+/// Appends what stands at a dotted path of each container.
+pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_container(view.event, |container| container.follow(path, values))
+}
+
+/// Appends the command line of each container and of each of its hooks and probes.
+pub(super) fn command_lines<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_container(view.event, |container| {
+        let mut words = Vec::new();
+        let mut sight = append_words(container.get("command"), &mut words);
+        sight = sight.and(append_words(container.get("args"), &mut words));
+        push_joined(&words, values);
+        for hook in HOOKS {
+            let keys = hook.iter().copied().filter(|key| !key.is_empty()).chain(["exec", "command"]);
+            let command = keys.into_iter().try_fold(container, Tree::get);
+            words.clear();
+            sight = sight.and(append_words(command, &mut words));
+            push_joined(&words, values);
+        }
+        sight
+    })
+}
+
+fn append_words(list: Option<Tree<'_, '_>>, words: &mut Vec<String>) -> Sight {
+    let Some(list) = list else { return Sight::Clear };
+    let texts = list.elements().filter_map(|word| Some(word.value()?.text()?.into_owned()));
+    words.extend(texts);
+    list.sight()
+}
+
+fn push_joined(words: &[String], values: &mut Vec<Value<'_>>) {
+    if !words.is_empty() {
+        values.push(Value::Text(words.join(" ").into()));
+    }
+}
+
+/// Appends a part of each container's image reference.
+pub(super) fn images<'a>(
+    part: impl Fn(Image) -> Option<String>,
+    view: View<'a>,
+    values: &mut Vec<Value<'a>>,
+) -> Sight {
+    each_container(view.event, |container| {
+        let Some(image) = container.get("image") else { return Sight::Clear };
+        let text = image.value().and_then(Json::as_str).filter(|text| !text.is_empty());
+        let part = text.and_then(|text| part(Image::parse(&text)));
+        values.extend(part.map(|part| Value::Text(part.into())));
+        image.sight()
+    })
+}
+
+/// Appends the capabilities that containers add, spelled alike.
+pub(super) fn capabilities<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_container(view.event, |container| {
+        let Some(list) = container.at(&["securityContext", "capabilities", "add"]) else {
+            return Sight::Clear;
+        };
+        let names = list.elements().filter_map(|name| name.value()?.as_str());
+        values.extend(names.map(|name| {
+            let name = name.to_ascii_uppercase();
+            Value::Text(name.strip_prefix("CAP_").unwrap_or(&name).to_owned().into())
+        }));
+        list.sight()
+    })
+}

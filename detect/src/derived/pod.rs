@@ -1,0 +1,160 @@
+//! The pod spec that a request writes, wherever it lives.
+
+use std::borrow::Cow;
+
+use super::written::{Tree, Written};
+use crate::event::{Event, Key};
+use crate::field::{Sight, Value, View};
+use crate::json::Json;
+
+type Path = &'static [&'static str];
+
+const POD: Path = &["spec"];
+const POD_TEMPLATE: Path = &["template", "spec"];
+const WORKLOAD: Path = &["spec", "template", "spec"];
+const CRON_JOB: Path = &["spec", "jobTemplate", "spec", "template", "spec"];
+
+/// The lists of containers in a pod spec.
+pub(super) const CONTAINER_LISTS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
+
+/// What an event writes to, named as in a request path.
+pub(super) struct Target<'a> {
+    pub(super) resource: Cow<'a, str>,
+    pub(super) subresource: Cow<'a, str>,
+}
+
+impl<'a> Target<'a> {
+    /// From `objectRef`; without one, from the kind of the body.
+    pub(super) fn of(event: &Event<'a>) -> Self {
+        let part = |name| event.str_at(Key::ObjectRef, name);
+        let kind = || event.at(Key::RequestObject, &["kind"]).and_then(Json::as_str);
+        let resource = part("resource").or_else(|| Some(Cow::Owned(kind()?.to_ascii_lowercase() + "s")));
+        Self { resource: resource.unwrap_or_default(), subresource: part("subresource").unwrap_or_default() }
+    }
+
+    /// Where pod specs live in the resource; nothing for subresources that write none.
+    fn pod_specs(&self) -> &'static [Path] {
+        match (self.resource.as_ref(), self.subresource.as_ref()) {
+            ("pods", "" | "resize" | "ephemeralcontainers") => &[POD],
+            ("podtemplates", "") => &[POD_TEMPLATE],
+            ("cronjobs", "") => &[CRON_JOB],
+            (_, "") if self.is_workload() => &[WORKLOAD],
+            ("pods", _) => &[],
+            // Custom resources embed pod templates in the same places.
+            (_, "") => &[WORKLOAD, CRON_JOB, POD_TEMPLATE],
+            _ => &[],
+        }
+    }
+
+    /// True for the resources that always hold a pod spec.
+    fn is_workload(&self) -> bool {
+        matches!(
+            self.resource.as_ref(),
+            "pods"
+                | "podtemplates"
+                | "deployments"
+                | "daemonsets"
+                | "statefulsets"
+                | "replicasets"
+                | "replicationcontrollers"
+                | "jobs"
+                | "cronjobs"
+        )
+    }
+}
+
+/// Shows each pod spec that the request writes to `visit`.
+pub(super) fn each_spec<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
+    let target = Target::of(event);
+    let places = target.pod_specs();
+    if places.is_empty() {
+        return Sight::Clear;
+    }
+    let written = Written::by(event);
+    let is_workload = target.is_workload();
+    let mut sight = if is_workload { written.sight } else { Sight::Clear };
+    for tree in written.trees() {
+        for spec in places.iter().filter_map(|place| tree.at(place)) {
+            if is_workload || CONTAINER_LISTS.iter().any(|list| spec.get(list).is_some()) {
+                sight = sight.and(visit(spec));
+            }
+        }
+    }
+    sight
+}
+
+/// Shows each container that the request writes to `visit`.
+pub(super) fn each_container<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
+    let target = Target::of(event);
+    let mut visit_list = |list: Option<Tree<'a, '_>>| {
+        let Some(list) = list else { return Sight::Clear };
+        list.elements().fold(list.sight(), |sight, container| sight.and(visit(container)))
+    };
+    if target.resource == "pods" && target.subresource == "ephemeralcontainers" {
+        let written = Written::by(event);
+        return written.trees().fold(written.sight, |sight, tree| {
+            // API servers before 1.22 take the list without a pod around it.
+            let sight = sight.and(visit_list(tree.get("ephemeralContainers")));
+            sight.and(visit_list(tree.at(&["spec", "ephemeralContainers"])))
+        });
+    }
+    each_spec(event, |spec| {
+        CONTAINER_LISTS.iter().fold(spec.sight(), |sight, list| sight.and(visit_list(spec.get(list))))
+    })
+}
+
+/// Appends what stands at a dotted path of each pod spec.
+pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_spec(view.event, |spec| spec.follow(path, values))
+}
+
+/// Appends the host paths that the pods mount, each in its shortest form.
+pub(super) fn host_paths<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let start = values.len();
+    let sight = read("volumes.hostPath.path", view, values);
+    for value in &mut values[start..] {
+        if let Some(path) = value.text() {
+            *value = Value::Text(normal(path));
+        }
+    }
+    sight
+}
+
+/// A path without empty parts, `.`, `..` and a slash at its end.
+fn normal(path: Cow<'_, str>) -> Cow<'_, str> {
+    let is_normal = path == "/"
+        || path
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
+    if is_normal {
+        return path;
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    Cow::Owned(format!("/{}", parts.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn host_paths_are_told_in_their_shortest_form() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("", "/"),
+            ("//", "/"),
+            ("/var/run/docker.sock", "/var/run/docker.sock"),
+            ("/var//run/./docker.sock/", "/var/run/docker.sock"),
+            ("/var/lib/../../etc", "/etc"),
+            ("/../..", "/"),
+            ("etc", "/etc"),
+        ] {
+            assert_eq!(super::normal(path.into()), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Bindings and roles that a request writes.
+
+use std::borrow::Cow;
+
+use super::pod::Target;
+use super::written::{Tree, Written, response};
+use crate::event::{Event, Key};
+use crate::field::{Sight, Value, View, follow, sight_of};
+use crate::json::Json;
+
+/// Appends `name` or `kind` of the role that a binding gives.
+///
+/// A patch that changes the subjects alone does not say which role they get; the response
+/// does. A patch of neither, such as one of labels, gives nobody anything.
+pub(super) fn role<'a>(key: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let event = view.event;
+    if !is_binding(event) {
+        return Sight::Clear;
+    }
+    let written = Written::by(event);
+    let (start, mut sight, mut is_touched) = (values.len(), written.sight, false);
+    for tree in written.trees() {
+        is_touched |= tree.get("roleRef").or_else(|| tree.get("subjects")).is_some();
+        if let Some(value) = tree.at(&["roleRef", key]) {
+            sight = sight.and(value.follow("", values));
+        }
+    }
+    if values.len() > start || !is_touched || event.str(Key::Verb).as_deref() != Some("patch") {
+        return sight;
+    }
+    match response(event) {
+        Some(binding) => {
+            follow(binding, &format!("roleRef.{key}"), values);
+            sight
+        }
+        None => sight.and(sight_of(event, Key::ResponseObject)).and(Sight::Hidden),
+    }
+}
+
+/// Appends a part of each subject that a binding names.
+pub(super) fn subjects<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    if !is_binding(view.event) {
+        return Sight::Clear;
+    }
+    elements("subjects", path, view, values)
+}
+
+/// Shows kind, namespace and name of each subject to `visit`.
+pub(crate) fn each_subject<'a>(
+    event: &Event<'a>,
+    mut visit: impl FnMut(Option<Cow<'a, str>>, Option<Cow<'a, str>>, Option<Cow<'a, str>>),
+) {
+    let written = Written::by(event);
+    for subject in written.trees().filter_map(|tree| tree.get("subjects")).flat_map(Tree::elements) {
+        let part = |key| subject.get(key).and_then(Tree::value).and_then(Json::as_str);
+        visit(part("kind"), part("namespace"), part("name"));
+    }
+}
+
+/// Appends what stands at a dotted path of each rule of a role.
+pub(super) fn rules<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let target = Target::of(view.event);
+    if !matches!(target.resource.as_ref(), "roles" | "clusterroles") || !target.subresource.is_empty() {
+        return Sight::Clear;
+    }
+    elements("rules", path, view, values)
+}
+
+fn elements<'a>(list: &str, path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let written = Written::by(view.event);
+    written.trees().filter_map(|tree| tree.get(list)).fold(written.sight, |sight, list: Tree<'a, '_>| {
+        list.elements()
+            .fold(sight.and(list.sight()), |sight, element| sight.and(element.follow(path, values)))
+    })
+}
+
+fn is_binding(event: &Event<'_>) -> bool {
+    let target = Target::of(event);
+    target.subresource.is_empty()
+        && matches!(target.resource.as_ref(), "rolebindings" | "clusterrolebindings")
+}

@@ -1,0 +1,188 @@
+//! What a request writes, whatever the shape it is written in.
+//!
+//! A create, an update, a merge patch, a strategic merge patch and server-side apply have
+//! the shape of the object. A JSON Patch is seen as one [`Tree`] for each value that it
+//! sets: the segments of its path, then the value. What a patch takes from elsewhere in
+//! the object (`copy`, `move`) is looked up in the response.
+//!
+//! Nothing is bounded by count, since a bound would hide what comes after it: the event
+//! bounds the work, and every walk is linear in it.
+
+use crate::event::{Event, Key};
+use crate::field::{Sight, Value, follow, is_write, sight_of};
+use crate::json::{Json, Kind};
+
+/// How many places of a response are looked up for one patch. Beyond it the whole response
+/// counts as written: lookups stay linear, and many of them hide nothing.
+const LOOKUPS_MAX: usize = 64;
+
+/// The parts of an object that a request sets.
+pub(super) struct Written<'a> {
+    whole: Option<Json<'a>>,
+    parts: Vec<Part<'a>>,
+    /// Whether the body is shown.
+    pub(super) sight: Sight,
+}
+
+/// A value that a patch sets, and where; no value where the event does not show it.
+struct Part<'a> {
+    path: Vec<String>,
+    value: Option<Json<'a>>,
+}
+
+impl<'a> Written<'a> {
+    /// What the request writes; nothing for requests that do not write.
+    pub(super) fn by(event: &Event<'a>) -> Self {
+        let mut written = Self { whole: None, parts: Vec::new(), sight: Sight::Clear };
+        if !is_write(event) {
+            return written;
+        }
+        match event.get(Key::RequestObject) {
+            None => written.sight = sight_of(event, Key::RequestObject),
+            Some(patch) if patch.kind() == Kind::Array => written.parts = parts(patch, event),
+            object => written.whole = object,
+        }
+        written
+    }
+
+    /// Each part as a tree from the root of the object.
+    pub(super) fn trees(&self) -> impl Iterator<Item = Tree<'a, '_>> {
+        let whole = self.whole.map(|value| Tree { path: &[], value: Some(value) });
+        whole.into_iter().chain(self.parts.iter().map(|part| Tree { path: &part.path, value: part.value }))
+    }
+}
+
+/// The object in the response, if there is one: a refusal answers with a `Status`.
+pub(super) fn response<'a>(event: &Event<'a>) -> Option<Json<'a>> {
+    let object = event.get(Key::ResponseObject).filter(|object| object.kind() == Kind::Object)?;
+    (object.str_at("kind").as_deref() != Some("Status")).then_some(object)
+}
+
+fn parts<'a>(operations: Json<'a>, event: &Event<'a>) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    let mut lookups: Vec<Vec<String>> = Vec::new();
+    for operation in operations.elements() {
+        let Some(path) = operation.str_at("path").map(|pointer| segments(&pointer)) else { continue };
+        let value = match operation.str_at("op").as_deref() {
+            Some("add" | "replace") => operation.get("value").or(Some(Json::NULL)),
+            Some("copy" | "move") => None,
+            _ => continue,
+        };
+        if value.is_none_or(|value| is_item(&path, value)) && lookups.len() <= LOOKUPS_MAX {
+            let list = path.iter().position(|segment| is_index(segment)).unwrap_or(path.len());
+            let lookup = &path[..list];
+            if !lookups.iter().any(|known| known == lookup) {
+                lookups.push(lookup.to_vec());
+            }
+        }
+        parts.extend(value.map(|value| Part { path, value: Some(value) }));
+    }
+    if lookups.len() > LOOKUPS_MAX {
+        lookups = vec![Vec::new()];
+    }
+    parts.extend(lookups.into_iter().filter_map(|path| taken(path, event)));
+    parts
+}
+
+/// A scalar put into a list: the rest of the list, such as the words of a command before
+/// it, is not in the patch.
+fn is_item(path: &[String], value: Json<'_>) -> bool {
+    let is_scalar = !matches!(value.kind(), Kind::Array | Kind::Object);
+    is_scalar && path.last().is_some_and(|segment| is_index(segment))
+}
+
+/// What stands in the response where a patch put something that it does not show. Lists are
+/// taken whole, since later operations may have moved their elements.
+fn taken<'a>(path: Vec<String>, event: &Event<'a>) -> Option<Part<'a>> {
+    let Some(response) = response(event) else { return Some(Part { path, value: None }) };
+    let value = path.iter().try_fold(response, |value, key| value.get(key))?;
+    Some(Part { path, value: Some(value) })
+}
+
+/// The segments of a JSON pointer. The API server ignores what stands before the first
+/// slash, so it is ignored here.
+fn segments(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+/// True for what points at an element of a list; the API server takes `-1` and `+1` too.
+fn is_index(segment: &str) -> bool {
+    segment == "-" || segment.parse::<i64>().is_ok()
+}
+
+/// A value below some path, walked from the beginning of the path.
+#[derive(Clone, Copy)]
+pub(super) struct Tree<'a, 't> {
+    path: &'t [String],
+    value: Option<Json<'a>>,
+}
+
+impl<'a> Tree<'a, '_> {
+    /// A tree that is all value.
+    pub(super) fn of(value: Json<'a>) -> Self {
+        Self { path: &[], value: Some(value) }
+    }
+
+    /// What stands behind a key.
+    pub(super) fn get(self, key: &str) -> Option<Self> {
+        match (self.path, self.value) {
+            ([first, path @ ..], _) => (first == key).then_some(Self { path, ..self }),
+            ([], Some(value)) => value.get(key).map(Self::of),
+            ([], None) => Some(self),
+        }
+    }
+
+    /// Follows `keys` from object to object.
+    pub(super) fn at(self, keys: &[&str]) -> Option<Self> {
+        keys.iter().try_fold(self, |tree, key| tree.get(key))
+    }
+
+    /// The elements of a list, without those that a strategic patch deletes.
+    pub(super) fn elements(self) -> impl Iterator<Item = Self> {
+        let (one, list) = match (self.path, self.value) {
+            ([first, path @ ..], _) => (is_index(first).then_some(Self { path, ..self }), None),
+            ([], None) => (Some(self), None),
+            ([], Some(list)) => (None, Some(list)),
+        };
+        let elements = list.into_iter().flat_map(Json::elements);
+        one.into_iter().chain(elements.filter(|element| !is_deletion(*element)).map(Self::of))
+    }
+
+    /// The value itself, where the path ends.
+    pub(super) fn value(self) -> Option<Json<'a>> {
+        self.value.filter(|_| self.path.is_empty())
+    }
+
+    /// Hidden where the path ends in a value that the event does not show.
+    pub(super) fn sight(self) -> Sight {
+        if self.path.is_empty() && self.value.is_none() { Sight::Hidden } else { Sight::Clear }
+    }
+
+    /// Appends what stands at the end of a dotted path, through every element of lists.
+    pub(super) fn follow(mut self, mut path: &str, values: &mut Vec<Value<'a>>) -> Sight {
+        while let [first, below @ ..] = self.path {
+            let after = path.strip_prefix(first.as_str());
+            match after.and_then(|rest| rest.strip_prefix('.').or(rest.is_empty().then_some(rest))) {
+                Some(rest) if !path.is_empty() => path = rest,
+                _ if is_index(first) => {}
+                _ if path.is_empty() => {
+                    values.push(Value::Json(Json::EMPTY_OBJECT));
+                    return Sight::Clear;
+                }
+                _ => return Sight::Clear,
+            }
+            self.path = below;
+        }
+        if let Some(value) = self.value {
+            follow(value, path, values);
+        }
+        self.sight()
+    }
+}
+
+/// True for a list entry that a strategic patch deletes. Every other kind of body keeps
+/// such an entry and drops the directive as an unknown field, so an entry that says more
+/// than which one is meant counts as written.
+fn is_deletion(element: Json<'_>) -> bool {
+    element.str_at("$patch").as_deref() == Some("delete") && element.entries().count() <= 2
+}

@@ -1,0 +1,166 @@
+//! A window that slides over a byte stream and knows at which line and offset it stands.
+
+use std::io::{self, Read};
+
+/// How much is read at once: large enough that system calls do not show, small enough for a cache.
+pub(super) const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The bytes of a source that have been read and not yet consumed.
+pub(super) struct Buffer<R> {
+    pub(super) source: R,
+    /// Grown by doubling and never above `bytes_max`; the live part is `start..end`.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    bytes_max: usize,
+    /// True when the source has nothing more to give.
+    pub(super) at_end: bool,
+    /// Why the source ended early; taken by whoever reports it.
+    pub(super) failure: Option<io::Error>,
+    /// The line of the first live byte, from 1.
+    pub(super) line: u64,
+    /// The offset of the first live byte in the stream.
+    pub(super) offset: u64,
+    /// Bytes read from the source so far.
+    pub(super) read_bytes: u64,
+    /// Where the line ends that was measured last, as an offset in the stream.
+    line_end: u64,
+}
+
+impl<R: Read> Buffer<R> {
+    pub(super) fn new(source: R, bytes_max: usize) -> Self {
+        Self {
+            source,
+            bytes: Vec::new(),
+            start: 0,
+            end: 0,
+            bytes_max,
+            at_end: false,
+            failure: None,
+            line: 1,
+            offset: 0,
+            read_bytes: 0,
+            line_end: 0,
+        }
+    }
+
+    /// The bytes that have been read and not consumed.
+    pub(super) fn live(&self) -> &[u8] {
+        // Invariant: `start <= end <= bytes.len()`.
+        &self.bytes[self.start..self.end]
+    }
+
+    /// How much memory is held.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Reads once; false when there is no more.
+    pub(super) fn fill(&mut self) -> bool {
+        if self.at_end {
+            return false;
+        }
+        if self.end == self.bytes.len() {
+            self.make_room();
+        }
+        // Invariant: `make_room` leaves at least one byte after `end`.
+        match read_once(&mut self.source, &mut self.bytes[self.end..]) {
+            Ok(0) => self.at_end = true,
+            Ok(count) => {
+                self.end += count;
+                self.read_bytes += count as u64;
+            }
+            Err(error) => {
+                self.at_end = true;
+                self.failure = Some(error);
+            }
+        }
+        !self.at_end
+    }
+
+    /// Moves the live bytes to the front, and doubles the room when they fill half of it,
+    /// so that each byte is moved a bounded number of times.
+    fn make_room(&mut self) {
+        let live = self.end - self.start;
+        self.bytes.copy_within(self.start..self.end, 0);
+        self.start = 0;
+        self.end = live;
+        if live >= self.bytes.len() / 2 {
+            let size = (self.bytes.len() * 2).clamp(BUFFER_BYTES, self.bytes_max).max(live + 1);
+            self.bytes.reserve_exact(size - self.bytes.len());
+            self.bytes.resize(size, 0);
+        }
+    }
+
+    /// Reads until the live bytes are at least twice `tried_bytes`, or until the first line
+    /// end among them appears: what was too short then is worth another look now.
+    pub(super) fn fill_beyond(&mut self, tried_bytes: usize) {
+        let had_newline = memchr::memchr(b'\n', self.live()).is_some();
+        let mut seen = self.live().len();
+        while self.live().len() < tried_bytes * 2 && self.fill() {
+            if !had_newline && memchr::memchr(b'\n', &self.live()[seen..]).is_some() {
+                return;
+            }
+            seen = self.live().len();
+        }
+    }
+
+    /// The live byte at `index`, reading as far as needed; nothing past the end.
+    pub(super) fn peek(&mut self, index: usize) -> Option<u8> {
+        while self.live().len() <= index {
+            if !self.fill() {
+                return None;
+            }
+        }
+        self.live().get(index).copied()
+    }
+
+    /// How many bytes, `bytes_max` at most, are left of the line; all of them live. A line is
+    /// searched once, however many items are taken from it.
+    pub(super) fn line_bytes(&mut self, bytes_max: usize) -> usize {
+        if let Some(left) = self.line_end.checked_sub(self.offset).filter(|left| *left > 0) {
+            return usize::try_from(left).unwrap_or(bytes_max).min(self.live().len());
+        }
+        let mut searched = 0;
+        let length = loop {
+            let live = self.live();
+            if let Some(newline) = memchr::memchr(b'\n', &live[searched..]) {
+                break searched + newline;
+            }
+            searched = live.len();
+            if searched >= bytes_max || !self.fill() {
+                break searched;
+            }
+        };
+        let length = length.min(bytes_max);
+        self.line_end = self.offset + length as u64;
+        length
+    }
+
+    /// Leaves `count` live bytes behind.
+    pub(super) fn consume(&mut self, count: usize) {
+        let count = count.min(self.end - self.start);
+        let passed = &self.bytes[self.start..self.start + count];
+        self.line += memchr::memchr_iter(b'\n', passed).count() as u64;
+        self.offset += count as u64;
+        self.start += count;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Leaves every live byte behind.
+    pub(super) fn consume_all(&mut self) {
+        self.consume(self.end - self.start);
+    }
+}
+
+fn read_once(source: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(room) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Laws of the frame reader: delivery does not matter, framing does not matter.
+
+mod reading;
+
+use ingest::Frames;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use reading::{Outcome, Pieces, event};
+
+/// Small enough that the limit is met by what the strategies make.
+const LIMIT_BYTES: usize = 200;
+
+fn fragment() -> impl Strategy<Value = Vec<u8>> {
+    let words: &[&[u8]] = &[
+        b"{", b"}", b"[", b"]", b",", b":", b"\"", b"\\", b"\n", b"\r\n", b" ", b"\0", b"\x1e", b"\xef\xbb\xbf", b"\xff",
+        b"12", b"-", b"true", b"nul", b"\"verb\":\"get\"", b"{\"items\":[", b"],\"kind\":\"EventList\"}", b"\"x\":[\n",
+        b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/", b"\n{\"a\":[", b"\0\0\0\0\0\0\0\0\0\0", b"\n[", b"\n{",
+    ];
+    prop_oneof![
+        4 => select(words.iter().map(|word| word.to_vec()).collect::<Vec<_>>()),
+        2 => (1..9_u8).prop_map(|id| event(id).into_bytes()),
+        1 => (1..9_u8, any::<Index>()).prop_map(|(id, cut)| event(id).as_bytes()[..cut.index(83)].to_vec()),
+        1 => vec(any::<u8>(), 0..8),
+        1 => (1..400_usize).prop_map(|count| vec![b'y'; count]),
+    ]
+}
+
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    vec(fragment(), 0..40).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn delivery_does_not_matter(bytes in stream(), piece_bytes in 1..60_usize) {
+        let whole = Outcome::read_with(&bytes[..], LIMIT_BYTES, usize::MAX);
+        let pieces = Outcome::read_with(&bytes[..], LIMIT_BYTES, piece_bytes);
+        prop_assert_eq!(whole.content(), pieces.content());
+        prop_assert_eq!(whole.counts, pieces.counts);
+    }
+
+    #[test]
+    fn every_event_lies_in_the_stream_where_it_is_said_to_lie(bytes in stream()) {
+        let mut frames = Frames::new(Pieces { source: &bytes[..], piece_bytes: 50 });
+        let mut last = 0;
+        while let Some(frame) = frames.next() {
+            let (line, offset, length) = match &frame {
+                ingest::Frame::Event { event, line, offset } => {
+                    let start = usize::try_from(*offset).unwrap();
+                    prop_assert_eq!(&bytes[start..start + event.raw().len()], event.raw());
+                    (*line, *offset, event.raw().len() as u64)
+                }
+                ingest::Frame::Malformed(bad) => (bad.line, bad.offset, bad.bytes),
+            };
+            prop_assert!(offset >= last);
+            last = offset + length;
+            prop_assert!(last <= bytes.len() as u64);
+            let before = &bytes[..usize::try_from(offset).unwrap()];
+            prop_assert_eq!(line, 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64);
+        }
+    }
+
+    #[test]
+    fn framing_does_not_matter(
+        groups in vec((vec(1..10_u8, 0..5), 0..5_u8, select(vec!["", " ", "\n", "\r\n", "\t\n "])), 0..8),
+        piece_bytes in 1..200_usize,
+    ) {
+        let mut text = String::new();
+        for (ids, framing, space) in &groups {
+            text.push_str(&framed(ids, *framing, space));
+        }
+        let ids: Vec<u64> = groups.iter().flat_map(|(ids, ..)| ids.iter().map(|id| u64::from(*id))).collect();
+        let outcome = Outcome::of(Frames::new(Pieces { source: text.as_bytes(), piece_bytes }), true);
+        prop_assert_eq!(&outcome.ids, &ids, "{}", text);
+        prop_assert!(outcome.complaints.is_empty(), "{:?}", outcome.complaints);
+    }
+}
+
+fn framed(ids: &[u8], framing: u8, space: &str) -> String {
+    let items = |separator: &str| ids.iter().map(|id| event(*id)).collect::<Vec<_>>().join(separator);
+    let list = items(&format!("{space},{space}"));
+    match framing {
+        0 => items(space) + space,
+        1 => format!("{space}[{space}{list}{space}]"),
+        2 => format!(r#"{{"kind":"EventList",{space}"items"{space}:{space}[{list}]{space}}}{space}"#),
+        3 => format!(r#"{{"items":[{list}{space}],"kind":"EventList","metadata":{space}{{}}}}"#),
+        _ => items("\n").replace(",\"", &format!("{space},{space}\"")).replace("{\"", "{ \"") + "\n",
+    }
+}

@@ -1,0 +1,27 @@
+//! Alerts to people and systems.
+//!
+//! A sink gets one alert at a time and has written it when [`Sink::deliver`] returns;
+//! what it buffers is on its way after [`Sink::flush`].
+
+use std::io;
+
+use detect::Alert;
+
+pub mod clean;
+mod jsonl;
+pub mod palette;
+mod text;
+
+pub use clean::clean;
+pub use jsonl::Jsonl;
+pub use palette::Palette;
+pub use text::Text;
+
+/// Where alerts go.
+pub trait Sink {
+    /// Takes one alert.
+    fn deliver(&mut self, alert: &Alert) -> io::Result<()>;
+
+    /// Passes on what is still buffered.
+    fn flush(&mut self) -> io::Result<()>;
+}

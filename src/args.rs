@@ -1,0 +1,268 @@
+//! The command line: the one source of the help, the man page and the completions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use detect::sigma::Level;
+use ipnet::IpNet;
+
+/// Finds attacks and careless hands in Kubernetes audit logs
+///
+/// Masthead reads what the API server says was done to a cluster and tells people, in a
+/// sentence each, what deserves a look. The detection rules are built in.
+#[derive(Debug, Parser)]
+#[command(name = "masthead", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct CommandLine {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// When to use colours; `auto` is on a terminal, unless `NO_COLOR` is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t = Color::Auto,
+        display_order = 900
+    )]
+    pub(crate) color: Color,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  masthead replay audit.log                   look through a log with the built-in rules
+  masthead replay /var/log/kubernetes/audit/  rotated and compressed files too
+  masthead check my-rules/                    find the mistakes in your own rules
+  masthead explain command_run_in_pod         what a rule looks for
+
+Exit codes: 0 fine; 1 findings (--fail-on, failed tests); 2 usage or rule error;
+3 could not read everything or write the result; 130 interrupted.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+pub(crate) enum Command {
+    Replay(Replay),
+    Check(Check),
+    Test(Test),
+    Rules(Rules),
+    Explain(Explain),
+    Completions(Completions),
+    /// Writes the manual page
+    #[command(after_help = "Examples:\n  masthead man > /usr/local/share/man/man1/masthead.1")]
+    Man,
+}
+
+/// Looks for attacks in recorded audit logs
+///
+/// Alerts go to standard output as they are found, the summary to standard error.
+/// Reads JSON Lines, arrays and event lists, plain or compressed with gzip or zstd.
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_EXAMPLES)]
+pub(crate) struct Replay {
+    /// Files, folders or glob patterns; `-` or nothing for standard input
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// How to write alerts; `auto` is text on a terminal and JSON Lines in a pipe
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub(crate) format: Format,
+
+    /// Where rules come from
+    #[command(flatten)]
+    pub(crate) choice: RuleChoice,
+
+    /// Whose log this is; part of what makes a request the same request
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) cluster: String,
+
+    /// Proxies in front of the API server, whose word about the client's address is taken
+    #[arg(long = "proxy", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub(crate) proxies: Vec<IpNet>,
+
+    /// Leave the event itself out of the alerts
+    #[arg(long)]
+    pub(crate) no_event: bool,
+
+    /// Print only alerts of this level and above
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LevelName::Informational)]
+    pub(crate) min_level: LevelName,
+
+    /// End with exit code 1 if there was an alert of this level or above
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) fail_on: Option<LevelName>,
+
+    /// Neither summary nor progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  masthead replay audit.log
+  masthead replay audit.log audit-2026-03-01.log.gz 'old/*.zst'
+  kubectl logs -n kube-system audit-tail | masthead replay -
+  masthead replay --format jsonl audit.log | jq -r .summary
+  masthead replay --rules my-rules/ --fail-on high audit.log";
+
+/// Where rules come from.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RuleChoice {
+    /// Rules to add: a file, or a folder that is searched for `.yml` and `.yaml`; repeatable
+    #[arg(long = "rules", id = "rules", value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Leave out the built-in rules
+    #[arg(long)]
+    pub(crate) no_default_rules: bool,
+}
+
+/// Finds the mistakes in rules
+///
+/// Reports every mistake of every file at its place. Rules that can never match are
+/// warnings; rules about other products than Kubernetes are counted and skipped.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --format jsonl")]
+pub(crate) struct Check {
+    /// Rule files or folders; the built-in rules if there are none
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// How to write the problems; `auto` is text, whether on a terminal or in a pipe
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub(crate) format: Format,
+}
+
+/// Tests rules against the example events beside them
+///
+/// The examples of `name.yml` are in `name.events.jsonl`, one event a line with whether the
+/// rule is to match it and why.
+#[derive(Debug, Args)]
+#[command(after_help = TEST_EXAMPLES)]
+pub(crate) struct Test {
+    /// Rule files or folders; the built-in rules if there are none
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Also write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+const TEST_EXAMPLES: &str = r#"Examples:
+  masthead test
+  masthead test my-rules/ --junit report.xml
+
+A line of example events:
+  {"match": true, "why": "a person with kubectl", "event": {"verb": "get", …}}"#;
+
+/// Lists the rules, or the fields that rules can use
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  masthead rules\n  masthead rules --fields\n  masthead rules --format jsonl"
+)]
+pub(crate) struct Rules {
+    /// How to write the list; `auto` is a table on a terminal and JSON Lines in a pipe
+    #[arg(long, value_enum, default_value_t = ListFormat::Auto)]
+    pub(crate) format: ListFormat,
+
+    /// List the computed fields instead of the rules
+    #[arg(long)]
+    pub(crate) fields: bool,
+
+    /// Where rules come from
+    #[command(flatten)]
+    pub(crate) choice: RuleChoice,
+}
+
+/// Says what a rule looks for, and why it did or did not match an event
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  masthead explain command_run_in_pod\n  masthead explain command_run_in_pod --event event.json\n  tail -n 1 audit.log | masthead explain command_run_in_pod --event -"
+)]
+pub(crate) struct Explain {
+    /// The id, title or file name of a rule, or the path of a rule file
+    pub(crate) rule: String,
+
+    /// A file with one audit event; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event: Option<PathBuf>,
+
+    /// Proxies in front of the API server, whose word about the client's address is taken
+    #[arg(long = "proxy", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub(crate) proxies: Vec<IpNet>,
+
+    /// Where rules come from
+    #[command(flatten)]
+    pub(crate) choice: RuleChoice,
+}
+
+/// Writes a completion script for a shell
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  masthead completions bash > /etc/bash_completion.d/masthead\n  masthead completions fish > ~/.config/fish/completions/masthead.fish"
+)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+// The values below have no help of their own, which would make a page of each option.
+
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Auto,
+    Jsonl,
+    Text,
+}
+
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    Auto,
+    Jsonl,
+    Markdown,
+    Text,
+}
+
+/// A level by its name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub(crate) enum LevelName {
+    Informational,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl From<LevelName> for Level {
+    fn from(name: LevelName) -> Level {
+        match name {
+            LevelName::Informational => Level::Informational,
+            LevelName::Low => Level::Low,
+            LevelName::Medium => Level::Medium,
+            LevelName::High => Level::High,
+            LevelName::Critical => Level::Critical,
+        }
+    }
+}
+
+/// Reads a network, or an address as the network of itself.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| "neither an address nor a network such as `10.0.0.0/8`".to_owned())
+}

@@ -1,0 +1,219 @@
+//! `masthead explain`: what a rule looks for, and what of it one event shows.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use detect::explain::{self, Explanation, Kind};
+use detect::field::Settings;
+use detect::sigma::Rule;
+use detect::{Event, Truth};
+use sinks::palette::level_name;
+use sinks::{Palette, clean};
+
+use super::Ending;
+use crate::args::{Explain, RuleChoice};
+use crate::loading;
+use crate::terminal::{Stream, Terminal};
+
+/// How long the one event may be.
+const EVENT_BYTES_MAX: u64 = 256 << 20;
+/// Where a description is wrapped when the width is not known, in columns.
+const WIDTH_DEFAULT: usize = 100;
+/// How many columns a part stands further to the right than what it is a part of.
+const INDENT: usize = 2;
+/// How many reasons the verdict names.
+const REASONS_MAX: usize = 3;
+/// How many similar rules are suggested.
+const SUGGESTIONS_MAX: usize = 5;
+/// How similar the name of a suggested rule must be, from 0 to 1.
+const SIMILARITY_MIN: f64 = 0.7;
+
+/// Explains a rule.
+pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let rule = find(&args.rule, &args.choice)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    header(&mut out, terminal.stdout, &rule)?;
+    match &args.event {
+        None => {
+            writeln!(out, "looks for events in which")?;
+            draw(&mut out, terminal.stdout, &explain::describe(&rule), 1)?;
+        }
+        Some(path) => {
+            let bytes = read_event(path)?;
+            let event =
+                Event::parse(&bytes).with_context(|| format!("`{}` is not one event", path.display()))?;
+            if let Some(complaint) = event.complaint() {
+                bail!("`{}`: {complaint}", path.display());
+            }
+            let settings = Settings { proxies: args.proxies.clone() };
+            let explanation = explain::explain(&rule, &event, &settings);
+            draw(&mut out, terminal.stdout, &explanation, 1)?;
+            writeln!(out, "\n{}", verdict(&explanation))?;
+        }
+    }
+    out.flush()?;
+    Ok(Ending::Fine)
+}
+
+/// The rule of this id, title, file name or path.
+fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<Rule> {
+    let is_path = Path::new(name).is_file();
+    let choice =
+        if is_path { &RuleChoice { paths: vec![name.into()], no_default_rules: true } } else { choice };
+    let rules = loading::load(loading::chosen(choice)?).into_rules();
+    let wanted = name.to_lowercase();
+    if let Some(rule) = rules.iter().find(|rule| is_path || names(rule).contains(&wanted)) {
+        return Ok(rule.clone());
+    }
+    if is_path {
+        bail!("`{name}` holds no rule that can be used; see `masthead check {name}`");
+    }
+    match similar(&wanted, &rules).as_slice() {
+        [] => bail!("no rule has the id, title or file name `{name}`; see `masthead rules`"),
+        titles => {
+            bail!("no rule has the id, title or file name `{name}`; did you mean {}?", titles.join(", "))
+        }
+    }
+}
+
+/// What a rule may be called by, in lower case.
+fn names(rule: &Rule) -> Vec<String> {
+    let file = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().to_lowercase();
+    let path = &rule.path;
+    vec![rule.id.to_lowercase(), rule.title.to_lowercase(), file(path.file_stem()), file(path.file_name())]
+}
+
+/// The file names of the rules whose names come nearest, quoted, best first.
+fn similar(wanted: &str, rules: &[Rule]) -> Vec<String> {
+    let similarity = |name: &String| {
+        if name.contains(wanted) { 1.0 } else { strsim::jaro_winkler(name, wanted) }
+    };
+    let mut scored: Vec<(f64, &Rule)> = rules
+        .iter()
+        .map(|rule| (names(rule).iter().map(similarity).fold(0.0, f64::max), rule))
+        .filter(|(score, _)| *score >= SIMILARITY_MIN)
+        .collect();
+    scored.sort_by(|left, right| right.0.total_cmp(&left.0));
+    let stem = |rule: &Rule| rule.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    scored.iter().take(SUGGESTIONS_MAX).map(|(_, rule)| format!("`{}`", stem(rule))).collect()
+}
+
+fn read_event(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let reader: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?)
+    };
+    let read = reader.take(EVENT_BYTES_MAX).read_to_end(&mut bytes);
+    read.with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(bytes)
+}
+
+fn header(out: &mut impl Write, stream: Stream, rule: &Rule) -> io::Result<()> {
+    let palette = stream.palette;
+    let (strong, level, faint) = (palette.strong(), palette.level(rule.level), palette.faint());
+    let name = level_name(rule.level);
+    writeln!(out, "{strong}{}{strong:#}  {level}{name}{level:#}", clean(&rule.title))?;
+    let path = rule.path.display().to_string();
+    writeln!(out, "{faint}{}  {}{faint:#}", clean(&rule.id), clean(&path))?;
+    let width = stream.width.unwrap_or(WIDTH_DEFAULT);
+    let description = clean(rule.description.trim()).replace("\\n", " ");
+    writeln!(out, "{}\n", textwrap::fill(&description, width))
+}
+
+/// Draws the tree, a part a line, indented by its depth.
+pub(crate) fn draw(out: &mut dyn Write, stream: Stream, part: &Explanation, depth: usize) -> io::Result<()> {
+    let (heading, last) = chain(part);
+    let mark = part.truth.map_or_else(String::new, |truth| mark(stream.palette, truth));
+    if last.kind != Kind::Test {
+        writeln!(out, "{:width$}{mark}{heading}:", "", width = depth * INDENT)?;
+        return last.parts.iter().try_for_each(|inner| draw(out, stream, inner, depth + 1));
+    }
+    let faint = stream.palette.faint();
+    let sight = sight(last).map_or_else(String::new, |sight| format!("  {faint}{sight}{faint:#}"));
+    let line = format!("{mark}{heading}{}{sight}", clean(&last.label));
+    let (first, rest) = (" ".repeat(depth * INDENT), " ".repeat((depth + 2) * INDENT));
+    let options = textwrap::Options::new(stream.width.unwrap_or(usize::MAX))
+        .initial_indent(&first)
+        .subsequent_indent(&rest)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    writeln!(out, "{}", textwrap::fill(&line, options))
+}
+
+fn mark(palette: Palette, truth: Truth) -> String {
+    let (style, mark) = match truth {
+        Truth::True => (palette.good(), "✓"),
+        Truth::False => (palette.bad(), "✗"),
+        Truth::Unknown => (palette.doubtful(), "?"),
+    };
+    format!("{style}{mark}{style:#} ")
+}
+
+/// Puts a part and what alone is below it, and below that, under one heading: `not by_the_cluster, any of`.
+/// Gives the heading and the part whose parts come next.
+fn chain(part: &Explanation) -> (String, &Explanation) {
+    let mut heading = String::new();
+    let mut part = part;
+    loop {
+        let is_chained = matches!(part.parts.as_slice(), [_]);
+        match part.kind {
+            Kind::Test => break,
+            Kind::Not => heading.push_str("not "),
+            Kind::Selection => heading.push_str(&clean(&part.label)),
+            // Of one part, all and any are the same.
+            Kind::All | Kind::Any if is_chained => {}
+            Kind::All | Kind::Any => {
+                let comma = if heading.is_empty() || heading.ends_with(' ') { "" } else { ", " };
+                heading.push_str(comma);
+                heading.push_str(&part.label);
+            }
+        }
+        match part.parts.as_slice() {
+            [only] if only.kind != Kind::Test || part.kind != Kind::Selection => part = only,
+            _ => break,
+        }
+    }
+    (heading, part)
+}
+
+/// What the event shows for a test.
+fn sight(part: &Explanation) -> Option<String> {
+    part.truth?;
+    if let Some(hidden) = part.hidden {
+        return Some(format!("hidden: {hidden}"));
+    }
+    let values: Vec<String> = part.values.iter().map(|value| format!("`{}`", clean(value))).collect();
+    Some(match part.value_count.saturating_sub(values.len()) {
+        _ if values.is_empty() => "saw nothing".to_owned(),
+        0 => format!("saw {}", values.join(", ")),
+        more => format!("saw {} and {more} more", values.join(", ")),
+    })
+}
+
+/// One sentence: whether the rule matched, and what decided it.
+pub(crate) fn verdict(explanation: &Explanation) -> String {
+    let outcome = match explanation.truth {
+        None | Some(Truth::True) => return "the rule matches this event".to_owned(),
+        Some(Truth::False) => "the rule does not match this event",
+        Some(Truth::Unknown) => "it cannot be decided whether the rule matches this event",
+    };
+    let reasons = explanation.reasons();
+    let mut named: Vec<String> = reasons.iter().take(REASONS_MAX).map(|part| reason(part)).collect();
+    if let more @ 1.. = reasons.len().saturating_sub(REASONS_MAX) {
+        named.push(format!("and {more} more"));
+    }
+    if named.is_empty() { outcome.to_owned() } else { format!("{outcome}: {}", named.join("; ")) }
+}
+
+fn reason(part: &Explanation) -> String {
+    let label = clean(&part.label);
+    match (part.truth, part.hidden, sight(part)) {
+        (Some(Truth::True), ..) => format!("it excludes events in which {label}"),
+        (_, Some(hidden), _) => format!("whether {label} cannot be seen, since {hidden}"),
+        (_, None, Some(sight)) => format!("it wants that {label}, but {sight}"),
+        (_, None, None) => label.into_owned(),
+    }
+}

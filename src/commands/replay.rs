@@ -1,0 +1,143 @@
+//! `masthead replay`: detection over recorded logs.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use detect::Engine;
+use detect::alert::RawEvent;
+use detect::field::Settings;
+use detect::sigma::{Level, Severity};
+use ingest::inputs::{self, Inputs};
+use ingest::{Input, Log};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use sinks::{Jsonl, Sink, Text};
+
+use super::Ending;
+use crate::args::Replay;
+use crate::detector::Detector;
+use crate::loading::{self, Loaded};
+use crate::pipeline;
+use crate::progress::Progress;
+use crate::report;
+use crate::reporter::Reporter;
+use crate::terminal::Terminal;
+use crate::totals::Totals;
+
+/// Replays the logs.
+pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let inputs = inputs::resolve(&paths(args)?);
+    let loaded = loading::load(loading::chosen(&args.choice)?);
+    if loaded.count(Severity::Error) > 0 {
+        let _ = report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded);
+        bail!("the rules have mistakes; nothing was replayed");
+    }
+    let engine = engine(loaded, args)?;
+    let raw = if args.no_event { RawEvent::LeaveOut } else { RawEvent::Include };
+    let mut detector = Detector::new(&engine, &args.cluster, raw);
+    let mut reporter = reporter(args, terminal, &inputs)?;
+    let start = Instant::now();
+    read_all(&inputs, &mut detector, &mut reporter)?;
+    reporter.progress.finish();
+    reporter.totals.forgotten_count = detector.forgotten_count();
+    reporter.totals.is_interrupted = reporter.is_interrupted();
+    if !args.quiet {
+        let mut out = BufWriter::new(io::stderr().lock());
+        let blind_counts = detector.blind_counts();
+        let totals = &reporter.totals;
+        let written = totals.write(&mut out, terminal.stderr, start.elapsed(), engine.rules(), blind_counts);
+        // Without somebody who reads it, a summary is not needed.
+        let _ = written.and_then(|()| out.flush());
+    }
+    Ok(ending(&reporter.totals, args.fail_on.map(Level::from)))
+}
+
+/// What to read; standard input if nothing is named and it is not somebody's keyboard.
+fn paths(args: &Replay) -> anyhow::Result<Vec<PathBuf>> {
+    if !args.paths.is_empty() {
+        return Ok(args.paths.clone());
+    }
+    if io::stdin().is_terminal() {
+        bail!("no log given: name files or folders, or `-` for standard input");
+    }
+    Ok(vec![PathBuf::from("-")])
+}
+
+fn engine(loaded: Loaded, args: &Replay) -> anyhow::Result<Engine> {
+    let mut warnings = BufWriter::new(io::stderr().lock());
+    let _ = report::write_short(&mut warnings, &loaded, Severity::Warning).and_then(|()| warnings.flush());
+    let rules = loaded.into_rules();
+    if rules.is_empty() {
+        bail!("no rules to look for: add some with `--rules`, or leave out `--no-default-rules`");
+    }
+    Ok(Engine::new(rules, Settings { proxies: args.proxies.clone() }))
+}
+
+fn reporter(args: &Replay, terminal: &Terminal, inputs: &Inputs) -> anyhow::Result<Reporter> {
+    let out = BufWriter::new(io::stdout());
+    let stream = terminal.stdout;
+    let sink: Box<dyn Sink> = if stream.wants_jsonl(args.format) {
+        Box::new(Jsonl::new(out))
+    } else {
+        Box::new(Text::new(out, stream.palette, stream.width))
+    };
+    let progress = if terminal.stderr.is_terminal && !args.quiet {
+        Progress::shown(inputs.found.iter().map(Input::stored_bytes).sum())
+    } else {
+        Progress::hidden()
+    };
+    Ok(Reporter {
+        sink,
+        min_level: args.min_level.into(),
+        progress,
+        palette: terminal.stderr.palette,
+        interrupted: on_interrupt().context("cannot listen for Ctrl-C")?,
+        totals: Totals::default(),
+    })
+}
+
+/// A flag that the first Ctrl-C sets; the second one ends the process at once, in case
+/// that reading hangs.
+fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let code = i32::from(Ending::Interrupted.code());
+        flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))?;
+        flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}
+
+/// Reads one log after the other; one that cannot be read does not keep the rest from it.
+fn read_all(inputs: &Inputs, detector: &mut Detector<'_>, reporter: &mut Reporter) -> io::Result<()> {
+    inputs.errors.iter().for_each(|error| reporter.unreadable(error));
+    for input in &inputs.found {
+        if reporter.is_interrupted() {
+            break;
+        }
+        match Log::open(input) {
+            Ok(mut log) => {
+                pipeline::run(&mut log, detector, reporter)?;
+                reporter.finish(&log);
+            }
+            Err(error) => reporter.unreadable(&error),
+        }
+    }
+    Ok(())
+}
+
+fn ending(totals: &Totals, fail_on: Option<Level>) -> Ending {
+    if totals.is_interrupted {
+        Ending::Interrupted
+    } else if totals.unreadable_count > 0 {
+        Ending::Incomplete
+    } else if fail_on.is_some_and(|level| totals.highest() >= Some(level)) {
+        Ending::Findings
+    } else {
+        Ending::Fine
+    }
+}

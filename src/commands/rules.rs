@@ -1,0 +1,178 @@
+//! `masthead rules`: the rules at hand, or the fields that rules can use.
+
+use std::io::{self, BufWriter, Write};
+
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{ContentArrangement, Table};
+use detect::derived;
+use detect::sigma::{Level, Rule, Severity};
+use serde::Serialize;
+use sinks::clean;
+use sinks::palette::level_name;
+
+use super::Ending;
+use crate::args::{ListFormat, Rules};
+use crate::loading;
+use crate::report;
+use crate::terminal::{Stream, Terminal};
+
+/// On terminals narrower than this a rule's file name stands below its title.
+const WIDTH_OF_ALL_COLUMNS: usize = 130;
+
+/// A rule as a line of JSON.
+#[derive(Serialize)]
+struct RuleLine<'r> {
+    id: &'r str,
+    title: &'r str,
+    level: Level,
+    status: Option<&'r str>,
+    tags: &'r [String],
+    attack: Vec<String>,
+    minimum_level: Option<&'r str>,
+    path: String,
+}
+
+/// A field as a line of JSON.
+#[derive(Serialize)]
+struct FieldLine {
+    name: &'static str,
+    minimum_level: &'static str,
+    meaning: &'static str,
+    /// The only values there are, where they are few.
+    values: Option<&'static [&'static str]>,
+}
+
+/// Lists the rules or the fields.
+pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let format = terminal.stdout.list_format(args.format);
+    if args.fields {
+        write_fields(&mut out, terminal.stdout, format)?;
+        out.flush()?;
+        return Ok(Ending::Fine);
+    }
+    let loaded = loading::load(loading::chosen(&args.choice)?);
+    let has_errors = loaded.count(Severity::Error) > 0;
+    let _ = report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error);
+    let mut rules = loaded.into_rules();
+    rules.sort_by(|left, right| right.level.cmp(&left.level).then_with(|| left.title.cmp(&right.title)));
+    write_rules(&mut out, terminal.stdout, format, &rules)?;
+    out.flush()?;
+    Ok(if has_errors { Ending::Unusable } else { Ending::Fine })
+}
+
+fn write_rules(
+    out: &mut impl Write,
+    stream: Stream,
+    format: ListFormat,
+    rules: &[Rule],
+) -> anyhow::Result<()> {
+    if format == ListFormat::Jsonl {
+        return write_lines(out, rules.iter().map(RuleLine::new));
+    }
+    let is_narrow =
+        stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
+    let header = ["LEVEL", "RULE", "ATT&CK", "AUDIT LEVEL", "FILE"];
+    let mut table = table(stream, format, &header[..if is_narrow { 4 } else { 5 }]);
+    for rule in rules {
+        let (style, faint) = (stream.palette.level(rule.level), stream.palette.faint());
+        let title = clean(&rule.title);
+        let stem = rule.path.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = clean(&stem);
+        let mut row = vec![
+            format!("{style}{}{style:#}", level_name(rule.level)),
+            if is_narrow { format!("{title}\n{faint}{stem}{faint:#}") } else { title.into_owned() },
+            clean(&techniques(rule).join(" ")).replace(' ', if is_narrow { "\n" } else { " " }),
+            clean(minimum_level(rule).unwrap_or("")).into_owned(),
+        ];
+        row.extend((!is_narrow).then(|| stem.into_owned()));
+        table.add_row(row);
+    }
+    write_table(out, &table)
+}
+
+fn write_fields(out: &mut impl Write, stream: Stream, format: ListFormat) -> anyhow::Result<()> {
+    match format {
+        ListFormat::Jsonl => write_lines(out, derived::TABLE.iter().map(FieldLine::new)),
+        ListFormat::Markdown => Ok(write!(out, "{}", derived::markdown_table())?),
+        ListFormat::Auto | ListFormat::Text => {
+            let mut table = table(stream, format, &["FIELD", "FROM LEVEL", "MEANING"]);
+            for field in derived::TABLE.iter().map(FieldLine::new) {
+                let values = match field.values {
+                    Some(words) => format!(": {}", words.join(", ")),
+                    None => String::new(),
+                };
+                table.add_row([field.name, field.minimum_level, &format!("{}{values}", field.meaning)]);
+            }
+            write_table(out, &table)
+        }
+    }
+}
+
+fn write_lines(out: &mut impl Write, lines: impl Iterator<Item = impl Serialize>) -> anyhow::Result<()> {
+    for line in lines {
+        writeln!(out, "{}", serde_json::to_string(&line)?)?;
+    }
+    Ok(())
+}
+
+impl<'r> RuleLine<'r> {
+    fn new(rule: &'r Rule) -> Self {
+        Self {
+            id: &rule.id,
+            title: &rule.title,
+            level: rule.level,
+            status: rule.status.as_deref(),
+            tags: &rule.tags,
+            attack: techniques(rule),
+            minimum_level: minimum_level(rule),
+            path: rule.path.display().to_string(),
+        }
+    }
+}
+
+impl FieldLine {
+    fn new(entry: &derived::Entry) -> Self {
+        let values = match entry.value {
+            derived::ValueType::OneOf(words) => Some(words),
+            derived::ValueType::Text | derived::ValueType::Any => None,
+        };
+        Self { name: entry.name, minimum_level: entry.level, meaning: entry.doc, values }
+    }
+}
+
+/// A table as wide as the terminal; in a document it has lines.
+fn table(stream: Stream, format: ListFormat, header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(if format == ListFormat::Markdown { ASCII_MARKDOWN } else { NOTHING })
+        .set_header(header);
+    if let Some(width) = stream.width.filter(|_| format == ListFormat::Text) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    }
+    table
+}
+
+/// Writes a table without the blanks that fill up its last column.
+fn write_table(out: &mut impl Write, table: &Table) -> anyhow::Result<()> {
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// The ATT&CK techniques among the tags.
+fn techniques(rule: &Rule) -> Vec<String> {
+    let technique = |tag: &String| {
+        let name = tag.strip_prefix("attack.t")?;
+        name.starts_with(|first: char| first.is_ascii_digit()).then(|| format!("T{name}"))
+    };
+    rule.tags.iter().filter_map(technique).collect()
+}
+
+/// The audit level that a rule says it needs.
+fn minimum_level(rule: &Rule) -> Option<&str> {
+    let (_, level) = rule.custom.iter().find(|(key, _)| key == "minimum_level")?;
+    level.as_str()
+}

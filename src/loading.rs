@@ -1,0 +1,257 @@
+//! Where rules come from: those in the binary, and files and folders of the user's own.
+//!
+//! All mistakes of all files are collected; nobody is shown one mistake at a time.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use detect::derived;
+use detect::sigma::{self, FieldNames, Label, Place, Rule, RuleError, Severity};
+use walkdir::WalkDir;
+
+use crate::args::RuleChoice;
+
+/// Path, rule text and example events of every rule in the binary.
+type Embedded = (&'static str, &'static str, Option<&'static str>);
+const EMBEDDED: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/embedded_rules.rs"));
+
+/// The code of the one problem that no file shows on its own.
+const DUPLICATE_ID: &str = "MH501";
+
+/// How long a rule file, or a file of example events, may be: a rule of the size of a
+/// book is somebody's log file.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A file of rules.
+#[derive(Debug)]
+pub(crate) struct RuleFile {
+    /// Where it lies; embedded ones as in the source tree.
+    pub(crate) path: PathBuf,
+    /// The rules.
+    pub(crate) text: Cow<'static, str>,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a rule file came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The binary, with the example events if there are some.
+    Embedded(Option<&'static str>),
+    /// The file system.
+    Disk,
+}
+
+/// Rules, and what is wrong with them.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// The files in the order they were read.
+    pub(crate) files: Vec<RuleFile>,
+    /// The rules about Kubernetes that have no errors, with the file each is from.
+    pub(crate) rules: Vec<(usize, Rule)>,
+    /// What is wrong, in the order of the files.
+    pub(crate) problems: Vec<Problem>,
+    /// Rules about other products.
+    pub(crate) skipped_count: u64,
+}
+
+/// Something wrong in a rule file.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    /// The number of the file in [`Loaded::files`].
+    pub(crate) file: usize,
+    /// Whether the rule can be used all the same.
+    pub(crate) severity: Severity,
+    /// A stable name for this sort of problem.
+    pub(crate) code: &'static str,
+    /// Where it is.
+    pub(crate) place: Place,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) help: Option<String>,
+    /// Another place in the file that explains the first.
+    pub(crate) label: Option<Label>,
+}
+
+impl Problem {
+    fn new(file: usize, error: &RuleError) -> Self {
+        Self {
+            file,
+            severity: error.severity(),
+            code: error.code().id(),
+            place: error.place,
+            message: error.kind.to_string(),
+            help: error.help(),
+            label: error.label.clone(),
+        }
+    }
+}
+
+/// True for rules about the audit log of Kubernetes, or about no log in particular.
+fn is_about_audit_events(rule: &Rule) -> bool {
+    let is =
+        |part: &Option<String>, name: &str| part.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(name));
+    is(&rule.logsource.product, "kubernetes") && is(&rule.logsource.service, "audit")
+}
+
+/// A rule file that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read `{path}`", path = path.display())]
+pub(crate) struct LoadError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The files that the user chose: the embedded ones first.
+pub(crate) fn chosen(choice: &RuleChoice) -> Result<Vec<RuleFile>, LoadError> {
+    let mut files = if choice.no_default_rules { Vec::new() } else { embedded() };
+    files.extend(on_disk(&choice.paths)?);
+    Ok(files)
+}
+
+/// The files below `paths`, or the embedded ones if no path is given.
+pub(crate) fn below_or_embedded(paths: &[PathBuf]) -> Result<Vec<RuleFile>, LoadError> {
+    if paths.is_empty() { Ok(embedded()) } else { on_disk(paths) }
+}
+
+fn embedded() -> Vec<RuleFile> {
+    let file = |&(path, text, events): &Embedded| RuleFile {
+        path: PathBuf::from(path),
+        text: Cow::Borrowed(text),
+        origin: Origin::Embedded(events),
+    };
+    EMBEDDED.iter().map(file).collect()
+}
+
+fn on_disk(paths: &[PathBuf]) -> Result<Vec<RuleFile>, LoadError> {
+    let mut files = Vec::new();
+    for path in paths {
+        for found in walk(path)? {
+            if !files.iter().any(|file: &RuleFile| file.path == found) {
+                let text = Cow::Owned(read_text(&found)?);
+                files.push(RuleFile { path: found, text, origin: Origin::Disk });
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// A file itself, or every rule file below a folder by name. Links are followed, but
+/// hidden entries are left out: a mounted ConfigMap shows each file once more in one.
+fn walk(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let is_rule =
+        |path: &Path| path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
+    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+    let mut paths = Vec::new();
+    let entries = WalkDir::new(root).follow_links(true).sort_by_file_name();
+    for entry in entries.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()))
+    {
+        let entry = entry.map_err(|error| LoadError {
+            path: error.path().unwrap_or(root).to_path_buf(),
+            source: error.into(),
+        })?;
+        if !entry.file_type().is_dir() && (entry.depth() == 0 || is_rule(entry.path())) {
+            paths.push(entry.into_path());
+        }
+    }
+    Ok(paths)
+}
+
+/// The text of a file, which must be UTF-8 and not larger than any sane rule.
+pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
+    let fail = |source| LoadError { path: path.to_path_buf(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(fail)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(fail(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes"))));
+    }
+    Ok(text)
+}
+
+/// Understands the rules in the files.
+pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
+    let mut loaded = Loaded::default();
+    for (number, file) in files.iter().enumerate() {
+        loaded.add(number, file);
+    }
+    loaded.files = files;
+    loaded.refuse_twins();
+    loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
+    loaded
+}
+
+impl Loaded {
+    /// Adds what one file holds.
+    fn add(&mut self, number: usize, file: &RuleFile) {
+        let names: Vec<&str> = derived::names().collect();
+        let names = FieldNames { is_known: &|name| derived::find(name).is_some(), candidates: &names };
+        let parsed = sigma::parse(&file.path, &file.text);
+        self.problems.extend(parsed.problems.iter().map(|error| Problem::new(number, error)));
+        for rule in parsed.rules {
+            if is_about_audit_events(&rule) {
+                let found = sigma::lint(&rule, &parsed.value_places, names);
+                self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
+                self.rules.push((number, rule));
+            } else {
+                self.skipped_count += 1;
+            }
+        }
+    }
+
+    /// How many problems there are of a severity.
+    pub(crate) fn count(&self, severity: Severity) -> u64 {
+        self.problems.iter().filter(|problem| problem.severity == severity).count() as u64
+    }
+
+    /// The rules alone.
+    pub(crate) fn into_rules(self) -> Vec<Rule> {
+        self.rules.into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    /// Two rules with one id would hide each other's alerts: an error at the second.
+    fn refuse_twins(&mut self) {
+        let mut first: HashMap<&str, usize> = HashMap::new();
+        let mut twins = Vec::new();
+        for (file, rule) in &self.rules {
+            match first.get(rule.id.as_str()) {
+                None => drop(first.insert(&rule.id, *file)),
+                Some(&other) => twins.push(self.twin(*file, other, rule)),
+            }
+        }
+        self.problems.extend(twins);
+    }
+
+    fn twin(&self, file: usize, other: usize, rule: &Rule) -> Problem {
+        let other = &self.files[other];
+        let whose = match other.origin {
+            Origin::Embedded(_) => "the built-in rule",
+            Origin::Disk => "the rule",
+        };
+        Problem {
+            file,
+            severity: Severity::Error,
+            code: DUPLICATE_ID,
+            place: place_of_id(&self.files[file].text, &rule.id),
+            message: format!("the id `{}` is also that of {whose} in `{}`", rule.id, other.path.display()),
+            help: Some("give one of the two an id of its own; `uuidgen` makes one".to_owned()),
+            label: None,
+        }
+    }
+}
+
+/// Where the line `id: …` stands in a rule file.
+fn place_of_id(text: &str, id: &str) -> Place {
+    for (number, line) in (1..).zip(text.lines()) {
+        if let Some(column) = line.find(id).filter(|_| line.trim_start().starts_with("id")) {
+            let column = u32::try_from(line[..column].chars().count() + 1).unwrap_or(1);
+            return Place { line: number, column, width: u32::try_from(id.chars().count()).unwrap_or(1) };
+        }
+    }
+    Place { line: 1, column: 1, width: 1 }
+}

@@ -1,0 +1,283 @@
+//! What a replay saw, and how it is summed up for people.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use detect::event::Key;
+use detect::sigma::{Level, Rule};
+use detect::{Alert, Event};
+use indicatif::{HumanBytes, HumanCount};
+use ingest::Counts;
+use sinks::clean::clean_short;
+use sinks::palette::level_name;
+
+use crate::terminal::Stream;
+
+/// How many different rules, actors and addresses are counted one by one. Names come from
+/// clients, who can invent as many as they like; the rest is counted together.
+const TALLY_MAX: usize = 100_000;
+/// How many entries a list of the summary has.
+const TOP_MAX: usize = 5;
+/// How much of a name the summary shows, in characters.
+const NAME_CHARACTERS_MAX: usize = 60;
+/// The width of the first column.
+const LABEL_WIDTH: usize = 12;
+/// The kind of malformed item that says that a log could not be read to its end.
+const UNREADABLE: &str = "unreadable";
+const LEVELS: [Level; 5] = [Level::Critical, Level::High, Level::Medium, Level::Low, Level::Informational];
+
+/// What a replay saw.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Events that were evaluated.
+    pub(crate) event_count: u64,
+    /// Inputs that could not be read, or not to their end.
+    pub(crate) unreadable_count: u64,
+    /// Alerts that earlier ones may have repeated, since their ids had to be forgotten.
+    pub(crate) forgotten_count: u64,
+    /// Whether the replay was interrupted.
+    pub(crate) is_interrupted: bool,
+    log_count: u64,
+    counts: Counts,
+    malformed_count: u64,
+    levels: HashMap<Level, u64>,
+    /// Alerts that were not urgent enough to be shown.
+    unshown_count: u64,
+    rules: Tally,
+    actors: Tally,
+    addresses: Tally,
+    first: Option<DateTime<Utc>>,
+    last: Option<DateTime<Utc>>,
+}
+
+impl Totals {
+    /// Counts an event.
+    pub(crate) fn event(&mut self, event: &Event<'_>) {
+        self.event_count += 1;
+        let Some(time) = time_of(event) else { return };
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+    }
+
+    /// Counts an alert.
+    pub(crate) fn alert(&mut self, alert: &Alert, is_shown: bool) {
+        *self.levels.entry(alert.rule.level).or_default() += 1;
+        self.unshown_count += u64::from(!is_shown);
+        self.rules.add(&alert.rule.title);
+        self.actors.add(&alert.actor.name);
+        self.addresses.add(alert.source.ip.as_deref().unwrap_or("none"));
+    }
+
+    /// Counts an item that is not an event, and says how many there were.
+    pub(crate) fn malformed(&mut self) -> u64 {
+        self.malformed_count += 1;
+        self.malformed_count
+    }
+
+    /// Adds what one log was.
+    pub(crate) fn log(&mut self, counts: &Counts) {
+        self.log_count += 1;
+        self.unreadable_count += u64::from(counts.malformed.contains_key(UNREADABLE));
+        self.counts += counts;
+    }
+
+    /// Bytes read from the logs that were added, as they are stored.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.counts.stored_bytes
+    }
+
+    /// The level of the most urgent alert.
+    pub(crate) fn highest(&self) -> Option<Level> {
+        self.levels.keys().max().copied()
+    }
+
+    /// Writes the summary. `blind_counts` says for each rule how many events hid what it reads.
+    pub(crate) fn write(
+        &self,
+        out: &mut dyn Write,
+        stream: Stream,
+        elapsed: Duration,
+        rules: &[Rule],
+        blind_counts: &[u64],
+    ) -> io::Result<()> {
+        let mut page = Page { out, stream };
+        writeln!(page.out)?;
+        page.line("read", &self.read(elapsed))?;
+        page.line("events", &self.events(elapsed))?;
+        if let (Some(first), Some(last)) = (self.first, self.last) {
+            page.line("time", &format!("{} to {}", seconds(first), seconds(last)))?;
+        }
+        self.write_alerts(&mut page)?;
+        page.top("by rule", &self.rules)?;
+        page.top("by actor", &self.actors)?;
+        page.top("by address", &self.addresses)?;
+        let mut malformed = Tally::default();
+        self.counts
+            .malformed
+            .iter()
+            .for_each(|(kind, count)| malformed.add_many(&kind.replace('_', " "), *count));
+        page.top("malformed", &malformed)?;
+        let mut blind = Tally::default();
+        rules.iter().zip(blind_counts).for_each(|(rule, count)| blind.add_many(&rule.title, *count));
+        page.top("blind rules", &blind)?;
+        if blind.total() > 0 {
+            page.line("", "events hid the body that the rule reads (audit level, truncation, early end)")?;
+        }
+        if self.forgotten_count > 0 {
+            let count = HumanCount(self.forgotten_count);
+            page.line(
+                "forgotten",
+                &format!("{count} alert ids, to bound memory: repeats of them would show"),
+            )?;
+        }
+        if self.is_interrupted {
+            page.line("interrupted", "the rest was not read")?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, elapsed: Duration) -> String {
+        let logs = counted(self.log_count, "log");
+        let size = HumanBytes(self.counts.decoded_bytes);
+        let speed = HumanBytes(per_second(self.counts.decoded_bytes, elapsed));
+        format!("{logs}, {size} in {:.2} s ({speed}/s)", elapsed.as_secs_f64())
+    }
+
+    fn events(&self, elapsed: Duration) -> String {
+        let speed = HumanCount(per_second(self.event_count, elapsed));
+        format!("{} ({speed}/s)", HumanCount(self.event_count))
+    }
+
+    fn write_alerts(&self, page: &mut Page<'_>) -> io::Result<()> {
+        let palette = page.stream.palette;
+        let counts: Vec<String> = LEVELS
+            .iter()
+            .filter_map(|level| {
+                let (count, style) = (self.levels.get(level)?, palette.level(*level));
+                Some(format!("{} {style}{}{style:#}", HumanCount(*count), level_name(*level)))
+            })
+            .collect();
+        let unshown = match self.unshown_count {
+            0 => String::new(),
+            count => format!(" ({} below the level to be shown)", HumanCount(count)),
+        };
+        let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
+        page.line("alerts", &format!("{counts}{unshown}"))
+    }
+}
+
+/// The summary while it is written.
+struct Page<'w> {
+    out: &'w mut dyn Write,
+    stream: Stream,
+}
+
+impl Page<'_> {
+    fn line(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let faint = self.stream.palette.faint();
+        writeln!(self.out, "{faint}{label:>LABEL_WIDTH$}{faint:#}  {text}")
+    }
+
+    /// The most frequent entries, one a line, under one label.
+    fn top(&mut self, label: &str, tally: &Tally) -> io::Result<()> {
+        let top = tally.top();
+        let width = top.iter().map(|(_, count)| HumanCount(*count).to_string().len()).max().unwrap_or(0);
+        for (index, (name, count)) in top.iter().enumerate() {
+            let label = if index == 0 { label } else { "" };
+            let count = HumanCount(*count).to_string();
+            self.line(label, &format!("{count:>width$}  {}", clean_short(name, NAME_CHARACTERS_MAX)))?;
+        }
+        match tally.different_count().saturating_sub(top.len() as u64) {
+            0 => Ok(()),
+            rest => self.line("", &format!("{:>width$}  and {} more", "", HumanCount(rest))),
+        }
+    }
+}
+
+/// Counts by name.
+#[derive(Debug, Default)]
+struct Tally {
+    counts: HashMap<String, u64>,
+    /// What was counted under names that found no room.
+    other_count: u64,
+}
+
+impl Tally {
+    fn add(&mut self, name: &str) {
+        self.add_many(name, 1);
+    }
+
+    fn add_many(&mut self, name: &str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        if let Some(known) = self.counts.get_mut(name) {
+            *known += count;
+        } else if self.counts.len() < TALLY_MAX {
+            self.counts.insert(name.to_owned(), count);
+        } else {
+            self.other_count += count;
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.counts.values().sum::<u64>() + self.other_count
+    }
+
+    /// How many names there are; those without room count as one.
+    fn different_count(&self) -> u64 {
+        self.counts.len() as u64 + u64::from(self.other_count > 0)
+    }
+
+    fn top(&self) -> Vec<(&str, u64)> {
+        let mut all: Vec<_> = self.counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        all.sort_by(|left, right| right.1.cmp(&left.1).then(left.0.cmp(right.0)));
+        all.truncate(TOP_MAX);
+        all
+    }
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn per_second(count: u64, elapsed: Duration) -> u64 {
+    (count as f64 / elapsed.as_secs_f64().max(1e-6)) as u64
+}
+
+fn seconds(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ")
+}
+
+fn time_of(event: &Event<'_>) -> Option<DateTime<Utc>> {
+    [Key::RequestReceivedTimestamp, Key::StageTimestamp]
+        .iter()
+        .find_map(|key| DateTime::parse_from_rfc3339(&event.str(*key)?).ok())
+        .map(|time| time.with_timezone(&Utc))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_frequent_come_first_and_ties_by_name() {
+        let mut tally = Tally::default();
+        for name in ["b", "a", "c", "c"] {
+            tally.add(name);
+        }
+        assert_eq!(tally.top(), [("c", 2), ("a", 1), ("b", 1)]);
+    }
+
+    #[test]
+    fn invented_names_do_not_fill_the_memory() {
+        let mut tally = Tally::default();
+        (0..TALLY_MAX + 10).for_each(|number| tally.add(&number.to_string()));
+        assert_eq!((tally.counts.len(), tally.other_count), (TALLY_MAX, 10));
+        assert_eq!(tally.total(), (TALLY_MAX + 10) as u64);
+    }
+}

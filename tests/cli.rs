@@ -1,0 +1,345 @@
+//! What people and scripts see of the real binary.
+
+// A test that cannot even start is a test that fails.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const EXEC_LOG: &str = "tests/cli/logs/exec_in_two_stages.jsonl";
+const MALFORMED_LOG: &str = "tests/cli/logs/malformed.jsonl";
+const HOSTILE_LOG: &str = "tests/cli/logs/hostile.jsonl";
+const BLIND_LOG: &str = "tests/cli/logs/metadata_only.jsonl";
+/// The rules of these tests alone, so that they do not change with the built-in ones.
+const OWN_RULES: [&str; 3] = ["--rules", "tests/cli/rules", "--no-default-rules"];
+
+/// What a run of the binary left behind.
+struct Run {
+    stdout: String,
+    stderr: String,
+    code: Option<i32>,
+}
+
+fn masthead() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_masthead"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("NO_COLOR").env("TERM", "xterm-256color");
+    command
+}
+
+fn run(arguments: &[&str]) -> Run {
+    run_with_input(arguments, b"")
+}
+
+fn run_with_input(arguments: &[&str], input: &[u8]) -> Run {
+    let mut command = masthead();
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // A command that does not read its input closes it early, which is fine.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    Run {
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        code: output.status.code(),
+    }
+}
+
+fn replay(arguments: &[&str]) -> Run {
+    run(&[&["replay"], &OWN_RULES[..], arguments].concat())
+}
+
+/// Everything a run left behind as one text, without what differs from run to run.
+fn transcript(run: &Run) -> String {
+    format!("exit code: {:?}\n── stdout\n{}── stderr\n{}", run.code, run.stdout, run.stderr)
+}
+
+fn assert_snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.add_filter(r#""detected_at":"[^"]+""#, r#""detected_at":"[now]""#);
+    settings.add_filter(r"in \d+\.\d\d s \([^)]+\)", "in [time] ([speed])");
+    settings.add_filter(r"\([\d,]+/s\)", "([speed])");
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in ["replay", "check", "test", "rules", "explain", "completions", "man"] {
+        let help = run(&[command, "--help"]);
+        assert_eq!(help.code, Some(0), "{command}");
+        assert!(help.stdout.contains("Examples:\n  masthead"), "{command}");
+        assert_snapshot(&format!("help_{command}"), &help.stdout);
+    }
+    assert_snapshot("help", &run(&["--help"]).stdout);
+}
+
+#[test]
+fn a_pipe_gets_json_lines_and_the_summary_goes_to_standard_error() {
+    assert_snapshot("replay_jsonl", &transcript(&replay(&[EXEC_LOG, "--no-event"])));
+}
+
+#[test]
+fn people_get_a_block_for_each_alert() {
+    assert_snapshot(
+        "replay_text",
+        &transcript(&replay(&[EXEC_LOG, "--format", "text", "--cluster", "prod"])),
+    );
+}
+
+#[test]
+fn the_event_comes_with_the_alert_unless_it_is_left_out() {
+    let logged = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEC_LOG)).unwrap();
+    let first: serde_json::Value = serde_json::from_str(logged.lines().next().unwrap()).unwrap();
+    let alerts = replay(&[EXEC_LOG]);
+    let alert: serde_json::Value = serde_json::from_str(alerts.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(alert["event"], first);
+    assert_eq!(alert["schema"], "masthead.alert/v1");
+    assert!(!replay(&[EXEC_LOG, "--no-event"]).stdout.contains("\"event\""));
+}
+
+#[test]
+fn an_exec_that_is_logged_at_two_stages_alerts_once() {
+    let alerts = replay(&[EXEC_LOG, "--no-event", "--quiet"]).stdout;
+    assert_eq!(alerts.lines().filter(|line| line.contains("\"a1\"")).count(), 1, "{alerts}");
+}
+
+#[test]
+fn a_forged_audit_id_on_different_requests_hides_none_of_them() {
+    let event = |number: usize| {
+        format!(
+            r#"{{"kind":"Event","auditID":"forged","stage":"ResponseComplete","verb":"get","requestURI":"/api/v1/namespaces/dev/pods/web-{number}/exec?command=id","user":{{"username":"mallory"}},"objectRef":{{"resource":"pods","subresource":"exec"}}}}"#
+        )
+    };
+    let log: Vec<String> = (0..1000).map(event).collect();
+    let arguments = [&["replay", "-", "--quiet"], &OWN_RULES[..]].concat();
+    let alerts = run_with_input(&arguments, log.join("\n").as_bytes()).stdout;
+    let ids: std::collections::HashSet<String> = alerts
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), 1000);
+    assert_eq!(alerts.lines().count(), 1000);
+}
+
+#[test]
+fn malformed_items_are_shown_with_their_place_and_cost_only_themselves() {
+    assert_snapshot("replay_malformed", &transcript(&replay(&[MALFORMED_LOG, "--no-event"])));
+}
+
+#[test]
+fn only_the_first_malformed_items_are_shown() {
+    let arguments = [&["replay"], &OWN_RULES[..]].concat();
+    let run = run_with_input(&arguments, "{\"kind\":\"Pod\"}\n".repeat(500).as_bytes());
+    assert_eq!(run.stderr.lines().filter(|line| line.starts_with("warning: ")).count(), 21);
+    assert!(run.stderr.contains("500  not an event"), "{}", run.stderr);
+}
+
+#[test]
+fn a_terminal_is_safe_from_what_events_say() {
+    let run = replay(&[HOSTILE_LOG, "--format", "text", "--color", "never"]);
+    let said = format!("{}{}", run.stdout, run.stderr);
+    let bad: Vec<char> = said
+        .chars()
+        .filter(|character| {
+            (character.is_control() && *character != '\n') || "\u{202e}\u{2066}".contains(*character)
+        })
+        .collect();
+    assert!(bad.is_empty(), "{bad:?} in {said:?}");
+    assert_snapshot("replay_hostile", &transcript(&run));
+}
+
+#[test]
+fn rules_that_could_not_see_what_they_read_are_named() {
+    let run = replay(&[BLIND_LOG]);
+    assert!(run.stderr.contains("blind rules  1  Pod in the network of its node"), "{}", run.stderr);
+}
+
+#[test]
+fn levels_choose_what_is_shown_and_what_fails() {
+    let shown = |level| replay(&[EXEC_LOG, "--min-level", level]).stdout.lines().count();
+    assert_eq!((shown("high"), shown("critical")), (2, 0));
+    let code = |level| replay(&[EXEC_LOG, "--fail-on", level]).code;
+    assert_eq!((code("medium"), code("high"), code("critical")), (Some(1), Some(1), Some(0)));
+}
+
+#[test]
+fn standard_input_is_read_with_a_dash_and_without_any_path() {
+    let log = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEC_LOG)).unwrap();
+    for path in [&["-"][..], &[]] {
+        let arguments = [&["replay"], &OWN_RULES[..], path].concat();
+        assert_eq!(run_with_input(&arguments, &log).stdout.lines().count(), 2);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_said_and_the_others_are_read() {
+    let run = replay(&["no-such-file.log", EXEC_LOG]);
+    assert_eq!((run.code, run.stdout.lines().count()), (Some(3), 2));
+    assert!(run.stderr.contains("error: no-such-file.log: no such file"), "{}", run.stderr);
+    assert_eq!(replay(&["no-such-file.log"]).code, Some(3));
+}
+
+#[test]
+fn wrong_usage_and_missing_rules_end_with_two() {
+    assert_eq!(run(&["replay", "--frobnicate"]).code, Some(2));
+    assert_eq!(run(&["replay", EXEC_LOG, "--rules", "no-such-folder"]).code, Some(2));
+    let none = run(&["replay", EXEC_LOG, "--no-default-rules"]);
+    assert_eq!(none.code, Some(2));
+    assert!(none.stderr.starts_with("error: no rules"), "{}", none.stderr);
+    assert_eq!(run(&["replay", EXEC_LOG, "--proxy", "10.0.0.0/33"]).code, Some(2));
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_the_replay_quietly() {
+    let event = r#"{"kind":"Event","auditID":"@","verb":"get","requestURI":"/x","user":{"username":"m"},"objectRef":{"resource":"pods","subresource":"exec"}}"#;
+    let log: String = (0..20_000).map(|number| event.replace('@', &number.to_string()) + "\n").collect();
+    let mut child = masthead()
+        .args(["replay", "-"])
+        .args(OWN_RULES)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || drop(stdin.write_all(log.as_bytes())));
+    let mut first = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_replay_says_what_it_did() {
+    let mut child = masthead()
+        .args(["replay", "-", "--no-event"])
+        .args(OWN_RULES)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let log = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEC_LOG)).unwrap();
+    stdin.write_all(&log).unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    // The first alert says that the replay has begun and listens for the signal.
+    stdout.read_exact(&mut [0; 10]).unwrap();
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    stdin.write_all(&log).unwrap();
+    drop(stdin);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("interrupted"), "{stderr}");
+}
+
+#[test]
+fn colours_are_for_terminals_unless_asked_for() {
+    let text = |color: &[&str]| replay(&[&[EXEC_LOG, "--format", "text"], color].concat()).stdout;
+    assert!(!text(&[]).contains('\u{1b}'));
+    assert!(text(&["--color", "always"]).contains("\u{1b}["));
+}
+
+#[test]
+fn mistakes_in_rules_are_pointed_at() {
+    let run = run(&["check", "tests/broken_rules"]);
+    assert_eq!(run.code, Some(2));
+    assert_snapshot("check_broken_rules", &transcript(&run));
+}
+
+#[test]
+fn rules_without_mistakes_pass_the_check() {
+    assert_snapshot("check_good_rules", &transcript(&run(&["check", "tests/cli/rules"])));
+    assert_eq!(run(&["check"]).code, Some(0), "the built-in rules");
+}
+
+#[test]
+fn two_rules_with_one_id_are_an_error_that_names_both() {
+    assert_snapshot("check_twins", &transcript(&run(&["check", "tests/cli/rules", "tests/cli/twin.yml"])));
+}
+
+#[test]
+fn problems_as_json_have_their_place() {
+    let run = run(&["check", "--format", "jsonl", "tests/cli/rules", "tests/cli/twin.yml"]);
+    let problem: serde_json::Value = serde_json::from_str(run.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(problem["path"], "tests/cli/twin.yml");
+    assert_eq!((&problem["line"], &problem["column"], &problem["width"]), (&2.into(), &5.into(), &36.into()));
+}
+
+#[test]
+fn examples_test_their_rules() {
+    assert_snapshot("test_passes", &transcript(&run(&["test", "tests/cli/rules"])));
+    assert_snapshot("test_fails", &transcript(&run(&["test", "tests/cli/failing"])));
+}
+
+#[test]
+fn test_results_go_to_other_tools_as_junit() {
+    let path = std::env::temp_dir().join(format!("masthead-junit-{}.xml", std::process::id()));
+    let run = run(&["test", "tests/cli/failing", "--junit", path.to_str().unwrap()]);
+    let xml = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(run.code, Some(1));
+    assert_snapshot("test_junit", &xml);
+}
+
+#[test]
+fn rules_are_listed_for_people_and_for_programs() {
+    let rules = |format| run(&[&["rules", "--format", format], &OWN_RULES[..]].concat()).stdout;
+    assert_snapshot("rules_text", &rules("text"));
+    assert_snapshot("rules_jsonl", &rules("jsonl"));
+}
+
+#[test]
+fn the_fields_that_rules_can_use_are_listed() {
+    let text = run(&["rules", "--fields", "--format", "text"]).stdout;
+    for field in ["outcome", "actor.name", "source.ip", "container.image.registry", "csr.organization"] {
+        assert!(text.contains(field), "{field} in {text}");
+    }
+    let first = run(&["rules", "--fields", "--format", "jsonl"]).stdout;
+    assert!(
+        serde_json::from_str::<serde_json::Value>(first.lines().next().unwrap()).unwrap()["name"].is_string()
+    );
+}
+
+#[test]
+fn a_rule_is_explained_in_words() {
+    assert_snapshot("explain_rule", &transcript(&run(&[&["explain", "pod_exec"], &OWN_RULES[..]].concat())));
+}
+
+#[test]
+fn an_event_is_explained_condition_by_condition() {
+    let log = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEC_LOG)).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    let arguments = [&["explain", "Command run in a pod", "--event", "-"], &OWN_RULES[..]].concat();
+    assert_snapshot("explain_match", &transcript(&run_with_input(&arguments, lines[0].as_bytes())));
+    assert_snapshot("explain_no_match", &transcript(&run_with_input(&arguments, lines[2].as_bytes())));
+    let arguments = [&["explain", "host_network_pod", "--event", BLIND_LOG], &OWN_RULES[..]].concat();
+    assert_snapshot("explain_hidden", &transcript(&run(&arguments)));
+}
+
+#[test]
+fn a_rule_that_is_not_there_is_suggested() {
+    let run = run(&[&["explain", "pod_exce"], &OWN_RULES[..]].concat());
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("did you mean `pod_exec`"), "{}", run.stderr);
+}
+
+#[test]
+fn completions_and_the_manual_come_from_the_same_source_as_the_help() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(run(&["completions", shell]).stdout.contains("no-default-rules"), "{shell}");
+    }
+    let man = run(&["man"]).stdout;
+    assert!(man.contains(".TH masthead") && man.contains("no\\-default\\-rules"), "{man}");
+}

@@ -95,6 +95,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
                 end = at + next.len_utf8();
             }
         }
+        // Invariant: both ends come from `char_indices` and character lengths.
         tokens.push(Token { text: &text[start..end], from });
     }
     tokens
@@ -289,6 +290,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
                 continue;
             }
             Some(byte) if rest.first() == Some(byte) => {
+                // Invariant: `rest` has a first byte.
                 (at, rest) = (at + 1, &rest[1..]);
                 continue;
             }

@@ -89,7 +89,10 @@ fn check_with(
     buffer_bytes_max: usize,
 ) {
     let outcome = Outcome::of(Frames::with_event_bytes_max(source, event_bytes_max), false);
-    assert_eq!((outcome.events, outcome.complaints), (events, complaints.iter().map(ToString::to_string).collect()));
+    assert_eq!(
+        (outcome.events, outcome.complaints),
+        (events, complaints.iter().map(ToString::to_string).collect())
+    );
     assert!(outcome.buffer_bytes <= buffer_bytes_max, "held {}", outcome.buffer_bytes);
 }
 

@@ -23,7 +23,13 @@ fn check_spans(event: &Event<'_>, entries: &[(String, &RawValue)]) {
     for key in Key::ALL {
         let last = entries.iter().rev().find(|(name, _)| name == key.name());
         let found = event.top_level(key.name()).map(|value| String::from_utf8_lossy(value.bytes()));
-        assert_eq!(found.as_deref(), last.map(|(_, value)| value.get()), "{}\n{:?}", key.name(), event.json());
+        assert_eq!(
+            found.as_deref(),
+            last.map(|(_, value)| value.get()),
+            "{}\n{:?}",
+            key.name(),
+            event.json()
+        );
     }
 }
 

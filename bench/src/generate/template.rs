@@ -107,7 +107,7 @@ impl Template {
             text.extend_from_slice(&self.raw[copied..range.start]);
             match edit {
                 Edit::AuditId(id) => {
-                    text.extend(audit_id(*id, u64::from(round.unsigned_abs()), seed).into_bytes())
+                    text.extend(audit_id(*id, u64::from(round.unsigned_abs()), seed).into_bytes());
                 }
                 Edit::Time(time) => {
                     text.extend((*time + shift).to_rfc3339_opts(SecondsFormat::Micros, true).into_bytes());

@@ -2,8 +2,7 @@
 //!
 //! A parser that disagrees with the one everybody else uses is a way to hide an event.
 
-// The functions around the tests are tests as well.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
 
 #[path = "scan_agreement/oracle.rs"]
 mod oracle;

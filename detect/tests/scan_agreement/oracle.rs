@@ -8,7 +8,7 @@ use detect::{Event, ScanError};
 use serde_json::value::RawValue;
 
 /// Panics unless the scan and `serde_json` agree on `bytes`.
-pub fn check(bytes: &[u8]) {
+pub(crate) fn check(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     match (Event::parse(bytes), serde_json::from_str::<Entries<'_>>(&text)) {
         (Ok(event), Ok(entries)) => check_spans(&event, &entries.0),

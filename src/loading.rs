@@ -8,8 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use detect::derived;
-use detect::sigma::{self, FieldNames, Label, Place, Rule, RuleError, Severity};
+use detect::sigma::{self, Label, Place, Rule, RuleError, Severity};
 use walkdir::WalkDir;
 
 use crate::args::RuleChoice;
@@ -189,13 +188,11 @@ pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
 impl Loaded {
     /// Adds what one file holds.
     fn add(&mut self, number: usize, file: &RuleFile) {
-        let names: Vec<&str> = derived::names().collect();
-        let names = FieldNames { is_known: &|name| derived::find(name).is_some(), candidates: &names };
         let parsed = sigma::parse(&file.path, &file.text);
         self.problems.extend(parsed.problems.iter().map(|error| Problem::new(number, error)));
         for rule in parsed.rules {
             if is_about_audit_events(&rule) {
-                let found = sigma::lint(&rule, &parsed.value_places, names);
+                let found = sigma::lint(&rule, &parsed.value_places);
                 self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
                 self.rules.push((number, rule));
             } else {

@@ -240,7 +240,7 @@ impl<'e> Reader<'e> {
 
     fn decide(&mut self, item: &CompiledItem) -> Truth {
         let Some(field) = item.field else {
-            return words(self.view.event).any(|word| item.matcher.matches_word(&word)).into();
+            return words(self.view.event).any(|word| item.matcher.matches_keyword(&word)).into();
         };
         let at = self.field(field);
         let (_, sight, values) = &self.read[at];

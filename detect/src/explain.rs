@@ -141,8 +141,11 @@ fn test(item: &Item, view: Option<View<'_>>) -> Explanation {
 
 fn keywords(explanation: &mut Explanation, matcher: &Matcher, event: &Event<'_>) {
     let words = scan::Scalars::new(event.raw()).filter_map(Json::text);
-    let found: Vec<String> =
-        words.filter(|word| matcher.matches_word(word)).take(VALUES_MAX).map(|word| shorten(&word)).collect();
+    let found: Vec<String> = words
+        .filter(|word| matcher.matches_keyword(word))
+        .take(VALUES_MAX)
+        .map(|word| shorten(&word))
+        .collect();
     explanation.truth = Some((!found.is_empty()).into());
     explanation.value_count = found.len();
     explanation.values = found;

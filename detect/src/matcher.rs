@@ -61,29 +61,39 @@ impl Matcher {
         sight: Sight,
         mut refer: impl FnMut(&str) -> (Vec<Value<'v>>, Sight),
     ) -> Truth {
-        let missing = if sight == Sight::Hidden { Truth::Unknown } else { Truth::False };
-        let mut truth = match values {
-            [] if self.has_texts() => missing,
-            values => Truth::from(values.iter().any(|value| self.matches_text(value))),
-        };
+        let not_found = if sight == Sight::Hidden { Truth::Unknown } else { Truth::False };
+        let found = |holds: bool| if holds { Truth::True } else { not_found };
+        let mut truth = Truth::False;
+        if self.has_texts() {
+            truth = found(values.iter().any(|value| self.matches_text(value)));
+        }
         for test in &self.others {
             truth = truth.or(match (test, values) {
-                (Test::Null | Test::Exists(_), []) if sight == Sight::Hidden => Truth::Unknown,
-                (Test::Null, values) => (values.is_empty() || values.iter().any(Value::is_null)).into(),
-                (Test::Exists(expected), values) => (values.is_empty() != *expected).into(),
-                (_, []) => missing,
-                (Test::FieldRef(field, anchor), values) => match refer(field) {
-                    (others, Sight::Hidden) if others.is_empty() => Truth::Unknown,
-                    (others, _) => relates(values, &others, *anchor).into(),
-                },
-                (test, values) => values.iter().any(|value| holds(test, value)).into(),
+                (Test::Null, []) => !not_found,
+                (Test::Null, values) => values.iter().any(Value::is_null).into(),
+                (Test::Exists(true), []) => not_found,
+                (Test::Exists(false), []) => !not_found,
+                (Test::Exists(expected), _) => (*expected).into(),
+                (Test::FieldRef(field, anchor), values) => {
+                    let (others, other_sight) = refer(field);
+                    match relates(values, &others, *anchor) {
+                        false if other_sight == Sight::Hidden => Truth::Unknown,
+                        relates => found(relates),
+                    }
+                }
+                (test, values) => found(values.iter().any(|value| holds(test, value))),
             });
         }
         truth
     }
 
-    /// Whether one key or value of the event contains any of the keywords.
-    pub(crate) fn matches_word(&self, word: &str) -> bool {
+    /// Whether one key or value of the event satisfies any of the tests of a keyword.
+    pub(crate) fn matches_keyword(&self, word: &str) -> bool {
+        self.matches_word(word)
+            || self.others.iter().any(|test| holds(test, &Value::Text(Cow::Borrowed(word))))
+    }
+
+    fn matches_word(&self, word: &str) -> bool {
         (self.cased.is_used && self.cased.matches(word))
             || (self.folded.is_used && self.folded.matches(&fold(word)))
     }

@@ -2,8 +2,7 @@
 //!
 //! A parser that disagrees with the one everybody else uses is a way to hide an event.
 
-// The functions around the tests are tests as well.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
 
 #[path = "scan_agreement/oracle.rs"]
 mod oracle;
@@ -17,9 +16,37 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 const ODD_SCALARS: &[&str] = &[
-    "null", "true", "false", "0", "-0", "1", "-12.50e+03", "1e99999", "01", "1.", ".5", "-", "+1", "1e", "1E-", "NaN",
-    "nul", "truee", "\"\"", r#""a\u0041\n""#, r#""\ud800""#, r#""\ud83d\ude00""#, r#""\udc00\ud800""#, r#""\x""#,
-    r#""\u12g4""#, "\"\\", "\"\t\"", "\"\u{7f}\u{80}\u{2028}\"", "'a'", r#""a" "b""#, "99999999999999999999999999",
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "1",
+    "-12.50e+03",
+    "1e99999",
+    "01",
+    "1.",
+    ".5",
+    "-",
+    "+1",
+    "1e",
+    "1E-",
+    "NaN",
+    "nul",
+    "truee",
+    "\"\"",
+    r#""a\u0041\n""#,
+    r#""\ud800""#,
+    r#""\ud83d\ude00""#,
+    r#""\udc00\ud800""#,
+    r#""\x""#,
+    r#""\u12g4""#,
+    "\"\\",
+    "\"\t\"",
+    "\"\u{7f}\u{80}\u{2028}\"",
+    "'a'",
+    r#""a" "b""#,
+    "99999999999999999999999999",
 ];
 
 fn scalar() -> impl Strategy<Value = String> {

@@ -5,6 +5,8 @@
 //! and wrote down the values it then held, or `error` where it raised an exception.
 //! Lists under `all` are alternatives; expansions are flattened into them.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::Path;
 
 use detect::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Test, parse};
@@ -99,7 +101,7 @@ fn show(test: &Test) -> String {
             let kind = if *is_cased { "cased" } else { "text" };
             format!("{kind} {}", parts.iter().map(show_part).collect::<String>())
         }
-        Test::Number(text) => format!("number {text}"),
+        Test::Number(number) => format!("number {number}"),
         Test::Null => "null".to_owned(),
         Test::Exists(expected) => format!("exists {expected}"),
         Test::Regex(regex) => show_regex(regex.regex.as_str()),

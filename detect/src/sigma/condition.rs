@@ -95,6 +95,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
                 end = at + next.len_utf8();
             }
         }
+        // Invariant: both ends come from `char_indices` and character lengths.
         tokens.push(Token { text: &text[start..end], from });
     }
     tokens
@@ -218,7 +219,7 @@ impl<'p, 's> Parser<'p, 's, '_> {
         let names = selections.iter().map(|selection| selection.name.as_str());
         let closest = nearest(token.text, names).map(str::to_owned);
         self.report(token, Kind::UnknownSelection { name: token.text.to_owned(), closest });
-        Some(Expr::All(Vec::new()))
+        (!self.context.is_hopeless()).then_some(Expr::All(Vec::new()))
     }
 
     fn use_of(&mut self, selection: &'s Selection, token: Token<'p>) -> Option<Expr> {
@@ -289,6 +290,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
                 continue;
             }
             Some(byte) if rest.first() == Some(byte) => {
+                // Invariant: `rest` has a first byte.
                 (at, rest) = (at + 1, &rest[1..]);
                 continue;
             }

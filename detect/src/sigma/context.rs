@@ -9,7 +9,9 @@ use super::yaml::Source;
 
 /// How much one rule may hold when everything in it is spelled out, roughly in bytes:
 /// `windash` multiplies values, and a condition may name a selection many times.
-pub(super) const RULE_BYTES_MAX: usize = 32 << 20;
+pub(super) const RULE_BYTES_MAX: usize = 16 << 20;
+/// How many problems of one file are told; whoever has more will come back.
+pub(super) const PROBLEMS_MAX: usize = 1000;
 
 /// The file that is being parsed.
 pub(super) struct Context<'t> {
@@ -49,9 +51,14 @@ impl<'t> Context<'t> {
     }
 
     fn push(&mut self, place: Place, kind: RuleErrorKind, label: Option<Label>) {
-        let problem = RuleError { path: self.path.to_owned(), place, kind, label };
+        let mut problem = RuleError { path: self.path.to_owned(), place, kind, label };
         self.error_count += usize::from(problem.severity() == Severity::Error);
-        self.problems.push(problem);
+        if self.problems.len() == PROBLEMS_MAX {
+            problem.kind = RuleErrorKind::Limit { what: "the number of problems", max: PROBLEMS_MAX };
+        }
+        if self.problems.len() <= PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
     }
 
     /// How many errors, warnings aside, have been found so far.
@@ -68,6 +75,11 @@ impl<'t> Context<'t> {
     pub(super) fn begin_rule(&mut self) {
         self.bytes_left = RULE_BYTES_MAX;
         self.is_exhausted = false;
+    }
+
+    /// Whether so much is wrong that looking for more is of no use.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.problems.len() > PROBLEMS_MAX
     }
 
     /// Takes from what the rule may hold; reports when nothing is left.

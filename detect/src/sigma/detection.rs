@@ -10,6 +10,10 @@ use super::text::Text;
 use super::yaml::{Content, Node, Resolved};
 use super::{Expr, Item, Place, Test};
 
+/// How much one value may grow to, roughly in bytes: a command of 1,000 characters with
+/// three dashes becomes 125 texts.
+const VALUE_BYTES_MAX: usize = 256 << 10;
+
 /// A selection under its name; without an expression when something in it is wrong.
 pub(super) struct Selection {
     pub(super) name: String,
@@ -178,20 +182,23 @@ impl Builder<'_, '_> {
         let mut values = vec![self.raw(head, node)?];
         for &(modifier, place) in &head.modifiers {
             let mut changed = Vec::new();
+            let mut bytes = values.iter().map(Value::bytes).sum::<usize>();
             for value in values {
-                match modifier::apply(modifier, value) {
-                    Ok(values) => changed.extend(values),
+                // Modifiers multiply, so the limit must hold before and after each of them.
+                if bytes > VALUE_BYTES_MAX {
+                    let what = "the size of a value with its modifiers";
+                    self.context.report(node.place, Kind::Limit { what, max: VALUE_BYTES_MAX });
+                    return None;
+                }
+                let more = match modifier::apply(modifier, value) {
+                    Ok(more) => more,
                     Err(kind) => {
                         self.report_modified(node, modifier, place, kind);
                         return None;
                     }
-                }
-                // Modifiers multiply, so the limit must hold after each of them.
-                let bytes = changed.iter().map(Value::bytes).sum::<usize>();
-                if bytes > self.context.bytes_left() {
-                    self.context.spend(node.place, bytes);
-                    return None;
-                }
+                };
+                bytes += more.iter().map(Value::bytes).sum::<usize>();
+                changed.extend(more);
             }
             values = changed;
         }

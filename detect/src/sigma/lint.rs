@@ -7,22 +7,14 @@ use super::error::{RuleError, RuleErrorKind as Kind};
 use super::modifier::time_bounds;
 use super::nearest::nearest;
 use super::{Comparison, Expr, Item, Part, Place, Rule, Test, TimePart, ValuePlaces};
+use crate::derived;
 use crate::event::Key;
 use crate::field::Value;
 use crate::matcher::Matcher;
 
-/// The names of fields that are computed from an event.
-#[derive(Clone, Copy)]
-pub struct FieldNames<'a> {
-    /// Whether a name, with a path behind it or not, is a computed field or an alias.
-    pub is_known: &'a dyn Fn(&str) -> bool,
-    /// The names to suggest for one that is not known.
-    pub candidates: &'a [&'a str],
-}
-
 /// Says which parts of a rule can never hold, and whether the rule can never fire.
-pub fn lint(rule: &Rule, value_places: &ValuePlaces, names: FieldNames<'_>) -> Vec<RuleError> {
-    let mut linter = Linter { rule, value_places, names, warnings: Vec::new() };
+pub fn lint(rule: &Rule, value_places: &ValuePlaces) -> Vec<RuleError> {
+    let mut linter = Linter { rule, value_places, warnings: Vec::new() };
     let verdict = linter.expr(&rule.condition);
     let mut warnings = linter.warnings;
     if let Verdict::Never(cause) = verdict {
@@ -54,7 +46,6 @@ struct Cause {
 struct Linter<'l> {
     rule: &'l Rule,
     value_places: &'l ValuePlaces,
-    names: FieldNames<'l>,
     warnings: Vec<RuleError>,
 }
 
@@ -97,14 +88,14 @@ impl Linter<'_> {
 
     fn item(&mut self, item: &Item) -> Verdict {
         let Some(field) = item.field.as_deref() else { return Verdict::Maybe };
-        if !self.is_known(field) {
+        if !is_known(field) {
             return self.unknown_field(item, field);
         }
         let mut places = vec![item.place];
         let mut first: Option<(String, Option<String>)> = None;
         let mut never_count = 0;
         for (index, test) in item.tests.iter().enumerate() {
-            let Some((value, note)) = self.impossible(field, test) else { continue };
+            let Some((value, note)) = impossible_for(field, test) else { continue };
             let place = self.value_places.get(&item.place).and_then(|places| places.get(index)).copied();
             let place = place.unwrap_or(item.place);
             never_count += 1;
@@ -121,7 +112,7 @@ impl Linter<'_> {
     }
 
     fn unknown_field(&mut self, item: &Item, field: &str) -> Verdict {
-        let closest = self.closest(field);
+        let closest = closest(field);
         let note = closest.as_ref().map(|name| format!("did you mean `{name}`?"));
         self.warn(item.place, Kind::UnknownField { field: field.to_owned(), closest });
         if item.tests.iter().any(|test| matches!(test, Test::Null | Test::Exists(false))) {
@@ -137,43 +128,42 @@ impl Linter<'_> {
     fn warn(&mut self, place: Place, kind: Kind) {
         self.warnings.push(RuleError { path: self.rule.path.clone(), place, kind, label: None });
     }
+}
 
-    /// For a test that never passes, why: the value in words, and what to write instead.
-    fn impossible(&self, field: &str, wanted: &Test) -> Option<(String, Option<String>)> {
-        match wanted {
-            Test::FieldRef(other, _) if !self.is_known(other) => {
-                let note = self.closest(other).map(|name| format!("did you mean `{name}`?"));
-                Some((format!("related to `{other}`, which no event has"), note))
-            }
-            wanted => impossible(field, wanted),
+/// For a test that never passes, why: the value in words, and what to write instead.
+fn impossible_for(field: &str, wanted: &Test) -> Option<(String, Option<String>)> {
+    match wanted {
+        Test::FieldRef(other, _) if !is_known(other) => {
+            let note = closest(other).map(|name| format!("did you mean `{name}`?"));
+            Some((format!("related to `{other}`, which no event has"), note))
         }
+        wanted => impossible(field, wanted),
     }
+}
 
-    fn is_known(&self, name: &str) -> bool {
-        let name = name.replace('"', "");
-        (self.names.is_known)(&name) || is_raw(&name)
-    }
+fn is_known(name: &str) -> bool {
+    let name = name.replace('"', "");
+    derived::find(&name).is_some() || is_raw(&name)
+}
 
-    /// The name nearest to that of a field that no event has, if any is near.
-    fn closest(&self, name: &str) -> Option<String> {
-        let name = name.replace('"', "");
-        let (root, rest) = name.split_once('.').unwrap_or((&name, ""));
-        if let Some(known) = below(root).filter(|_| !rest.is_empty()) {
-            let (key, tail) = rest.split_once('.').map_or((rest, ""), |(key, tail)| (key, tail));
-            let tail = if tail.is_empty() { String::new() } else { format!(".{tail}") };
-            return nearest(key, known.iter().copied()).map(|key| format!("{root}.{key}{tail}"));
-        }
-        let raw = Key::ALL.iter().map(|key| key.name());
-        let of_root = nearest(root, raw).filter(|_| !rest.is_empty()).map(|root| format!("{root}.{rest}"));
-        let mut candidates: Vec<&str> = Key::ALL.iter().map(|key| key.name()).chain(paths()).collect();
-        candidates.extend(self.names.candidates);
-        let is_end = |candidate: &&&str| {
-            candidate.rsplit('.').next().is_some_and(|end| end.eq_ignore_ascii_case(&name))
-        };
-        let end = candidates.iter().find(is_end).copied();
-        let whole = nearest(&name, candidates).or(end).map(str::to_owned);
-        of_root.filter(|name| is_raw(name)).or(whole)
+/// The name nearest to that of a field that no event has, if any is near.
+fn closest(name: &str) -> Option<String> {
+    let name = name.replace('"', "");
+    let (root, rest) = name.split_once('.').unwrap_or((&name, ""));
+    if let Some(known) = below(root).filter(|_| !rest.is_empty()) {
+        let (key, tail) = rest.split_once('.').map_or((rest, ""), |(key, tail)| (key, tail));
+        let tail = if tail.is_empty() { String::new() } else { format!(".{tail}") };
+        return nearest(key, known.iter().copied()).map(|key| format!("{root}.{key}{tail}"));
     }
+    let raw = Key::ALL.iter().map(|key| key.name());
+    let of_root = nearest(root, raw).filter(|_| !rest.is_empty()).map(|root| format!("{root}.{rest}"));
+    let mut candidates: Vec<&str> = Key::ALL.iter().map(|key| key.name()).chain(paths()).collect();
+    candidates.extend(derived::names().map(|name| name.trim_end_matches(".*")));
+    let is_end =
+        |candidate: &&&str| candidate.rsplit('.').next().is_some_and(|end| end.eq_ignore_ascii_case(&name));
+    let end = candidates.iter().find(is_end).copied();
+    let whole = nearest(&name, candidates).or(end).map(str::to_owned);
+    of_root.filter(|name| is_raw(name)).or(whole)
 }
 
 fn first_place(expr: &Expr) -> Place {

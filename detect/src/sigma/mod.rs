@@ -23,7 +23,7 @@ use ipnet::IpNet;
 
 use context::Context;
 pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
-pub use lint::{FieldNames, lint};
+pub use lint::lint;
 
 /// What a file of rules holds.
 #[derive(Clone, Debug, Default)]

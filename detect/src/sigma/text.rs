@@ -194,6 +194,7 @@ pub(super) fn vary_dashes(text: &Text) -> Result<Vec<Text>, Kind> {
             }
             continue;
         };
+        // Invariant: dashes are single bytes at places that `char_indices` gave.
         let mut from = 0;
         for dash in dashes(part) {
             for variant in &mut variants {

@@ -306,6 +306,7 @@ impl<'t> Source<'t> {
         let mut is_prologue = true;
         let mut has_directive = false;
         for &line in &self.lines {
+            // Invariant: lines begin after a newline, so the slices below are whole characters.
             let text = self.text[line.byte..].lines().next().unwrap_or_default();
             let is_marker = text
                 .strip_prefix("---")

@@ -126,42 +126,50 @@ fn item_holds(item: &Item, dom: &Dom, json: &str) -> Truth {
     let Some(field) = &item.field else {
         let mut words = Vec::new();
         all_words(dom, &mut words);
-        let contains = |test: &Test| matches!(test, Test::Text(pattern) if words.iter().any(|word| contains(pattern, word)));
-        return item.tests.iter().any(contains).into();
+        let holds = |test: &Test, word: &String| match test {
+            Test::Text(pattern) => contains(pattern, word),
+            test => value_holds(test, &Dom::Text(word.clone())),
+        };
+        return item.tests.iter().any(|test| words.iter().any(|word| holds(test, word))).into();
     };
     let (values, hidden) = read(field, dom, json);
     item.tests.iter().fold(Truth::False, |truth, test| truth.or(test_holds(test, &values, hidden, dom, json)))
 }
 
 fn test_holds(test: &Test, values: &[Dom], hidden: bool, dom: &Dom, json: &str) -> Truth {
-    if values.is_empty() && hidden {
-        return Truth::Unknown;
-    }
-    let texts: Vec<String> = values.iter().filter_map(Dom::text).collect();
-    match test {
-        Test::Null => (values.is_empty() || values.iter().any(|value| matches!(value, Dom::Null))).into(),
-        Test::Exists(expected) => (values.is_empty() != *expected).into(),
-        Test::FieldRef(other, anchor) if !values.is_empty() => {
+    let holds = match test {
+        Test::Null => values.is_empty() || values.iter().any(|value| matches!(value, Dom::Null)),
+        Test::Exists(expected) => values.is_empty() != *expected,
+        Test::FieldRef(other, anchor) => {
             let (others, other_hidden) = read(other, dom, json);
-            if others.is_empty() && other_hidden {
-                return Truth::Unknown;
-            }
-            let others: Vec<String> = others.iter().filter_map(Dom::text).collect();
-            texts
-                .iter()
-                .any(|text| others.iter().any(|other| relates(&lower(text), &lower(other), *anchor)))
-                .into()
+            let related = values.iter().filter_map(Dom::text).any(|text| {
+                others
+                    .iter()
+                    .filter_map(Dom::text)
+                    .any(|other| relates(&lower(&text), &lower(&other), *anchor))
+            });
+            return if related { Truth::True } else { unless(hidden || other_hidden) };
         }
-        Test::Text(pattern)
-            if !pattern.parts.is_empty() && pattern.parts.iter().all(|part| *part == Part::Many) =>
-        {
-            values.iter().any(|value| !matches!(value, Dom::Null)).into()
+        test => {
+            let found = values.iter().any(|value| value_holds(test, value));
+            return if found { Truth::True } else { unless(hidden) };
         }
-        test => values.iter().any(|value| value_holds(test, value)).into(),
-    }
+    };
+    // Whether a field is there is known as soon as one value of it is seen.
+    if values.is_empty() && hidden { Truth::Unknown } else { holds.into() }
+}
+
+/// False, unless what was not found may be hidden.
+fn unless(hidden: bool) -> Truth {
+    if hidden { Truth::Unknown } else { Truth::False }
 }
 
 fn value_holds(test: &Test, value: &Dom) -> bool {
+    if let Test::Text(pattern) = test {
+        if !pattern.parts.is_empty() && pattern.parts.iter().all(|part| *part == Part::Many) {
+            return !matches!(value, Dom::Null);
+        }
+    }
     let Some(text) = value.text() else { return false };
     match test {
         Test::Text(pattern) => spells(pattern, &text),

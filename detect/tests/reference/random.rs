@@ -95,8 +95,10 @@ pub(crate) fn condition() -> impl Strategy<Value = Expr> {
     let item = (prop::option::weighted(0.93, select(FIELDS)), prop::collection::vec(test(), 1..4)).prop_map(
         |(field, tests)| {
             let is_keyword = field.is_none();
-            let tests: Vec<Test> =
-                tests.into_iter().filter(|test| !is_keyword || matches!(test, Test::Text(_))).collect();
+            let tests: Vec<Test> = tests
+                .into_iter()
+                .filter(|test| !is_keyword || matches!(test, Test::Text(_) | Test::Regex(_)))
+                .collect();
             Expr::Item(Item { field: field.map(str::to_owned), tests, place: Place::default() })
         },
     );
@@ -175,6 +177,7 @@ pub(crate) fn event() -> impl Strategy<Value = String> {
         1 => (Just("responseStatus"), object(&["code", "status"])),
         1 => (Just("annotations"), object(&["authorization.k8s.io/decision", "a.b", "a", "audit.k8s.io/truncated"])),
         2 => (Just("requestObject"), object(&["spec", "metadata", "roleRef", "name", "kind"])),
+        1 => (Just("requestObject"), json_patch()),
         1 => (Just("responseObject"), object(&["metadata", "roleRef"])),
         1 => (Just("sourceIPs"), value()),
         1 => (Just("requestReceivedTimestamp"), value()),
@@ -187,6 +190,23 @@ pub(crate) fn event() -> impl Strategy<Value = String> {
             entries.iter().map(|(key, value)| format!("{}: {value}", quoted(key, 0))).collect();
         format!("{{{}}}", entries.join(" ,\n"))
     })
+}
+
+/// A JSON Patch: parts of it are hidden without a response.
+fn json_patch() -> impl Strategy<Value = String> {
+    let paths = &[
+        "/spec/containers/0/image",
+        "/spec/containers/-",
+        "/spec",
+        "/subjects/0",
+        "/roleRef/name",
+        "/metadata/name",
+    ][..];
+    let operation = (select(&["add", "replace", "copy", "move", "remove"][..]), select(paths), value())
+        .prop_map(|(op, path, value)| {
+            format!(r#"{{"op":"{op}","path":"{path}","from":"/a","value":{value}}}"#)
+        });
+    prop::collection::vec(operation, 0..3).prop_map(|operations| format!("[{}]", operations.join(",")))
 }
 
 fn string(words: &'static [&'static str]) -> impl Strategy<Value = String> {

@@ -8,7 +8,7 @@ use detect::{Event, ScanError};
 use serde_json::value::RawValue;
 
 /// Panics unless the scan and `serde_json` agree on `bytes`.
-pub fn check(bytes: &[u8]) {
+pub(crate) fn check(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     match (Event::parse(bytes), serde_json::from_str::<Entries<'_>>(&text)) {
         (Ok(event), Ok(entries)) => check_spans(&event, &entries.0),
@@ -23,7 +23,13 @@ fn check_spans(event: &Event<'_>, entries: &[(String, &RawValue)]) {
     for key in Key::ALL {
         let last = entries.iter().rev().find(|(name, _)| name == key.name());
         let found = event.top_level(key.name()).map(|value| String::from_utf8_lossy(value.bytes()));
-        assert_eq!(found.as_deref(), last.map(|(_, value)| value.get()), "{}\n{:?}", key.name(), event.json());
+        assert_eq!(
+            found.as_deref(),
+            last.map(|(_, value)| value.get()),
+            "{}\n{:?}",
+            key.name(),
+            event.json()
+        );
     }
 }
 

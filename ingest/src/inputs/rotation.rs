@@ -51,7 +51,7 @@ pub(super) fn natural(path: &Path) -> Vec<(u64, String)> {
         let Some((number, word)) = key.last_mut() else { break };
         match letter.to_digit(10) {
             Some(digit) if word.is_empty() => {
-                *number = number.saturating_mul(10).saturating_add(digit.into())
+                *number = number.saturating_mul(10).saturating_add(digit.into());
             }
             Some(digit) => key.push((digit.into(), String::new())),
             None => word.push(letter),

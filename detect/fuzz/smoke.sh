@@ -22,8 +22,11 @@ for target in $(cargo +nightly fuzz list); do
     [ -d "fuzz/seeds/$target" ] && seeds=("fuzz/seeds/$target")
     [ "$target" = rules ] && seeds=(../rules/*/ ../tests/broken_rules)
     echo "fuzzing $target for $seconds s"
-    cargo +nightly fuzz run --target-dir ../target/fuzz "$target" "fuzz/corpus/$target" "${seeds[@]}" -- \
-        -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=1 2>&1 |
-        grep -E 'number_of_executed_units|ERROR|panicked|SUMMARY' || true
-    [ -z "$(ls -A "fuzz/artifacts/$target" 2>/dev/null)" ] || { ls "fuzz/artifacts/$target"; exit 1; }
+    log=$(mktemp)
+    if ! cargo +nightly fuzz run --target-dir ../target/fuzz "$target" "fuzz/corpus/$target" "${seeds[@]}" -- \
+        -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 >"$log" 2>&1; then
+        tail -60 "$log"
+        exit 1
+    fi
+    grep number_of_executed_units "$log"
 done

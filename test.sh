@@ -24,10 +24,19 @@ need cc gcc
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
+tools=$PWD/target/tools
+export PATH="$tools/bin:$PATH"
+command -v cargo-deny >/dev/null || {
+    say "installing cargo-deny into $tools"
+    cargo install cargo-deny --quiet --locked --root "$tools"
+}
+
 say "formatting"
 cargo fmt --all --check
 say "lints"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
+say "licences and sources of dependencies"
+cargo deny --log-level error check licenses bans sources
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 say "tests"

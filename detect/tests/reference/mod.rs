@@ -253,14 +253,24 @@ fn units(pattern: &Pattern) -> Vec<Option<Option<char>>> {
     units
 }
 
+/// Keeps, step by step, every position in the text that the pattern can have reached.
 fn spells_rest(units: &[Option<Option<char>>], text: &[char]) -> bool {
-    match units.split_first() {
-        None => text.is_empty(),
-        Some((None, rest)) => (0..=text.len()).any(|skip| spells_rest(rest, &text[skip..])),
-        Some((Some(wanted), rest)) => text
-            .split_first()
-            .is_some_and(|(c, tail)| wanted.is_none_or(|w| w == *c) && spells_rest(rest, tail)),
+    let mut reached = vec![false; text.len() + 1];
+    reached[0] = true;
+    for unit in units {
+        let mut next = vec![false; text.len() + 1];
+        for at in (0..=text.len()).filter(|at| reached[*at]) {
+            match unit {
+                None => next[at..].fill(true),
+                Some(wanted) if at < text.len() && wanted.is_none_or(|wanted| wanted == text[at]) => {
+                    next[at + 1] = true
+                }
+                Some(_) => {}
+            }
+        }
+        reached = next;
     }
+    reached[text.len()]
 }
 
 fn all_words(dom: &Dom, words: &mut Vec<String>) {

@@ -1,0 +1,22 @@
+//! The engine and the obvious one agree on every rule and event that the bytes spell.
+
+#![no_main]
+
+#[path = "../../tests/reference/mod.rs"]
+mod reference;
+
+use detect::Engine;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use reference::random::{condition, event};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    // The bytes stand in for the random numbers that the property test draws.
+    let mut runner =
+        TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::PassThrough, bytes));
+    let Ok(drawn) = (condition(), event()).new_tree(&mut runner) else { return };
+    let (condition, json) = drawn.current();
+    let engine = Engine::new(vec![reference::rule((0, &condition))], Default::default());
+    let verdicts = reference::verdicts(&engine, &mut engine.scratch(), &json);
+    assert_eq!(verdicts[0], reference::truth(&condition, &json), "{condition:#?}\n{json}");
+});

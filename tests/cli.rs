@@ -166,6 +166,17 @@ fn levels_choose_what_is_shown_and_what_fails() {
 }
 
 #[test]
+fn the_address_is_the_last_that_no_proxy_added() {
+    let log = r#"{"verb":"get","sourceIPs":["203.0.113.9","10.0.0.5"],"objectRef":{"subresource":"exec"}}"#;
+    for (proxies, address) in [(&[][..], "10.0.0.5"), (&["--proxy", "192.0.2.1,10.0.0.0/8"], "203.0.113.9")] {
+        let arguments = [&["replay", "-"], &OWN_RULES[..], proxies].concat();
+        let alerts = run_with_input(&arguments, log.as_bytes()).stdout;
+        let alert: serde_json::Value = serde_json::from_str(&alerts).unwrap();
+        assert_eq!(alert["source"]["ip"], address);
+    }
+}
+
+#[test]
 fn standard_input_is_read_with_a_dash_and_without_any_path() {
     let log = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEC_LOG)).unwrap();
     for path in [&["-"][..], &[]] {
@@ -233,7 +244,8 @@ fn an_interrupted_replay_says_what_it_did() {
     stdout.read_exact(&mut [0; 10]).unwrap();
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
-    stdin.write_all(&log).unwrap();
+    // If it has ended by now, there is nobody to read this.
+    let _ = stdin.write_all(&log);
     drop(stdin);
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();

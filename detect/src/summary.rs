@@ -3,7 +3,7 @@
 //! It is composed from the event alone, whatever rule alerted.
 //!
 //! **Invariant:** nothing that a terminal or Markdown would interpret as a control, a line
-//! break or the end of a code span reaches the sentence; see [`clean`].
+//! break or the end of a code span reaches the sentence; see [`clean()`].
 
 mod acts;
 mod clean;

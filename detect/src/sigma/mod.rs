@@ -32,7 +32,7 @@ pub struct Parsed {
     pub rules: Vec<Rule>,
     /// Every mistake of the file, in the order of the file.
     pub problems: Vec<RuleError>,
-    /// Where values stand, for [`lint`].
+    /// Where values stand, for [`lint()`].
     pub value_places: ValuePlaces,
 }
 

@@ -69,10 +69,9 @@ impl Matcher {
         }
         for test in &self.others {
             truth = truth.or(match (test, values) {
-                (Test::Null, []) => !not_found,
+                (Test::Null | Test::Exists(false), []) => !not_found,
                 (Test::Null, values) => values.iter().any(Value::is_null).into(),
                 (Test::Exists(true), []) => not_found,
-                (Test::Exists(false), []) => !not_found,
                 (Test::Exists(expected), _) => (*expected).into(),
                 (Test::FieldRef(field, anchor), values) => {
                     let (others, other_sight) = refer(field);

@@ -7,6 +7,7 @@
 mod reference;
 
 use detect::Engine;
+use detect::field::Settings;
 use proptest::prelude::*;
 use reference::random::{condition, event};
 use reference::{rule, verdicts};
@@ -24,7 +25,7 @@ proptest! {
         conditions in prop::collection::vec(condition(), RULES),
         events in prop::collection::vec(event(), EVENTS),
     ) {
-        let engine = Engine::new(conditions.iter().enumerate().map(rule).collect(), Default::default());
+        let engine = Engine::new(conditions.iter().enumerate().map(rule).collect(), Settings::default());
         let mut scratch = engine.scratch();
         for json in &events {
             let expected: Vec<_> = conditions.iter().map(|condition| reference::truth(condition, json)).collect();

@@ -6,6 +6,7 @@
 mod reference;
 
 use detect::Engine;
+use detect::field::Settings;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use reference::random::{condition, event};
@@ -16,7 +17,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::PassThrough, bytes));
     let Ok(drawn) = (condition(), event()).new_tree(&mut runner) else { return };
     let (condition, json) = drawn.current();
-    let engine = Engine::new(vec![reference::rule((0, &condition))], Default::default());
+    let engine = Engine::new(vec![reference::rule((0, &condition))], Settings::default());
     let verdicts = reference::verdicts(&engine, &mut engine.scratch(), &json);
     assert_eq!(verdicts[0], reference::truth(&condition, &json), "{condition:#?}\n{json}");
 });

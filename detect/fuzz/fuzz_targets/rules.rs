@@ -10,6 +10,7 @@ mod reference;
 
 use std::path::Path;
 
+use detect::field::Settings;
 use detect::{Engine, sigma};
 
 const EVENT: &str = r#"{"kind":"Event","level":"Request","verb":"create","user":{"username":"a"},
@@ -25,7 +26,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     for rule in parsed.rules {
         let _ = sigma::lint(&rule, &parsed.value_places);
         let expected = reference::truth(&rule.condition, EVENT);
-        let engine = Engine::new(vec![rule], Default::default());
+        let engine = Engine::new(vec![rule], Settings::default());
         let verdicts = reference::verdicts(&engine, &mut engine.scratch(), EVENT);
         assert_eq!(verdicts[0], expected, "{text}");
     }

@@ -1,7 +1,7 @@
 //! Where a request came from, as far as the client cannot choose it, and with what.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use crate::event::{Event, Key};
 use crate::field::View;

@@ -15,8 +15,8 @@ mod nearest;
 mod text;
 mod yaml;
 
+use core::net::IpAddr;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;

@@ -2,7 +2,7 @@
 //!
 //! Each turns one value into one or several alternatives, in the order they are written.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use ipnet::IpNet;
 

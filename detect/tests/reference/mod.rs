@@ -165,10 +165,8 @@ fn unless(hidden: bool) -> Truth {
 }
 
 fn value_holds(test: &Test, value: &Dom) -> bool {
-    if let Test::Text(pattern) = test {
-        if !pattern.parts.is_empty() && pattern.parts.iter().all(|part| *part == Part::Many) {
-            return !matches!(value, Dom::Null);
-        }
+    if matches!(test, Test::Text(pattern) if is_anything(pattern)) {
+        return !matches!(value, Dom::Null);
     }
     let Some(text) = value.text() else { return false };
     match test {
@@ -227,45 +225,55 @@ fn lower(text: &str) -> String {
 fn spells(pattern: &Pattern, text: &str) -> bool {
     let text: Vec<char> =
         if pattern.is_cased { text.chars().collect() } else { lower(text).chars().collect() };
-    spells_rest(&units(pattern), &text)
+    spells_rest(&steps(pattern), &text)
 }
 
 fn contains(pattern: &Pattern, word: &str) -> bool {
-    let mut units = units(pattern);
-    units.insert(0, None);
-    units.push(None);
+    let mut steps = steps(pattern);
+    steps.insert(0, Step::Many);
+    steps.push(Step::Many);
     let word: Vec<char> =
         if pattern.is_cased { word.chars().collect() } else { lower(word).chars().collect() };
-    spells_rest(&units, &word)
+    spells_rest(&steps, &word)
 }
 
-/// A pattern as single steps: `None` for `*`, `Some(None)` for `?`, else a character.
-fn units(pattern: &Pattern) -> Vec<Option<Option<char>>> {
-    let mut units = Vec::new();
+fn is_anything(pattern: &Pattern) -> bool {
+    !pattern.parts.is_empty() && pattern.parts.iter().all(|part| *part == Part::Many)
+}
+
+/// A pattern as single steps.
+#[derive(Clone, Copy)]
+enum Step {
+    Many,
+    One,
+    Exactly(char),
+}
+
+fn steps(pattern: &Pattern) -> Vec<Step> {
+    let mut steps = Vec::new();
     for part in &pattern.parts {
         match part {
-            Part::Many => units.push(None),
-            Part::One => units.push(Some(None)),
-            Part::Literal(text) if pattern.is_cased => units.extend(text.chars().map(|c| Some(Some(c)))),
-            Part::Literal(text) => units.extend(lower(text).chars().map(|c| Some(Some(c)))),
+            Part::Many => steps.push(Step::Many),
+            Part::One => steps.push(Step::One),
+            Part::Literal(text) if pattern.is_cased => steps.extend(text.chars().map(Step::Exactly)),
+            Part::Literal(text) => steps.extend(lower(text).chars().map(Step::Exactly)),
         }
     }
-    units
+    steps
 }
 
 /// Keeps, step by step, every position in the text that the pattern can have reached.
-fn spells_rest(units: &[Option<Option<char>>], text: &[char]) -> bool {
+fn spells_rest(steps: &[Step], text: &[char]) -> bool {
     let mut reached = vec![false; text.len() + 1];
     reached[0] = true;
-    for unit in units {
+    for step in steps {
         let mut next = vec![false; text.len() + 1];
         for at in (0..=text.len()).filter(|at| reached[*at]) {
-            match unit {
-                None => next[at..].fill(true),
-                Some(wanted) if at < text.len() && wanted.is_none_or(|wanted| wanted == text[at]) => {
-                    next[at + 1] = true
-                }
-                Some(_) => {}
+            match step {
+                Step::Many => next[at..].fill(true),
+                Step::One if at < text.len() => next[at + 1] = true,
+                Step::Exactly(wanted) if text.get(at) == Some(wanted) => next[at + 1] = true,
+                Step::One | Step::Exactly(_) => {}
             }
         }
         reached = next;

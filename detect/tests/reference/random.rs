@@ -1,5 +1,7 @@
 //! Random conditions and events, small enough to meet often.
 
+use std::fmt::Write as _;
+
 use detect::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Place, Regex, Test, TimePart};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -242,7 +244,7 @@ fn quoted(text: &str, escaped: usize) -> String {
     for (number, character) in text.chars().enumerate() {
         if number == escaped && number > 0 {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                written.push_str(&format!("\\u{unit:04x}"));
+                write!(written, "\\u{unit:04x}").unwrap();
             }
         } else {
             let one = serde_json::to_string(&character).unwrap();

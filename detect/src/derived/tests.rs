@@ -179,6 +179,13 @@ fn commands_are_read_from_every_way_into_a_container() {
     check(&exec, "exec.container", "main");
     check(&exec, "exec.tty", "true");
     check(&exec, "exec.stdin", "false");
+    // What the API server skips: a broken escape, and from 1.23 on a raw semicolon.
+    let decoy = event("pods/exec", "/x?command=rm+%zz&command=xmrig&command=%", "");
+    check(&decoy, "exec.command", "xmrig");
+    let decoy = event("pods/exec", "/x?command=rm+;&command=xmrig", "");
+    check(&decoy, "exec.command", "; xmrig|; rm  xmrig");
+    check(&event("pods/exec", "/x?a=;command=xmrig;command=-o", ""), "exec.command", "; xmrig -o");
+    check(&event("pods/exec", "/x?command=a%3Bb", ""), "exec.command", "a;b");
     let body =
         event("pods/exec", "/x", r#","requestObject":{"command":["cat","x"],"container":"c","tty":true}"#);
     check(&body, "exec.command", "cat x");

@@ -278,6 +278,13 @@ fn a_pod_spec_is_found_wherever_it_lives() {
 }
 
 #[test]
+fn a_key_of_ones_own_hides_nothing() {
+    let body = r#"{"spec":{"containers":[{"env":[{"value":"evil"}],"env.value":"x","env.value":"y"}]}}"#;
+    check(&write("patch", "pods", body, ""), "container.env.value", "evil|y");
+    check(&write("patch", "pods", body, ""), "requestObject.spec.containers.env.value", "evil|y");
+}
+
+#[test]
 fn what_is_not_logged_is_unknowable_only_where_it_would_stand() {
     let event = |resource: &str| {
         format!(r#"{{"verb":"create","level":"Metadata","objectRef":{{"resource":"{resource}"}}}}"#)

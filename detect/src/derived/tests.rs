@@ -340,6 +340,14 @@ fn a_json_patch_hides_nothing() {
         r#"{"spec":{"template":{"spec":{"containers":[{"image":"evil","command":["sh","-c","x"]}]}}}}"#;
     check(&patched(&copy, response), "container.image", "evil");
     check(&patched(&copy, r#"{"kind":"Status"}"#), "container.image", "?");
+    let detour = format!(
+        r#"{{"op":"add","path":"/a","value":[{{"b":"evil"}}]}},{{"op":"move","from":"/a/0","path":"/c"}},{{"op":"copy","from":"/c/b","path":"{path}/0/image"}}"#
+    );
+    check(&patched(&detour, ""), "container.image", "evil|?");
+    let detour = format!(
+        r#"{{"op":"add","path":"/a/image","value":"evil"}},{{"op":"move","from":"/a","path":"{path}/0"}}"#
+    );
+    check(&patched(&detour, ""), "container.image", "evil|?");
     let word = format!(r#"{{"op":"add","path":"{path}/0/command/1","value":"-c"}}"#);
     check(&patched(&word, response), "container.command_line", "-c|sh -c x");
     check(&patched(&word, ""), "container.command_line", "-c|?");
@@ -439,6 +447,19 @@ fn huge_events_take_linear_time() {
         format!(r#","responseObject":{{"spec":{{"containers":[{container}{{"image":"evil"}}]}}}}"#);
     let event = write("patch", "pods", &format!("[{}]", copies.join(",")), &response);
     assert!(values(&event, "container.image").ends_with("|evil"));
+}
+
+#[test]
+fn a_lookup_does_not_follow_a_patch_to_the_bottom() {
+    let deep = |depth: usize| format!("{}{{}}{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    let copies: Vec<String> = (0..64)
+        .map(|n| format!(r#"{{"op":"copy","from":"/b","path":"{}"}}"#, "/a".repeat(9_000 - n)))
+        .collect();
+    let response = format!(r#","responseObject":{}"#, deep(9_900));
+    let event = write("patch", "widgets", &format!("[{}]", copies.join(",")), &response);
+    let started = std::time::Instant::now();
+    assert_eq!(values(&event, "container.image"), "");
+    assert!(started.elapsed().as_secs() < 10, "took {:?}", started.elapsed());
 }
 
 /// JSON built of the words that the fields look for, in places where they do and do not belong.

@@ -108,8 +108,11 @@ fn read_path<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> 
     }
 }
 
-/// Follows a dotted path from `json`, through every element of arrays, taking the longest
-/// key that the path spells at each object, and appends what stands at its end.
+/// Follows a dotted path from `json`, through every element of arrays and behind every key
+/// that the path spells at each object, and appends what stands at its end.
+///
+/// A client may write keys of its own into a patch: if only the longest key counted,
+/// `"env.value"` in a container would hide its environment.
 pub fn follow<'a>(json: Json<'a>, path: &str, values: &mut Vec<Value<'a>>) {
     follow_nested(json, path, 0, values);
 }
@@ -126,7 +129,7 @@ fn follow_nested<'a>(json: Json<'a>, path: &str, arrays: usize, values: &mut Vec
         Kind::Array => {}
         _ if path.is_empty() => values.push(Value::Json(json)),
         Kind::Object => {
-            if let Some((value, rest)) = longest_key(json, path) {
+            for (value, rest) in spelled(json, path) {
                 follow_nested(value, rest, 0, values);
             }
         }
@@ -134,18 +137,20 @@ fn follow_nested<'a>(json: Json<'a>, path: &str, arrays: usize, values: &mut Vec
     }
 }
 
-/// The value behind the longest key that `path` begins with, and the rest of the path.
-fn longest_key<'a, 'p>(object: Json<'a>, path: &'p str) -> Option<(Json<'a>, &'p str)> {
-    let mut best: Option<(usize, Json<'a>, &str)> = None;
+/// The values behind each key that `path` begins with, and the rest of the path.
+fn spelled<'a, 'p>(object: Json<'a>, path: &'p str) -> impl Iterator<Item = (Json<'a>, &'p str)> {
+    let mut found: Vec<(usize, Json<'a>, &str)> = Vec::new();
     for (key, value) in object.entries() {
         let key = key.text();
         let Some(rest) = path.strip_prefix(key.as_ref()) else { continue };
         let Some(rest) = rest.strip_prefix('.').or(rest.is_empty().then_some(rest)) else { continue };
-        if best.is_none_or(|(length, ..)| key.len() >= length) {
-            best = Some((key.len(), value, rest));
+        // Keys of one length are duplicates, of which the last counts.
+        match found.iter_mut().find(|(length, ..)| *length == key.len()) {
+            Some((_, known, _)) => *known = value,
+            None => found.push((key.len(), value, rest)),
         }
     }
-    best.map(|(_, value, rest)| (value, rest))
+    found.into_iter().map(|(_, value, rest)| (value, rest))
 }
 
 /// Whether the absence of a top-level key says that there was nothing.

@@ -38,17 +38,28 @@ pub(crate) fn kubelet_path(event: &Event<'_>) -> Option<String> {
 }
 
 /// The command with its arguments, joined by spaces.
-pub(crate) fn command(event: &Event<'_>) -> Option<String> {
-    let words = match way(event)? {
-        Way::Exec | Way::KubeletExec => query::parameters(event, "command"),
-        Way::KubeletRun => query::parameters(event, "cmd"),
-        Way::Attach | Way::KubeletAttach => return None,
+///
+/// A raw semicolon in the query is read in two ways, depending on the age of the API server;
+/// then there are two values. Nobody needs one there, so both say that there was one: neither
+/// may pass for a plain, harmless command.
+pub(crate) fn commands(event: &Event<'_>) -> Vec<String> {
+    let name = match way(event) {
+        Some(Way::Exec | Way::KubeletExec) => "command",
+        Some(Way::KubeletRun) => "cmd",
+        Some(Way::Attach | Way::KubeletAttach) | None => return Vec::new(),
     };
-    if !words.is_empty() {
-        return Some(words.join(" "));
+    let words = query::parameters(event, name);
+    let words_before = query::parameters_before_1_23(event, name);
+    if words != words_before {
+        let readings = [words, words_before].into_iter().filter(|words| !words.is_empty());
+        return readings.map(|words| format!("; {}", words.join(" "))).collect();
     }
-    let words: Vec<_> = option(event, "command")?.elements().filter_map(Json::text).collect();
-    (!words.is_empty()).then(|| words.join(" "))
+    if !words.is_empty() {
+        return vec![words.join(" ")];
+    }
+    let words: Vec<_> =
+        option(event, "command").into_iter().flat_map(Json::elements).filter_map(Json::text).collect();
+    if words.is_empty() { Vec::new() } else { vec![words.join(" ")] }
 }
 
 /// The container that is entered, if the request names one.

@@ -51,7 +51,10 @@ pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<V
         D::SourceIp => clear(source::ip(view), values),
         D::SourceScope => clear(source::scope(view), values),
         D::ClientFamily => clear(source::client_family(event), values),
-        D::ExecCommand => clear(exec::command(event), values),
+        D::ExecCommand => {
+            values.extend(exec::commands(event).into_iter().map(|command| Value::Text(command.into())));
+            Sight::Clear
+        }
         D::ExecContainer => clear(exec::container(event), values),
         D::ExecTty => clear(exec::switch(event, "tty"), values),
         D::ExecStdin => clear(exec::switch(event, "stdin"), values),

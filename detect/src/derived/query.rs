@@ -16,10 +16,27 @@ pub(crate) fn path(event: &Event<'_>) -> String {
 }
 
 /// The decoded values of every query parameter of this name, in their order.
+///
+/// What the API server skips is skipped: a parameter with a raw semicolon or an escape that
+/// is none.
 pub(crate) fn parameters(event: &Event<'_>, name: &str) -> Vec<String> {
+    read(event, &['&'], name)
+}
+
+/// The same as API servers before 1.23 read it: a semicolon begins the next parameter.
+pub(super) fn parameters_before_1_23(event: &Event<'_>, name: &str) -> Vec<String> {
+    read(event, &['&', ';'], name)
+}
+
+fn read(event: &Event<'_>, separators: &[char], name: &str) -> Vec<String> {
     let uri = event.str(Key::RequestUri).unwrap_or_default();
-    let pairs = split(&uri).1.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let pairs = split(&uri).1.split(separators).filter(|pair| !pair.contains(';') && is_escaped_well(pair));
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(key, _)| decode(key) == name).map(|(_, value)| decode(value).into_owned()).collect()
+}
+
+fn is_escaped_well(text: &str) -> bool {
+    text.split('%').skip(1).all(|escape| hex_byte(escape.as_bytes()).is_some())
 }
 
 /// Decodes `%41` and `+`; what is no escape stays, what is not UTF-8 becomes U+FFFD.

@@ -179,6 +179,13 @@ fn commands_are_read_from_every_way_into_a_container() {
     check(&exec, "exec.container", "main");
     check(&exec, "exec.tty", "true");
     check(&exec, "exec.stdin", "false");
+    // What the API server skips: a broken escape, and from 1.23 on a raw semicolon.
+    let decoy = event("pods/exec", "/x?command=rm+%zz&command=xmrig&command=%", "");
+    check(&decoy, "exec.command", "xmrig");
+    let decoy = event("pods/exec", "/x?command=rm+;&command=xmrig", "");
+    check(&decoy, "exec.command", "; xmrig|; rm  xmrig");
+    check(&event("pods/exec", "/x?a=;command=xmrig;command=-o", ""), "exec.command", "; xmrig -o");
+    check(&event("pods/exec", "/x?command=a%3Bb", ""), "exec.command", "a;b");
     let body =
         event("pods/exec", "/x", r#","requestObject":{"command":["cat","x"],"container":"c","tty":true}"#);
     check(&body, "exec.command", "cat x");
@@ -271,6 +278,13 @@ fn a_pod_spec_is_found_wherever_it_lives() {
 }
 
 #[test]
+fn a_key_of_ones_own_hides_nothing() {
+    let body = r#"{"spec":{"containers":[{"env":[{"value":"evil"}],"env.value":"x","env.value":"y"}]}}"#;
+    check(&write("patch", "pods", body, ""), "container.env.value", "evil|y");
+    check(&write("patch", "pods", body, ""), "requestObject.spec.containers.env.value", "evil|y");
+}
+
+#[test]
 fn what_is_not_logged_is_unknowable_only_where_it_would_stand() {
     let event = |resource: &str| {
         format!(r#"{{"verb":"create","level":"Metadata","objectRef":{{"resource":"{resource}"}}}}"#)
@@ -326,6 +340,14 @@ fn a_json_patch_hides_nothing() {
         r#"{"spec":{"template":{"spec":{"containers":[{"image":"evil","command":["sh","-c","x"]}]}}}}"#;
     check(&patched(&copy, response), "container.image", "evil");
     check(&patched(&copy, r#"{"kind":"Status"}"#), "container.image", "?");
+    let detour = format!(
+        r#"{{"op":"add","path":"/a","value":[{{"b":"evil"}}]}},{{"op":"move","from":"/a/0","path":"/c"}},{{"op":"copy","from":"/c/b","path":"{path}/0/image"}}"#
+    );
+    check(&patched(&detour, ""), "container.image", "evil|?");
+    let detour = format!(
+        r#"{{"op":"add","path":"/a/image","value":"evil"}},{{"op":"move","from":"/a","path":"{path}/0"}}"#
+    );
+    check(&patched(&detour, ""), "container.image", "evil|?");
     let word = format!(r#"{{"op":"add","path":"{path}/0/command/1","value":"-c"}}"#);
     check(&patched(&word, response), "container.command_line", "-c|sh -c x");
     check(&patched(&word, ""), "container.command_line", "-c|?");
@@ -425,6 +447,19 @@ fn huge_events_take_linear_time() {
         format!(r#","responseObject":{{"spec":{{"containers":[{container}{{"image":"evil"}}]}}}}"#);
     let event = write("patch", "pods", &format!("[{}]", copies.join(",")), &response);
     assert!(values(&event, "container.image").ends_with("|evil"));
+}
+
+#[test]
+fn a_lookup_does_not_follow_a_patch_to_the_bottom() {
+    let deep = |depth: usize| format!("{}{{}}{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    let copies: Vec<String> = (0..64)
+        .map(|n| format!(r#"{{"op":"copy","from":"/b","path":"{}"}}"#, "/a".repeat(9_000 - n)))
+        .collect();
+    let response = format!(r#","responseObject":{}"#, deep(9_900));
+    let event = write("patch", "widgets", &format!("[{}]", copies.join(",")), &response);
+    let started = std::time::Instant::now();
+    assert_eq!(values(&event, "container.image"), "");
+    assert!(started.elapsed().as_secs() < 10, "took {:?}", started.elapsed());
 }
 
 /// JSON built of the words that the fields look for, in places where they do and do not belong.

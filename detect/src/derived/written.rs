@@ -12,9 +12,17 @@ use crate::event::{Event, Key};
 use crate::field::{Sight, Value, follow, is_write, sight_of};
 use crate::json::{Json, Kind};
 
-/// How many places of a response are looked up for one patch. Beyond it the whole response
-/// counts as written: lookups stay linear, and many of them hide nothing.
-const LOOKUPS_MAX: usize = 64;
+/// How many places of a response are looked up for one patch, and how many copies within a
+/// patch are followed without one. Beyond it the whole response counts as written: lookups
+/// stay linear, and many of them hide nothing.
+const LOOKUPS_MAX: usize = 8;
+
+/// How many keys deep a lookup goes; what stands below counts as written. The deepest list
+/// of containers is six deep, and each key is one more walk over the body.
+const LOOKUP_DEPTH_MAX: usize = 8;
+
+/// How many values one copy within a patch takes along.
+const COPIED_MAX: usize = 1024;
 
 /// The parts of an object that a request sets.
 pub(super) struct Written<'a> {
@@ -61,16 +69,23 @@ pub(super) fn response<'a>(event: &Event<'a>) -> Option<Json<'a>> {
 fn parts<'a>(operations: Json<'a>, event: &Event<'a>) -> Vec<Part<'a>> {
     let mut parts = Vec::new();
     let mut lookups: Vec<Vec<String>> = Vec::new();
+    let mut copies_left = if response(event).is_none() { LOOKUPS_MAX } else { 0 };
     for operation in operations.elements() {
         let Some(path) = operation.str_at("path").map(|pointer| segments(&pointer)) else { continue };
         let value = match operation.str_at("op").as_deref() {
             Some("add" | "replace") => operation.get("value").or(Some(Json::NULL)),
-            Some("copy" | "move") => None,
+            Some("copy" | "move") => {
+                if let (Some(from), 1..) = (operation.str_at("from"), copies_left) {
+                    copies_left -= 1;
+                    parts.extend(copied(&parts, &segments(&from), &path));
+                }
+                None
+            }
             _ => continue,
         };
         if value.is_none_or(|value| is_item(&path, value)) && lookups.len() <= LOOKUPS_MAX {
             let list = path.iter().position(|segment| is_index(segment)).unwrap_or(path.len());
-            let lookup = &path[..list];
+            let lookup = &path[..list.min(LOOKUP_DEPTH_MAX)];
             if !lookups.iter().any(|known| known == lookup) {
                 lookups.push(lookup.to_vec());
             }
@@ -82,6 +97,23 @@ fn parts<'a>(operations: Json<'a>, event: &Event<'a>) -> Vec<Part<'a>> {
     }
     parts.extend(lookups.into_iter().filter_map(|path| taken(path, event)));
     parts
+}
+
+/// What earlier operations of the same patch put to where a copy takes it from.
+fn copied<'a>(parts: &[Part<'a>], from: &[String], path: &[String]) -> Vec<Part<'a>> {
+    let copy = |part: &Part<'a>| {
+        let value = part.value?;
+        if let Some(below) = part.path.strip_prefix(from) {
+            return Some(Part { path: [path, below].concat(), value: Some(value) });
+        }
+        let below = from.strip_prefix(part.path.as_slice()).filter(|below| below.len() <= LOOKUP_DEPTH_MAX)?;
+        let value = below.iter().try_fold(value, |value, key| match value.kind() {
+            Kind::Array => value.elements().nth(key.parse().ok()?),
+            _ => value.get(key),
+        })?;
+        Some(Part { path: path.to_vec(), value: Some(value) })
+    };
+    parts.iter().filter_map(copy).take(COPIED_MAX).collect()
 }
 
 /// A scalar put into a list: the rest of the list, such as the words of a command before

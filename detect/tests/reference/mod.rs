@@ -337,11 +337,12 @@ fn follow(dom: &Dom, path: &str, values: &mut Vec<Dom>) {
         other if path.is_empty() => values.push(other.clone()),
         Dom::Map(entries) => {
             let spelled = |key: &str| path == key || path.starts_with(&format!("{key}."));
-            if let Some(longest) =
-                entries.iter().map(|(key, _)| key).filter(|key| spelled(key)).max_by_key(|key| key.len())
-            {
-                let rest = path[longest.len()..].trim_start_matches('.');
-                follow(dom.get(longest).unwrap(), rest, values);
+            let mut keys: Vec<&String> = entries.iter().map(|(key, _)| key).filter(|key| spelled(key)).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let rest = &path[key.len()..];
+                follow(dom.get(key).unwrap(), rest.strip_prefix('.').unwrap_or(rest), values);
             }
         }
         _ => {}

@@ -23,8 +23,10 @@ pub(super) struct Buffer<R> {
     pub(super) offset: u64,
     /// Bytes read from the source so far.
     pub(super) read_bytes: u64,
-    /// Where the line ends that was measured last, as an offset in the stream.
+    /// Where the search for the end of the line stopped, as an offset in the stream.
     line_end: u64,
+    /// True when `line_end` is the end of a line, false when the line goes on.
+    has_line_end: bool,
 }
 
 impl<R: Read> Buffer<R> {
@@ -41,6 +43,7 @@ impl<R: Read> Buffer<R> {
             offset: 0,
             read_bytes: 0,
             line_end: 0,
+            has_line_end: false,
         }
     }
 
@@ -92,12 +95,13 @@ impl<R: Read> Buffer<R> {
         }
     }
 
-    /// Reads until the live bytes are at least twice `tried_bytes`, or until the first line
-    /// end among them appears: what was too short then is worth another look now.
-    pub(super) fn fill_beyond(&mut self, tried_bytes: usize) {
+    /// Reads until the live bytes are at least twice `tried_bytes` or `bytes_max`, or until the
+    /// first line end among them appears: what was too short then is worth another look now.
+    pub(super) fn fill_beyond(&mut self, tried_bytes: usize, bytes_max: usize) {
+        let wanted_bytes = tried_bytes.saturating_mul(2).min(bytes_max);
         let had_newline = memchr::memchr(b'\n', self.live()).is_some();
         let mut seen = self.live().len();
-        while self.live().len() < tried_bytes * 2 && self.fill() {
+        while self.live().len() < wanted_bytes && self.fill() {
             if !had_newline && memchr::memchr(b'\n', &self.live()[seen..]).is_some() {
                 return;
             }
@@ -118,23 +122,26 @@ impl<R: Read> Buffer<R> {
     /// How many bytes, `bytes_max` at most, are left of the line; all of them live. A line is
     /// searched once, however many items are taken from it.
     pub(super) fn line_bytes(&mut self, bytes_max: usize) -> usize {
-        if let Some(left) = self.line_end.checked_sub(self.offset).filter(|left| *left > 0) {
-            return usize::try_from(left).unwrap_or(bytes_max).min(self.live().len());
+        if self.line_end < self.offset {
+            self.line_end = self.offset;
+            self.has_line_end = false;
         }
-        let mut searched = 0;
-        let length = loop {
-            let live = self.live();
-            if let Some(newline) = memchr::memchr(b'\n', &live[searched..]) {
-                break searched + newline;
+        loop {
+            // Invariant: what was searched was live, and what is live does not leave the buffer
+            // before `offset` passes it.
+            let searched = usize::try_from(self.line_end - self.offset).unwrap_or(usize::MAX);
+            if self.has_line_end || searched >= bytes_max {
+                return searched.min(bytes_max);
             }
-            searched = live.len();
-            if searched >= bytes_max || !self.fill() {
-                break searched;
+            let unseen = &self.live()[searched..];
+            let newline = memchr::memchr(b'\n', unseen);
+            let passed_bytes = newline.unwrap_or(unseen.len());
+            self.has_line_end = newline.is_some();
+            self.line_end += passed_bytes as u64;
+            if newline.is_none() && !self.fill() {
+                return (searched + passed_bytes).min(bytes_max);
             }
-        };
-        let length = length.min(bytes_max);
-        self.line_end = self.offset + length as u64;
-        length
+        }
     }
 
     /// Leaves `count` live bytes behind.

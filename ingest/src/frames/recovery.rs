@@ -1,116 +1,186 @@
-//! Finds where to read on after something broken.
+//! Steps over what is broken, to where reading can go on.
 
-use memchr::memmem::Finder;
+use std::io::Read;
 
-/// How the API server begins every line of its log.
-const MARKER: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/"#;
+use super::scanning::{Object, Unscanned, scan_object};
+use super::search::{Behind, Found, SEARCH_BYTES_MAX, SEARCH_BYTES_MIN};
+use super::walk::{Walk, Walked};
+use super::{Frames, Located, State};
+use crate::malformed::MalformedKind;
 
-/// So many NUL bytes in a row are a hole in the file; fewer may be any garbage.
-const NUL_RUN: &[u8] = &[0; 8];
+/// How many blanks behind an event are looked at to see whether its line ends there.
+const BLANKS_MAX: usize = 4096;
 
-/// How far one search looks. What it finds may be near, and every search looks this far again.
-pub(super) const SEARCH_BYTES: usize = 4096;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// The searches for places where an event can begin.
-pub(super) struct Recovery {
-    marker: Finder<'static>,
-    nul_run: Finder<'static>,
-}
-
-/// What a search found, as a position in the bytes given.
-pub(super) enum Found {
-    /// A line that begins with `{` or `[`, or a hole: read on there.
-    Resume(usize),
-    /// The beginning of what may be an event behind the broken part of a line.
-    Marker(usize),
-    /// Nothing before this position.
-    Nothing(usize),
-}
-
-impl Recovery {
-    pub(super) fn new() -> Self {
-        Self { marker: Finder::new(MARKER), nul_run: Finder::new(NUL_RUN) }
+impl<R: Read> Frames<R> {
+    pub(super) fn fail_to_scan(&mut self, unscanned: Unscanned) -> Option<Located> {
+        let kind = self.kind_of(unscanned);
+        match unscanned {
+            Unscanned::Broken(_) => self.fail(kind),
+            Unscanned::TooLong => {
+                self.state = State::TooLong(Walk::default(), self.broken(kind));
+                None
+            }
+        }
     }
 
-    /// Looks for the next place to read on; `at_end` says that no more bytes follow.
-    pub(super) fn search(&self, bytes: &[u8], at_end: bool) -> Found {
-        let mut start = 0;
+    /// Gives up what is at the front, and the containers around it if its end is not known.
+    pub(super) fn fail(&mut self, kind: MalformedKind) -> Option<Located> {
+        if self.containers.is_empty() {
+            return self.break_off(kind);
+        }
+        // No bracket is open for this one to close, so it is an item of its own.
+        if self.buffer.peek(0) == Some(b'}') {
+            return Some(self.bad_value(kind, 1));
+        }
+        self.give_up(kind, Walk::default())
+    }
+
+    /// Gives up the rest of the list behind its items.
+    pub(super) fn fail_tail(&mut self, unscanned: Unscanned) -> Option<Located> {
+        let kind = self.kind_of(unscanned);
+        self.give_up(kind, Walk::inside_object())
+    }
+
+    fn give_up(&mut self, kind: MalformedKind, walk: Walk) -> Option<Located> {
+        match self.walk_ahead(walk) {
+            Some(length) => Some(self.bad_value(kind, length)),
+            None => self.break_off(kind),
+        }
+    }
+
+    /// Gives up what is at the front, and the containers around it.
+    fn break_off(&mut self, kind: MalformedKind) -> Option<Located> {
+        let broken = self.broken(kind);
+        self.buffer.consume(1);
+        self.lose_containers();
+        self.state = State::Rest(broken);
+        None
+    }
+
+    pub(super) fn lose_containers(&mut self) {
+        let brackets = self.containers.drain(..).map(|container| container.closing_brackets());
+        self.lost_brackets = self.lost_brackets.max(brackets.sum());
+    }
+
+    /// Where the item that is broken at the front ends, if its brackets tell.
+    fn walk_ahead(&mut self, mut walk: Walk) -> Option<usize> {
+        if self.is_vain_spent() {
+            return None;
+        }
+        let mut walked_bytes = 0;
         loop {
-            let rest = &bytes[start..];
-            let newline = memchr::memchr(b'\n', rest);
-            let line = &rest[..newline.unwrap_or(rest.len())];
-            if let Some(found) = self.search_line(line, start) {
-                return found;
-            }
-            let Some(newline) = newline else {
-                let kept = line.len().min(MARKER.len() - 1);
-                return Found::Nothing(bytes.len() - kept);
-            };
-            start += newline + 1;
-            let next = &bytes[start..];
-            if next.len() < BYTE_ORDER_MARK.len() && !at_end {
-                return Found::Nothing(start - 1);
-            }
-            if matches!(next.first(), Some(b'{' | b'[' | 0x1e)) || next.starts_with(BYTE_ORDER_MARK) {
-                return Found::Resume(start);
+            let live = self.buffer.live();
+            let end = live.len().min(self.event_bytes_max);
+            // Invariant: `walked_bytes` never exceeds `end`, which only grows.
+            match walk.step(&live[walked_bytes..end]) {
+                Walked::Item(length) => return Some(walked_bytes + length),
+                Walked::All if end < self.event_bytes_max && self.buffer.fill() => walked_bytes = end,
+                Walked::All => {
+                    self.vain_bytes += end as u64;
+                    return None;
+                }
+                Walked::Line(length) | Walked::Broken(length) => {
+                    self.vain_bytes += (walked_bytes + length) as u64;
+                    return None;
+                }
             }
         }
     }
 
-    fn search_line(&self, line: &[u8], start: usize) -> Option<Found> {
-        let nul_run = self.nul_run.find(line);
-        let marker = self.marker.find(line);
-        match (nul_run, marker) {
-            (Some(nul), Some(marker)) if nul < marker => Some(Found::Resume(start + nul)),
-            (_, Some(marker)) => Some(Found::Marker(start + marker)),
-            (Some(nul), None) => Some(Found::Resume(start + nul)),
-            (None, None) => None,
+    /// Steps over an item that is too long.
+    pub(super) fn walk_on(&mut self) -> Option<Located> {
+        let State::TooLong(walk, broken) = &mut self.state else { return None };
+        match walk.step(self.buffer.live()) {
+            Walked::All => {
+                self.buffer.consume_all();
+                if self.buffer.fill() { None } else { self.report_state() }
+            }
+            Walked::Item(length) => {
+                self.buffer.consume(length);
+                let report = self.report_state();
+                self.after_value();
+                report
+            }
+            Walked::Line(length) => {
+                self.buffer.consume(length);
+                self.lose_containers();
+                self.report_state()
+            }
+            Walked::Broken(length) => {
+                let broken = broken.clone();
+                self.buffer.consume(length);
+                self.lose_containers();
+                self.state = State::Rest(broken);
+                None
+            }
         }
     }
-}
 
-/// Walks over an item that is too long to hold, byte by byte, to where it ends.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Skip {
-    depth: u64,
-    in_string: bool,
-    is_escaped: bool,
-    is_line_start: bool,
-}
+    /// Consumes what is broken up to where an event can begin, and reports it.
+    pub(super) fn recover(&mut self) -> Option<Located> {
+        let State::Rest(broken) = &mut self.state else { return None };
+        let behind = match broken.kind {
+            MalformedKind::NotAnObject => Behind::Garbage,
+            _ => Behind::Item,
+        };
+        self.find_next(behind);
+        // Text that only broke behind here was cut here.
+        if let State::Rest(broken) = &mut self.state
+            && matches!(broken.kind, MalformedKind::Syntax { offset, .. } if offset > self.buffer.offset)
+        {
+            broken.kind = MalformedKind::Truncated;
+        }
+        self.report_state()
+    }
 
-/// Where a [`Skip`] stands after some bytes.
-pub(super) enum Skipped {
-    /// Still inside the item.
-    All,
-    /// The item ended before this position.
-    Item(usize),
-    /// The item broke off before this position.
-    Broken(usize),
-}
-
-impl Skip {
-    /// Goes on over `bytes`. At the top level, a line that begins an item ends this one.
-    pub(super) fn step(&mut self, bytes: &[u8], is_top_level: bool) -> Skipped {
-        for (position, &byte) in bytes.iter().enumerate() {
-            if is_top_level && self.is_line_start && matches!(byte, b'{' | b'[') {
-                return Skipped::Item(position);
-            }
-            self.is_line_start = byte == b'\n';
-            match byte {
-                b'\n' if self.in_string => return Skipped::Broken(position),
-                _ if self.is_escaped => self.is_escaped = false,
-                b'\\' if self.in_string => self.is_escaped = true,
-                b'"' => self.in_string = !self.in_string,
-                _ if self.in_string => {}
-                b'{' | b'[' => self.depth += 1,
-                b',' | b'}' | b']' if self.depth == 0 => return Skipped::Item(position),
-                b'}' | b']' if self.depth == 1 => return Skipped::Item(position + 1),
-                b'}' | b']' => self.depth -= 1,
-                _ => {}
+    /// Consumes everything before the next place where an event can begin.
+    fn find_next(&mut self, behind: Behind) {
+        let mut window_bytes = SEARCH_BYTES_MIN;
+        loop {
+            let live = self.buffer.live();
+            let window = &live[..live.len().min(window_bytes)];
+            let is_all = window.len() == live.len();
+            let is_last = is_all && self.buffer.at_end;
+            match self.search.find(window, behind, is_last) {
+                Found::Resume(position) => return self.buffer.consume(position),
+                Found::Marker(position) => {
+                    self.buffer.consume(position);
+                    if self.is_salvageable() {
+                        return;
+                    }
+                    self.buffer.consume(1);
+                    window_bytes = SEARCH_BYTES_MIN;
+                }
+                Found::Nothing(_) if is_last => return self.buffer.consume_all(),
+                Found::Nothing(position) => {
+                    self.buffer.consume(position);
+                    if is_all {
+                        self.buffer.fill();
+                    }
+                    window_bytes = SEARCH_BYTES_MAX.min(window_bytes * 2);
+                }
             }
         }
-        Skipped::All
+    }
+
+    /// True when an event begins here that is no part of what is broken: it ends where its
+    /// line ends, or where another object begins.
+    fn is_salvageable(&mut self) -> bool {
+        if self.is_vain_spent() {
+            return false;
+        }
+        let Ok(Object::Event(_, length)) = self.scan(scan_object) else { return false };
+        let mut next = length;
+        while next - length < BLANKS_MAX && matches!(self.buffer.peek(next), Some(b' ' | b'\t' | b'\r')) {
+            next += 1;
+        }
+        let is_whole = match self.buffer.peek(next) {
+            Some(b'\n' | b'{' | b' ' | b'\t' | b'\r') | None => true,
+            Some(_) => false,
+        };
+        if !is_whole {
+            self.vain_bytes += next as u64;
+        }
+        is_whole
     }
 }

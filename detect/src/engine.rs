@@ -65,7 +65,7 @@ impl Engine {
     pub fn new(rules: Vec<Rule>, settings: Settings) -> Self {
         let mut compiler = Compiler::default();
         let conditions = rules.iter().map(|rule| compiler.node(&rule.condition)).collect();
-        let index = Index::new(&rules.iter().map(|rule| &rule.condition));
+        let index = Index::new(rules.iter().map(|rule| &rule.condition));
         let Compiler { items, fields, .. } = compiler;
         Self { rules, conditions, items, fields, index, settings }
     }

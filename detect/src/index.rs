@@ -13,23 +13,27 @@ use crate::sigma::{Expr, Item, Part, Test};
 
 const FIELDS: [&str; 3] = ["verb", "objectRef.resource", "objectRef.subresource"];
 
-/// A set of rules, a bit each.
-type Rules = Box<[u64]>;
+/// A set of alternatives, a bit each.
+type Alternatives = Box<[u64]>;
 
 /// The rules that each value of each indexed field leaves possible.
+///
+/// What is indexed are the alternatives at the top of a rule's condition: `a or b` asks
+/// for a verb with one resource or for another verb with another, not for any mixture.
 #[derive(Debug)]
 pub(crate) struct Index {
     fields: [Postings; FIELDS.len()],
-    words: usize,
+    /// The rule of each alternative, in ascending order.
+    rules: Vec<usize>,
 }
 
-/// The rules possible for each value of one field.
+/// The alternatives possible for each value of one field.
 #[derive(Debug)]
 struct Postings {
-    by_value: HashMap<Box<str>, Rules>,
-    absent: Rules,
-    other: Rules,
-    all: Rules,
+    by_value: HashMap<Box<str>, Alternatives>,
+    absent: Alternatives,
+    other: Alternatives,
+    all: Alternatives,
 }
 
 /// A necessary value of a field: a folded text, or its absence.
@@ -41,23 +45,42 @@ enum Needed {
 
 impl Index {
     /// Reads the necessary conditions out of the rules' conditions.
-    pub(crate) fn new<'r>(conditions: &(impl ExactSizeIterator<Item = &'r Expr> + Clone)) -> Self {
-        let words = conditions.len().div_ceil(64);
-        Self { fields: FIELDS.map(|field| Postings::new(field, conditions.clone(), words)), words }
+    pub(crate) fn new<'r>(conditions: impl Iterator<Item = &'r Expr>) -> Self {
+        let (mut parts, mut rules) = (Vec::new(), Vec::new());
+        for (rule, condition) in conditions.enumerate() {
+            alternatives(condition, &mut parts);
+            rules.resize(parts.len(), rule);
+        }
+        Self { fields: FIELDS.map(|field| Postings::new(field, &parts)), rules }
     }
 
     /// The numbers of the rules that the event may match, in ascending order.
     pub(crate) fn candidates<'i>(&'i self, event: &Event<'_>) -> impl Iterator<Item = usize> + use<'i> {
         let [by_verb, by_resource, by_subresource] = &self.fields;
-        let verb = by_verb.rules(event.get(Key::Verb));
+        let verb = by_verb.possible(event.get(Key::Verb));
         let (resource, subresource) = match event.get(Key::ObjectRef) {
             None => (&by_resource.absent, &by_subresource.absent),
-            Some(object) if object.kind() == Kind::Object => {
-                (by_resource.rules(object.get("resource")), by_subresource.rules(object.get("subresource")))
-            }
+            Some(object) if object.kind() == Kind::Object => (
+                by_resource.possible(object.get("resource")),
+                by_subresource.possible(object.get("subresource")),
+            ),
             Some(_) => (&by_resource.all, &by_subresource.all),
         };
-        (0..self.words).flat_map(move |word| bits(word, verb[word] & resource[word] & subresource[word]))
+        let possible = move |word: usize| bits(word, verb[word] & resource[word] & subresource[word]);
+        let mut last = None;
+        (0..verb.len())
+            .flat_map(possible)
+            .map(|alternative| self.rules[alternative])
+            .filter(move |rule| last.replace(*rule) != Some(*rule))
+    }
+}
+
+/// Appends the parts of which one must hold for `expr` not to be false.
+fn alternatives<'r>(expr: &'r Expr, parts: &mut Vec<&'r Expr>) {
+    match expr {
+        Expr::Any(inner) => inner.iter().for_each(|part| alternatives(part, parts)),
+        Expr::Named(_, part) => alternatives(part, parts),
+        other => parts.push(other),
     }
 }
 
@@ -71,17 +94,18 @@ fn bits(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Postings {
-    fn new<'r>(field: &str, conditions: impl Iterator<Item = &'r Expr>, words: usize) -> Self {
+    fn new(field: &str, parts: &[&Expr]) -> Self {
+        let words = parts.len().div_ceil(64);
         let empty = || vec![0; words].into_boxed_slice();
         let mut this = Self { by_value: HashMap::new(), absent: empty(), other: empty(), all: empty() };
-        let needed: Vec<_> = conditions.map(|condition| necessary(condition, field)).collect();
+        let needed: Vec<_> = parts.iter().map(|part| necessary(part, field)).collect();
         for value in needed.iter().flatten().flatten() {
             if let Needed::Text(text) = value {
                 this.by_value.entry(text.clone()).or_insert_with(empty);
             }
         }
-        for (rule, needed) in needed.iter().enumerate() {
-            let mut set = |rules: &mut Rules| rules[rule / 64] |= 1 << (rule % 64);
+        for (number, needed) in needed.iter().enumerate() {
+            let mut set = |set: &mut Alternatives| set[number / 64] |= 1 << (number % 64);
             set(&mut this.all);
             let Some(needed) = needed else {
                 this.by_value.values_mut().for_each(&mut set);
@@ -99,7 +123,7 @@ impl Postings {
         this
     }
 
-    fn rules(&self, value: Option<Json<'_>>) -> &Rules {
+    fn possible(&self, value: Option<Json<'_>>) -> &Alternatives {
         match value.map(|value| (value, value.kind())) {
             None | Some((_, Kind::Null)) => &self.absent,
             Some((value, Kind::String)) => {

@@ -17,8 +17,11 @@ use crate::summary::summary;
 /// The name of this form of an alert; a change that readers could notice changes it.
 pub const SCHEMA: &str = "masthead.alert/v1";
 
-/// How much of a value that matched an alert shows, in bytes.
+/// How much of a value an alert shows, in bytes: the event has the rest.
 pub const EVIDENCE_BYTES_MAX: usize = 1024;
+
+/// How many groups or addresses an alert lists: a client may send as many as its headers hold.
+pub const LIST_MAX: usize = 256;
 
 /// An alert as it goes over the wire.
 #[derive(Clone, Debug, Serialize)]
@@ -156,7 +159,7 @@ impl Alert {
             actor: Actor::of(view),
             source: Source::of(view),
             target: Target::of(view),
-            audit_ids: event.str(Key::AuditId).map(Cow::into_owned).into_iter().collect(),
+            audit_ids: event.str(Key::AuditId).map(bounded).into_iter().collect(),
             matched: found.evidence.iter().map(|(field, value)| Evidence::new(field, value)).collect(),
             falsepositives: rule.falsepositives.clone(),
             event: (raw == RawEvent::Include).then(|| one_line(event)).flatten(),
@@ -199,18 +202,19 @@ impl Source {
             ips: ips
                 .into_iter()
                 .flat_map(crate::json::Json::elements)
-                .filter_map(|ip| Some(ip.text()?.into_owned()))
+                .filter_map(|ip| Some(bounded(ip.text()?)))
+                .take(LIST_MAX)
                 .collect(),
-            user_agent: view.event.str(Key::UserAgent).map(Cow::into_owned),
+            user_agent: view.event.str(Key::UserAgent).map(bounded),
         }
     }
 }
 
 impl Target {
     fn of(view: View<'_>) -> Self {
-        let of_object = |name| view.event.str_at(Key::ObjectRef, name).map(Cow::into_owned);
+        let of_object = |name| view.event.str_at(Key::ObjectRef, name).map(bounded);
         Self {
-            verb: view.event.str(Key::Verb).map(Cow::into_owned),
+            verb: view.event.str(Key::Verb).map(bounded),
             api_group: of_object("apiGroup"),
             resource: of_object("resource"),
             subresource: of_object("subresource"),
@@ -222,26 +226,29 @@ impl Target {
 
 impl Evidence {
     fn new(field: &str, value: &Value<'_>) -> Self {
-        let mut text = match value {
-            Value::Text(text) => text.clone().into_owned(),
-            Value::Json(json) => {
-                json.text().unwrap_or_else(|| String::from_utf8_lossy(json.bytes())).into_owned()
-            }
+        let text = match value {
+            Value::Text(text) => text.clone(),
+            Value::Json(json) => json.text().unwrap_or_else(|| String::from_utf8_lossy(json.bytes())),
         };
-        if text.len() > EVIDENCE_BYTES_MAX {
-            let rest = text.len() - EVIDENCE_BYTES_MAX;
-            let end = (0..=EVIDENCE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
-            text.truncate(end.unwrap_or(0));
-            let _ = write!(text, "… ({rest} more bytes)");
-        }
-        Self { field: field.to_owned(), value: text }
+        Self { field: field.to_owned(), value: bounded(text) }
     }
+}
+
+/// At most [`EVIDENCE_BYTES_MAX`] of a text, and how much is left out.
+fn bounded(text: Cow<'_, str>) -> String {
+    let Some(rest) = text.len().checked_sub(EVIDENCE_BYTES_MAX).filter(|rest| *rest > 0) else {
+        return text.into_owned();
+    };
+    let end = (0..=EVIDENCE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+    let mut shown = text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned();
+    let _ = write!(shown, "… ({rest} more bytes)");
+    shown
 }
 
 fn texts(view: View<'_>, derived: Derived) -> Vec<String> {
     let mut values = Vec::new();
     let _ = Field::Derived(derived, String::new()).read(view, &mut values);
-    values.iter().filter_map(Value::text).map(Cow::into_owned).collect()
+    values.iter().filter_map(Value::text).take(LIST_MAX).map(bounded).collect()
 }
 
 fn first(view: View<'_>, derived: Derived) -> Option<String> {
@@ -266,4 +273,35 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 fn one_line(event: &Event<'_>) -> Option<Box<RawValue>> {
     let text = String::from_utf8_lossy(event.raw()).replace(['\n', '\r'], " ");
     RawValue::from_string(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Alert, EVIDENCE_BYTES_MAX, LIST_MAX, RawEvent};
+    use crate::{Engine, Event};
+
+    #[test]
+    fn an_alert_without_its_event_is_small_whatever_the_client_sends() {
+        let long = "é".repeat(5_000);
+        let list = vec![long.as_str(); 300];
+        let event = serde_json::json!({
+            "auditID": long, "verb": long, "userAgent": long, "sourceIPs": list,
+            "user": { "username": long, "groups": list },
+            "objectRef": { "resource": long, "namespace": long, "name": long },
+        });
+        let event = event.to_string();
+        let event = Event::parse(event.as_bytes()).unwrap();
+        let rule = "{title: t, id: 1d2c3b4a-0000-4000-8000-000000000001, level: low, \
+            logsource: {product: kubernetes, service: audit}, detection: {a: {verb: '*'}, condition: a}}";
+        let rules = crate::sigma::parse(std::path::Path::new("t.yml"), rule).rules;
+        let engine = Engine::new(rules, Default::default());
+        let mut alerts = Vec::new();
+        let now = chrono::DateTime::UNIX_EPOCH;
+        engine.evaluate(&event, &mut engine.scratch(), |found| {
+            alerts.push(Alert::new(&engine, &found, &event, "c", now, RawEvent::LeaveOut));
+        });
+        let json = serde_json::to_string(&alerts).unwrap();
+        assert_eq!(alerts.len(), 1);
+        assert!(json.len() < (2 * LIST_MAX + 20) * (EVIDENCE_BYTES_MAX + 100), "{}", json.len());
+    }
 }

@@ -263,18 +263,114 @@ fn time_part(text: &str, part: TimePart) -> Option<i64> {
     })
 }
 
+/// How many bytes of texts one automaton looks for at once: it takes some hundred bytes of
+/// memory for each.
+const AUTOMATON_BYTES_MAX: usize = 1 << 18;
+
 /// Whether any value relates to any other value; `null` and containers relate to nothing.
+/// Both lists may be as long as a client likes, so no pair of them is compared.
 fn relates(values: &[Value<'_>], others: &[Value<'_>], anchor: Anchor) -> bool {
-    let others: Vec<String> =
-        others.iter().filter_map(Value::text).map(|text| fold(&text).into_owned()).collect();
-    let exact: HashSet<&str> = others.iter().map(String::as_str).collect();
-    values.iter().filter_map(Value::text).any(|text| {
-        let text = fold(&text);
-        match anchor {
-            Anchor::Whole => exact.contains(text.as_ref()),
-            Anchor::Start => others.iter().any(|other| text.starts_with(other)),
-            Anchor::End => others.iter().any(|other| text.ends_with(other)),
-            Anchor::Anywhere => others.iter().any(|other| text.contains(other)),
+    let folded = |value: &Value<'_>| Some(fold(&value.text()?).into_owned());
+    let reversed = |value: &Value<'_>| Some(folded(value)?.chars().rev().collect::<String>());
+    match anchor {
+        Anchor::Whole => {
+            let others: HashSet<String> = others.iter().filter_map(folded).collect();
+            values.iter().filter_map(folded).any(|text| others.contains(&text))
         }
-    })
+        Anchor::Start => {
+            let starts = shortest(others.iter().filter_map(folded).collect());
+            values.iter().filter_map(folded).any(|text| begins(&text, &starts))
+        }
+        Anchor::End => {
+            let ends = shortest(others.iter().filter_map(reversed).collect());
+            values.iter().filter_map(reversed).any(|text| begins(&text, &ends))
+        }
+        Anchor::Anywhere => {
+            let mut others: Vec<String> = others.iter().filter_map(folded).collect();
+            let texts: Vec<String> = values.iter().filter_map(folded).collect();
+            while !others.is_empty() {
+                if contains_any(&texts, &batch(&mut others)) {
+                    return true;
+                }
+            }
+            false
+        }
+    }
+}
+
+/// The texts in order, without those that begin with another.
+fn shortest(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort_unstable();
+    texts.dedup_by(|text, before| text.starts_with(before.as_str()));
+    texts
+}
+
+/// Whether a text begins with one of `starts`, of which none begins with another: then only
+/// the last one that is not greater can be it.
+fn begins(text: &str, starts: &[String]) -> bool {
+    let after = starts.partition_point(|start| start.as_str() <= text);
+    starts[..after].last().is_some_and(|start| text.starts_with(start.as_str()))
+}
+
+/// Takes some texts from the end, as many as one automaton may look for.
+fn batch(texts: &mut Vec<String>) -> Vec<String> {
+    let mut bytes_left = AUTOMATON_BYTES_MAX;
+    let start = texts.iter().rposition(|text| {
+        let left = bytes_left.checked_sub(text.len());
+        bytes_left = left.unwrap_or(0);
+        left.is_none()
+    });
+    let last = texts.len().saturating_sub(1);
+    texts.split_off(start.map_or(0, |start| (start + 1).min(last)))
+}
+
+fn contains_any(texts: &[String], needles: &[String]) -> bool {
+    match AhoCorasick::new(needles) {
+        Ok(automaton) => texts.iter().any(|text| automaton.is_match(text.as_str())),
+        // Too large for an automaton: there are few of that size.
+        Err(_) => texts.iter().any(|text| needles.iter().any(|needle| text.contains(needle.as_str()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Anchor, Value, relates};
+
+    #[test]
+    fn one_field_relates_to_another_as_its_texts_do() {
+        let words = ["", "a", "ab", "b", "aba", "é", "éa", "aé", "bab", "A"];
+        for anchor in [Anchor::Whole, Anchor::Start, Anchor::End, Anchor::Anywhere] {
+            let holds = |text: &str, other: &str| match anchor {
+                Anchor::Whole => text == other,
+                Anchor::Start => text.starts_with(other),
+                Anchor::End => text.ends_with(other),
+                Anchor::Anywhere => text.contains(other),
+            };
+            for text in words {
+                for pair in words.iter().flat_map(|one| words.iter().map(move |other| [*one, *other])) {
+                    let lower = |text: &str| text.to_lowercase();
+                    let expected = pair.iter().any(|other| holds(&lower(text), &lower(other)));
+                    assert_eq!(relates(&values(&[text]), &values(&pair), anchor), expected, "{text} {pair:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn two_long_lists_are_compared_in_less_than_the_product_of_their_lengths() {
+        let texts: Vec<String> = (0..60_000).map(|n| format!("{n}-of-some-container-{n}")).collect();
+        let others: Vec<String> = (0..60_000).map(|n| format!("{n}+of+some+container+{n}")).collect();
+        let texts = values(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let others = values(&others.iter().map(String::as_str).collect::<Vec<_>>());
+        let started = std::time::Instant::now();
+        for anchor in [Anchor::Whole, Anchor::Start, Anchor::End, Anchor::Anywhere] {
+            assert!(!relates(&texts, &others, anchor));
+            assert!(relates(&texts, &texts[59_999..], anchor));
+        }
+        assert!(started.elapsed().as_secs() < 30, "took {:?}", started.elapsed());
+    }
+
+    fn values<'t>(texts: &[&'t str]) -> Vec<Value<'t>> {
+        texts.iter().map(|text| Value::Text((*text).into())).collect()
+    }
 }

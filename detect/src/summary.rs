@@ -41,7 +41,7 @@ pub fn summary(view: View<'_>) -> String {
     };
     let remark = remark(view, outcome);
     let sentence = clean::shortened(
-        &format!("{actor} {doing} {object}"),
+        &clean::without_markup(&format!("{actor} {doing} {object}")),
         SENTENCE_CHARACTERS_MAX.saturating_sub(remark.chars().count()),
     );
     format!("{}{remark}", sentence.trim_end())

@@ -32,6 +32,24 @@ pub fn clean(text: &str) -> String {
     cleaned
 }
 
+/// A sentence in which nothing outside code spans is a link, a tag or a mention: a name that
+/// nobody had to be allowed to ask for must not ring every telephone of a team.
+pub(super) fn without_markup(sentence: &str) -> String {
+    let (mut text, mut before, mut is_code) = (String::with_capacity(sentence.len()), ' ', false);
+    for character in sentence.chars() {
+        is_code ^= character == '`';
+        match (is_code, before, character) {
+            (false, _, '<') => text.push('‹'),
+            (false, _, '>') => text.push('›'),
+            (false, ']', '(') => text.push_str(" ("),
+            (false, before, '@') if !before.is_alphanumeric() => text.push('＠'),
+            (.., character) => text.push(character),
+        }
+        before = character;
+    }
+    text
+}
+
 /// At most this many characters, the last one `…` if some were cut.
 pub(super) fn shortened(text: &str, characters_max: usize) -> String {
     if text.chars().count() <= characters_max {

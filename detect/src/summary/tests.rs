@@ -156,5 +156,11 @@ fn hostile_values_stay_inside_the_sentence() {
     let long = format!(r#","requestURI":"/x?command={}""#, "a".repeat(100_000));
     let expected = format!("mallory ran `{}…` in pod dev/a", "a".repeat(super::VALUE_CHARACTERS_MAX));
     check(&act("create", "pods/exec", "dev/a", &long), &expected);
+    check(
+        &act("get", "secrets", "dev/<!channel> @everyone [a](b) c@d", ""),
+        "mallory read Secret dev/‹!channel› ＠everyone [a] (b) c@d",
+    );
+    let exec = r#","requestURI":"/x?command=a%3E%26b&command=@c""#;
+    check(&act("create", "pods/exec", "dev/a", exec), "mallory ran `a>&b @c` in pod dev/a");
     check(r#""user":[],"verb":"get","requestURI":7"#, "somebody without a name requested GET");
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use flate2::write::GzEncoder;
 use ingest::decode::Decoded;
 use ingest::{EVENT_BYTES_MAX, Frames};
-use reading::{Outcome, event};
+use reading::{Outcome, Pieces, event};
 
 const MIB: usize = 1024 * 1024;
 
@@ -125,6 +125,10 @@ impl<F: FnMut(&mut [u8]) -> io::Result<usize>> Read for Endless<F> {
 
 fn text(text: impl Into<Vec<u8>>) -> Cursor<Vec<u8>> {
     Cursor::new(text.into())
+}
+
+fn line_without_end(id: u8) -> Cursor<Vec<u8>> {
+    text(event(id))
 }
 
 fn line(id: u8) -> Cursor<Vec<u8>> {
@@ -241,6 +245,40 @@ fn a_key_of_a_megabyte() {
 fn a_hundred_thousand_keys() {
     let source = text("{").chain(repeated("\"verb\":\"get\",", 100_000)).chain(text("\"verb\":\"list\"}\n"));
     check(source.chain(line(1)), 2, &[], 4 * MIB);
+}
+
+#[test]
+fn blanks_without_end_behind_a_salvaged_event() {
+    let source = text("{\"verb\":x").chain(line_without_end(1)).chain(repeated(" ", 4 * MIB)).chain(line(2));
+    check_with(source, MIB, 2, &["1:0 (9 bytes) expected a value at byte 8"], 2 * MIB);
+}
+
+/// The limit lies between what was read and twice that, so the room must not grow by what is left.
+#[test]
+fn a_long_item_delivered_in_odd_pieces() {
+    let long = text(r#"{"verb":"get","x":""#).chain(repeated("y", 3 * MIB)).chain(text("\"}\n"));
+    let source = Pieces { source: long.chain(line(1)), piece_bytes: 190_001 };
+    let complaint = "1:0 (3145749 bytes) an item of more than 1048576 bytes";
+    check_with(source, MIB, 1, &[complaint], MIB + MIB / 4);
+}
+
+/// Once too much was scanned in vain, items may not span lines; those on a line longer than
+/// the limit are still all found.
+#[test]
+fn events_on_a_line_above_the_limit_after_much_in_vain() {
+    let vain = repeated("{\"a\":[\n", 200_000);
+    let source = vain.chain(text("[")).chain(repeated(event(1) + ",", 30_000)).chain(line_without_end(2));
+    let counts = Outcome::of_counts(&mut Frames::with_event_bytes_max(source.chain(text("]\n")), MIB));
+    assert_eq!((counts.events, counts.malformed_total()), (30_001, 200_000));
+}
+
+/// Each item's brackets are looked for, and nothing is to be found before the line ends.
+#[test]
+fn an_array_of_items_that_never_close() {
+    let cut = r#"[{"a":x{"b":["#;
+    let lines = repeated(format!("{}\n", cut.repeat(100)), 100);
+    let counts = Outcome::of_counts(&mut Frames::new(lines.chain(line(1))));
+    assert_eq!((counts.events, counts.malformed_total()), (1, 100));
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub struct Spans([Span; Key::ALL.len()]);
 pub enum Scanned<'a> {
     /// An object, and the position after its last byte.
     Event(Event<'a>, usize),
-    /// An object with an `items` array (an `EventList`): the position of the array's `[`.
+    /// An object with an `items` array that has not called itself an event (an `EventList`): the position of the array's `[`.
     List(usize),
 }
 
@@ -122,7 +122,12 @@ impl<'a> Event<'a> {
     pub fn scan_prefix(bytes: &'a [u8]) -> Result<Scanned<'a>, ScanError> {
         let mut spans = [(0, 0); Key::ALL.len()];
         let mut list = None;
-        let end = scan_object(bytes, 0, &mut spans, |value| {
+        let end = scan_object(bytes, 0, &mut spans, |value, spans| {
+            // What says that it is an event is one, whatever else somebody put into it.
+            let (start, end) = spans[Key::Kind as usize];
+            if bytes.get(start..end).and_then(|kind| Json::new(kind).as_str()).as_deref() == Some("Event") {
+                return std::ops::ControlFlow::Continue(());
+            }
             list = Some(value);
             std::ops::ControlFlow::Break(())
         })?;
@@ -134,7 +139,7 @@ impl<'a> Event<'a> {
 
     fn object(bytes: &'a [u8], start: usize) -> Result<(Self, usize), ScanError> {
         let mut spans = [(0, 0); Key::ALL.len()];
-        let end = scan_object(bytes, start, &mut spans, |_| std::ops::ControlFlow::Continue(()))?;
+        let end = scan_object(bytes, start, &mut spans, |_, _| std::ops::ControlFlow::Continue(()))?;
         for span in spans.iter_mut().filter(|span| span.1 > 0) {
             *span = (span.0 - start, span.1 - start);
         }
@@ -266,7 +271,7 @@ fn scan_object(
     bytes: &[u8],
     start: usize,
     spans: &mut [Span; Key::ALL.len()],
-    mut on_items: impl FnMut(usize) -> std::ops::ControlFlow<()>,
+    mut on_items: impl FnMut(usize, &[Span; Key::ALL.len()]) -> std::ops::ControlFlow<()>,
 ) -> Result<usize, ScanError> {
     let fail = |offset, kind| Err(ScanError { offset, kind });
     match bytes.get(start) {
@@ -281,7 +286,7 @@ fn scan_object(
     loop {
         let value = scan::key_end(bytes, at)?;
         let key = JsonKey::written(bytes, at);
-        if bytes.get(value) == Some(&b'[') && key.is("items") && on_items(value).is_break() {
+        if bytes.get(value) == Some(&b'[') && key.is("items") && on_items(value, spans).is_break() {
             return Ok(value);
         }
         let end = scan::value_end(bytes, value)?;

@@ -5,10 +5,10 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// How many bytes tell one format from another.
+const MAGIC_BYTES: usize = 4;
 
 /// How much is decoded at a time. A decoder that meets an error loses what it decoded in the
 /// same step, so the steps are small.
@@ -56,109 +56,157 @@ impl std::fmt::Display for Compression {
 }
 
 /// The decoded bytes of a stream that may be compressed.
+///
+/// What follows a gzip member is recognised anew, so that neither padding nor text that was
+/// appended to a compressed log costs more than itself.
 pub struct Decoded<R: Read> {
     decoder: Decoder<R>,
+    compression: Compression,
 }
 
 enum Decoder<R: Read> {
     Plain(Stored<R>),
-    Gzip(Box<MultiGzDecoder<Stored<R>>>),
+    Gzip(Box<GzDecoder<Stored<R>>>),
     Zstd(Box<zstd::Decoder<'static, Stored<R>>>),
+    /// Only while one decoder makes room for the next.
+    Changing,
 }
 
 impl<R: Read> Decoded<R> {
     /// Looks at the first bytes of `source` to see how it is compressed.
     pub fn new(source: R) -> io::Result<Self> {
-        let mut stored = Stored::new(source)?;
-        let first = stored.fill_buf()?;
-        let decoder = if first.starts_with(GZIP_MAGIC) {
-            Decoder::Gzip(Box::new(MultiGzDecoder::new(stored)))
-        } else if first.starts_with(ZSTD_MAGIC) {
-            Decoder::Zstd(Box::new(zstd::Decoder::with_buffer(stored)?))
-        } else {
-            Decoder::Plain(stored)
-        };
-        Ok(Self { decoder })
+        let (decoder, compression) = Decoder::new(Stored::new(source))?;
+        Ok(Self { decoder, compression })
     }
 
-    /// How the stream is compressed.
+    /// How the stream is compressed, at its beginning.
     pub fn compression(&self) -> Compression {
-        match self.decoder {
-            Decoder::Plain(_) => Compression::None,
-            Decoder::Gzip(_) => Compression::Gzip,
-            Decoder::Zstd(_) => Compression::Zstd,
-        }
+        self.compression
     }
 
     /// How many bytes have been taken from the source.
     pub fn stored_bytes(&self) -> u64 {
-        match &self.decoder {
-            Decoder::Plain(stored) => stored.bytes,
-            Decoder::Gzip(decoder) => decoder.get_ref().bytes,
-            Decoder::Zstd(decoder) => decoder.get_ref().bytes,
+        self.decoder.stored().map_or(0, |stored| stored.bytes)
+    }
+
+    /// Goes on to what follows a gzip member that has ended; false when nothing does.
+    fn next_part(&mut self) -> io::Result<bool> {
+        let Decoder::Gzip(decoder) = &mut self.decoder else { return Ok(false) };
+        if decoder.get_mut().fill_buf()?.is_empty() {
+            return Ok(false);
+        }
+        if let Decoder::Gzip(decoder) = std::mem::replace(&mut self.decoder, Decoder::Changing) {
+            (self.decoder, _) = Decoder::new(decoder.into_inner())?;
+        }
+        Ok(true)
+    }
+
+    /// Says what an error of the decoder means, as against one of the source.
+    fn explain(&self, error: io::Error) -> io::Error {
+        let has_source_failed = self.decoder.stored().is_none_or(|stored| stored.has_failed);
+        if error.kind() == io::ErrorKind::Interrupted || has_source_failed {
+            return error;
+        }
+        let compression = self.decoder.compression();
+        io::Error::other(match error.kind() {
+            io::ErrorKind::UnexpectedEof => DecodeError::Truncated(compression),
+            _ => DecodeError::Corrupt { compression, source: error },
+        })
+    }
+}
+
+impl<R: Read> Decoder<R> {
+    fn new(mut stored: Stored<R>) -> io::Result<(Self, Compression)> {
+        let decoder = match stored.peek_first()? {
+            [0x1f, 0x8b, ..] => Self::Gzip(Box::new(GzDecoder::new(stored))),
+            // A frame, or a frame to be skipped, with which parallel compressors begin.
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+                Self::Zstd(Box::new(zstd::Decoder::with_buffer(stored)?))
+            }
+            _ => Self::Plain(stored),
+        };
+        let compression = decoder.compression();
+        Ok((decoder, compression))
+    }
+
+    fn compression(&self) -> Compression {
+        match self {
+            Self::Plain(_) | Self::Changing => Compression::None,
+            Self::Gzip(_) => Compression::Gzip,
+            Self::Zstd(_) => Compression::Zstd,
         }
     }
 
-    fn source_failed(&self) -> bool {
-        match &self.decoder {
-            Decoder::Plain(stored) => stored.has_failed,
-            Decoder::Gzip(decoder) => decoder.get_ref().has_failed,
-            Decoder::Zstd(decoder) => decoder.get_ref().has_failed,
+    fn stored(&self) -> Option<&Stored<R>> {
+        match self {
+            Self::Plain(stored) => Some(stored),
+            Self::Gzip(decoder) => Some(decoder.get_ref()),
+            Self::Zstd(decoder) => Some(decoder.get_ref()),
+            Self::Changing => None,
+        }
+    }
+
+    fn read_step(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let step = room.len().min(STEP_BYTES);
+        match self {
+            Self::Plain(stored) => stored.read(room),
+            Self::Gzip(decoder) => decoder.read(&mut room[..step]),
+            Self::Zstd(decoder) => decoder.read(&mut room[..step]),
+            Self::Changing => Ok(0),
         }
     }
 }
 
 impl<R: Read> Read for Decoded<R> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let step = room.len().min(STEP_BYTES);
-        let result = match &mut self.decoder {
-            Decoder::Plain(stored) => return stored.read(room),
-            Decoder::Gzip(decoder) => decoder.read(&mut room[..step]),
-            Decoder::Zstd(decoder) => decoder.read(&mut room[..step]),
-        };
-        result.map_err(|source| {
-            if source.kind() == io::ErrorKind::Interrupted || self.source_failed() {
-                return source;
+        loop {
+            match self.decoder.read_step(room) {
+                Ok(0) if !room.is_empty() && self.next_part()? => {}
+                Ok(count) => return Ok(count),
+                Err(error) => return Err(self.explain(error)),
             }
-            let compression = self.compression();
-            io::Error::other(match source.kind() {
-                io::ErrorKind::UnexpectedEof => DecodeError::Truncated(compression),
-                _ => DecodeError::Corrupt { compression, source },
-            })
-        })
+        }
     }
 }
 
 /// The bytes as they are stored, counted.
 struct Stored<R> {
-    reader: io::Chain<io::Cursor<Vec<u8>>, BufReader<R>>,
+    /// Bytes that were looked at ahead, and are still to be read.
+    first: Vec<u8>,
+    reader: BufReader<R>,
     bytes: u64,
     has_failed: bool,
 }
 
 impl<R: Read> Stored<R> {
-    /// Reads the first bytes ahead, since a pipe may give them one by one.
-    fn new(source: R) -> io::Result<Self> {
-        let mut reader = BufReader::with_capacity(STORED_BYTES, source);
-        let mut first = Vec::with_capacity(ZSTD_MAGIC.len());
-        reader.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut first)?;
-        Ok(Self { reader: io::Cursor::new(first).chain(reader), bytes: 0, has_failed: false })
+    fn new(source: R) -> Self {
+        let reader = BufReader::with_capacity(STORED_BYTES, source);
+        Self { first: Vec::new(), reader, bytes: 0, has_failed: false }
+    }
+
+    /// The next few bytes, all that are needed to recognise a format; a pipe may give them one by one.
+    fn peek_first(&mut self) -> io::Result<&[u8]> {
+        let missing = MAGIC_BYTES.saturating_sub(self.first.len());
+        self.reader.by_ref().take(missing as u64).read_to_end(&mut self.first)?;
+        Ok(&self.first)
     }
 }
 
 impl<R: Read> Read for Stored<R> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let result = self.reader.read(room);
-        match &result {
-            Ok(count) => self.bytes += *count as u64,
-            Err(_) => self.has_failed = true,
-        }
-        result
+        let available = self.fill_buf()?;
+        let count = available.len().min(room.len());
+        room[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
     }
 }
 
 impl<R: Read> BufRead for Stored<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if !self.first.is_empty() {
+            return Ok(&self.first);
+        }
         self.has_failed = true;
         let bytes = self.reader.fill_buf()?;
         self.has_failed = false;
@@ -167,7 +215,11 @@ impl<R: Read> BufRead for Stored<R> {
 
     fn consume(&mut self, count: usize) {
         self.bytes += count as u64;
-        self.reader.consume(count);
+        if self.first.is_empty() {
+            self.reader.consume(count);
+        } else {
+            self.first.drain(..count);
+        }
     }
 }
 
@@ -208,6 +260,37 @@ mod tests {
         let frames = [zstd::encode_all(&b"one "[..], 3).unwrap(), zstd::encode_all(&b"two"[..], 3).unwrap()];
         assert_eq!(decode(&members), (b"one two".to_vec(), None));
         assert_eq!(decode(&frames.concat()), (b"one two".to_vec(), None));
+    }
+
+    #[test]
+    fn what_follows_a_gzip_member_is_read_as_what_it_is() {
+        for (tail, expected) in [
+            (vec![0; 512], vec![0; 512]),
+            (b"two\n".to_vec(), b"two\n".to_vec()),
+            (b"\x1f".to_vec(), b"\x1f".to_vec()),
+            (zstd::encode_all(&b"two"[..], 3).unwrap(), b"two".to_vec()),
+            ([gzip(b""), gzip(b"two")].concat(), b"two".to_vec()),
+        ] {
+            let stored = [gzip(b"one "), tail].concat();
+            assert_eq!(decode(&stored), ([&b"one "[..], &expected].concat(), None), "{stored:?}");
+        }
+        let cut = [gzip(b"one "), gzip(b"two")[..10].to_vec()].concat();
+        assert_eq!(decode(&cut), (b"one ".to_vec(), Some("the gzip data ends in the middle".to_owned())));
+    }
+
+    #[test]
+    fn zstd_may_begin_with_a_frame_to_be_skipped() {
+        let skipped = b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd".to_vec();
+        let stored = [skipped, zstd::encode_all(&b"one"[..], 3).unwrap()].concat();
+        assert_eq!(decode(&stored), (b"one".to_vec(), None));
+    }
+
+    #[test]
+    fn stored_bytes_of_all_parts_are_counted() {
+        let stored = [gzip(b"one"), gzip(b"two"), b"three".to_vec()].concat();
+        let mut decoded = Decoded::new(&stored[..]).unwrap();
+        io::copy(&mut decoded, &mut io::sink()).unwrap();
+        assert_eq!(decoded.stored_bytes(), stored.len() as u64);
     }
 
     #[test]

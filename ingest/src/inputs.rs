@@ -50,6 +50,9 @@ pub enum InputErrorKind {
     /// A glob that no file matches.
     #[error("no file matches")]
     NoMatch,
+    /// A pipe or a device that was not named itself; reading it might never end.
+    #[error("neither a file nor a folder; name it to read it")]
+    NotAFile,
     /// A glob that cannot be read as one.
     #[error("not a pattern: {0}")]
     Pattern(&'static str),
@@ -123,9 +126,16 @@ pub fn resolve(arguments: &[PathBuf]) -> Inputs {
 #[derive(Default)]
 struct Search {
     files: Vec<Arc<Path>>,
-    seen: HashSet<PathBuf>,
+    seen: HashSet<FileIdentity>,
     errors: Vec<InputError>,
     has_stdin: bool,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum FileIdentity {
+    #[cfg(unix)]
+    Inode(u64, u64),
+    Path(PathBuf),
 }
 
 impl Search {
@@ -138,16 +148,16 @@ impl Search {
             Ok(found) if found.is_dir() => self.add_folder(argument),
             Ok(_) => self.add_file(argument),
             Err(error) => match argument.to_str().filter(|text| text.contains(['*', '?', '['])) {
-                Some(pattern) if error.kind() == io::ErrorKind::NotFound => self.add_glob(pattern),
+                Some(_) if error.kind() == io::ErrorKind::NotFound => self.add_glob(argument),
                 _ => self.fail(argument, kind_of(error)),
             },
         }
     }
 
-    fn add_glob(&mut self, pattern: &str) {
-        let paths = match glob::glob(pattern) {
+    fn add_glob(&mut self, argument: &Path) {
+        let paths = match glob::glob(&pattern(argument)) {
             Ok(paths) => paths,
-            Err(error) => return self.fail(Path::new(pattern), InputErrorKind::Pattern(error.msg)),
+            Err(error) => return self.fail(argument, InputErrorKind::Pattern(error.msg)),
         };
         let mut matches = Vec::new();
         for path in paths {
@@ -157,11 +167,16 @@ impl Search {
             }
         }
         if matches.is_empty() {
-            return self.fail(Path::new(pattern), InputErrorKind::NoMatch);
+            return self.fail(argument, InputErrorKind::NoMatch);
         }
         matches.sort_by_cached_key(|path| rotation::natural(path));
         for path in matches {
-            if path.is_dir() { self.add_folder(&path) } else { self.add_file(&path) }
+            match path.metadata() {
+                Ok(found) if found.is_dir() => self.add_folder(&path),
+                Ok(found) if found.is_file() => self.add_file(&path),
+                Ok(_) => self.fail(&path, InputErrorKind::NotAFile),
+                Err(error) => self.fail(&path, kind_of(error)),
+            }
         }
     }
 
@@ -189,10 +204,8 @@ impl Search {
         }
     }
 
-    /// Pipes have no canonical path; they are taken as they are named.
     fn add_file(&mut self, path: &Path) {
-        let identity = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        if self.seen.insert(identity) {
+        if self.seen.insert(identity(path)) {
             self.files.push(path.into());
         }
     }
@@ -200,6 +213,30 @@ impl Search {
     fn fail(&mut self, path: &Path, kind: InputErrorKind) {
         self.errors.push(InputError { path: path.to_path_buf(), kind });
     }
+}
+
+/// The glob that `argument` means: folders in it that exist are names, whatever their letters.
+fn pattern(argument: &Path) -> String {
+    let folder = argument.ancestors().find(|folder| folder.is_dir());
+    let folder = folder.unwrap_or(Path::new(""));
+    let rest = argument.strip_prefix(folder).unwrap_or(argument);
+    let folder = glob::Pattern::escape(&folder.to_string_lossy());
+    Path::new(&folder).join(rest).to_string_lossy().into_owned()
+}
+
+/// What two names of one file have in common, hard links and symbolic links included.
+#[cfg(unix)]
+fn identity(path: &Path) -> FileIdentity {
+    use std::os::unix::fs::MetadataExt;
+    match path.metadata() {
+        Ok(file) => FileIdentity::Inode(file.dev(), file.ino()),
+        Err(_) => FileIdentity::Path(path.to_path_buf()),
+    }
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> FileIdentity {
+    FileIdentity::Path(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()))
 }
 
 fn kind_of(error: io::Error) -> InputErrorKind {

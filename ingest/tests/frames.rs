@@ -4,6 +4,7 @@
 
 mod reading;
 
+use ingest::EVENT_BYTES_MAX;
 use reading::{Outcome, event, read};
 
 #[track_caller]
@@ -133,7 +134,7 @@ fn after_a_syntax_error_in_an_array_reading_goes_on_at_the_next_line() {
     let text = format!("[\n{},\n{{\"verb\":}},\n{},\n{}\n]\n{}\n", event(1), event(2), event(3), event(4));
     let outcome = read(text.as_bytes());
     assert_eq!(outcome.ids, [1, 2, 3, 4]);
-    assert_eq!(outcome.complaints, ["3:87 (11 bytes) expected a value at byte 95"]);
+    assert_eq!(outcome.complaints, ["3:87 (9 bytes) expected a value at byte 95"]);
 }
 
 #[test]
@@ -183,4 +184,54 @@ fn counts_say_what_was_found() {
     assert_eq!(counts.events, 2);
     assert_eq!(counts.decoded_bytes, text.len() as u64);
     assert_eq!(counts.malformed.into_iter().collect::<Vec<_>>(), [("not_an_object", 1), ("nul_bytes", 1)]);
+}
+
+#[test]
+fn an_event_that_holds_items_is_still_an_event() {
+    for items in ["[]", "[1]", "null", "{}"] {
+        let text = format!(r#"{{"kind":"Event","auditID":"1","verb":"get","items":{items}}}"#);
+        check(text.as_bytes(), &["1:0 event 1"]);
+    }
+}
+
+#[test]
+fn a_forged_event_is_not_taken_out_of_a_broken_one_in_a_list() {
+    let forged = format!(r#"{{"verb":x,"requestObject":{{"items":[{},{}]}}}}"#, event(7), event(8));
+    for text in [
+        format!("[{},{forged},{}]", event(1), event(2)),
+        format!(r#"{{"items":[{},{forged},{}],"kind":"EventList"}}"#, event(1), event(2)),
+    ] {
+        let outcome = read(text.as_bytes());
+        assert_eq!(outcome.ids, [1, 2], "{text}");
+        assert_eq!(outcome.complaints.len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_broken_event_behind_text_does_not_give_up_what_is_in_it() {
+    let text = format!("text {{\"verb\":x,\"requestObject\":{}}}\n{}\n", event(7), event(1));
+    assert_eq!(read(text.as_bytes()).ids, [1]);
+}
+
+#[test]
+fn what_closes_a_lost_list_is_passed_over_and_no_more() {
+    let text = format!(r#"{{"items":[{} {}],"kind":"EventList"}} x {}"#, event(1), event(2), event(3));
+    let outcome = read(text.as_bytes());
+    assert_eq!(outcome.ids, [1, 2, 3]);
+    assert_eq!(
+        outcome.complaints,
+        [
+            "1:94 (0 bytes) expected `,` or `]` at byte 94",
+            "1:199 (2 bytes) not an audit event: neither an object nor an array",
+        ]
+    );
+}
+
+#[test]
+fn a_number_behind_the_items_is_read_to_its_end() {
+    let text = format!(r#"{{"items":[{}],"count":1234567,"kind":"EventList"}}"#, event(1));
+    for piece_bytes in 1..text.len() {
+        let outcome = Outcome::read_with(text.as_bytes(), EVENT_BYTES_MAX, piece_bytes);
+        assert_eq!((outcome.ids, outcome.complaints), (vec![1], vec![]), "in pieces of {piece_bytes}");
+    }
 }

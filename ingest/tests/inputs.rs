@@ -84,9 +84,137 @@ fn what_cannot_be_read_is_said_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_dash_is_standard_input() {
-    let inputs = resolve(&[PathBuf::from("-")]);
+fn a_dash_is_standard_input_and_is_read_once() {
+    let inputs = resolve(&[PathBuf::from("-"), PathBuf::from("-")]);
     assert_eq!(inputs.found, [ingest::Input::Stdin]);
+}
+
+#[test]
+fn brackets_in_names_are_no_glob() {
+    let folder = Folder::with("brackets", &["a[1].log", "a1.log", "b[2]/c.log", "b2/c.log", "b2/[d].log"]);
+    assert_eq!(folder.resolve(&["a[1].log"]).0, ["a[1].log"]);
+    assert_eq!(folder.resolve(&["a[0-9].log"]).0, ["a1.log"]);
+    assert_eq!(folder.resolve(&["b[2]/*.log"]).0, ["b[2]/c.log"]);
+    assert_eq!(folder.resolve(&["b[0-9]/c.log"]).0, ["b2/c.log"]);
+}
+
+#[test]
+fn unclosed_brackets_are_said_to_be_no_pattern() {
+    let folder = Folder::with("unclosed", &["a.log"]);
+    let (found, errors) = folder.resolve(&["a[.log"]);
+    assert!(found.is_empty());
+    assert!(errors[0].starts_with("a[.log: not a pattern"), "{errors:?}");
+}
+
+#[test]
+fn thousands_of_files_come_in_order() {
+    let names: Vec<_> = (0..3000).map(|number| format!("many/audit.log.{number}")).collect();
+    let folder = Folder::with("many", &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let (found, errors) = folder.resolve(&["many"]);
+    assert_eq!((found, errors), (names.into_iter().rev().collect(), vec![]));
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::ffi::OsStr;
+    use std::fs::File;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_of_either_kind_do_not_make_a_file_two() {
+        let folder = Folder::with("links", &["a.log"]);
+        fs::hard_link(folder.0.join("a.log"), folder.0.join("hard.log")).unwrap();
+        symlink("a.log", folder.0.join("soft.log")).unwrap();
+        assert_eq!(folder.resolve(&["."]), (vec!["./a.log".to_owned()], vec![]));
+        assert_eq!(folder.resolve(&["soft.log", "hard.log", "*.log"]), (vec!["soft.log".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn loops_of_links_are_said_and_walked_once() {
+        let folder = Folder::with("loop", &["logs/a.log"]);
+        symlink(".", folder.0.join("logs/again")).unwrap();
+        symlink("b", folder.0.join("logs/b")).unwrap();
+        let (found, errors) = folder.resolve(&["logs"]);
+        assert_eq!(found, ["logs/a.log"]);
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert_eq!(folder.resolve(&["logs/**/*.log"]).0, ["logs/a.log"]);
+    }
+
+    #[test]
+    fn pipes_are_read_when_named_and_never_found() {
+        let folder = Folder::with("pipe", &["a.log"]);
+        let pipe = folder.0.join("pipe.log");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert_eq!(folder.resolve(&["."]), (vec!["./a.log".to_owned()], vec![]));
+        let (found, errors) = folder.resolve(&["*.log"]);
+        assert_eq!(found, ["a.log"]);
+        assert_eq!(errors, ["pipe.log: neither a file nor a folder; name it to read it"]);
+
+        let writer = std::thread::spawn(move || fs::write(pipe, event(1)).unwrap());
+        let inputs = resolve(&[folder.0.join("pipe.log")]);
+        let mut log = Log::open(&inputs.found[0]).unwrap();
+        assert!(matches!(log.next(), Some(Frame::Event { .. })));
+        assert!(log.next().is_none());
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn files_without_a_size_are_read() {
+        let inputs = resolve(&[PathBuf::from("/proc/self/status")]);
+        let mut log = Log::open(&inputs.found[0]).unwrap();
+        while log.next().is_some() {}
+        assert!(log.counts().decoded_bytes > 0);
+        assert_eq!(log.counts().malformed.get("not_an_object"), Some(&1));
+    }
+
+    #[test]
+    fn a_file_that_fails_while_it_is_read_is_said_to_be_unreadable() {
+        let inputs = resolve(&[PathBuf::from("/proc/self/mem")]);
+        let error = match Log::open(&inputs.found[0]) {
+            Ok(mut log) => match log.next() {
+                Some(Frame::Malformed(bad)) => log.complaint(bad).to_string(),
+                _ => String::new(),
+            },
+            Err(error) => error.to_string(),
+        };
+        assert!(error.starts_with("/proc/self/mem"), "{error}");
+        assert!(error.contains("os error"), "{error}");
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_read_and_ordered() {
+        let folder = Folder::with("names", &["a.log"]);
+        let odd = folder.0.join(OsStr::from_bytes(b"a\xff\n\x1b[2J.log"));
+        File::create(&odd).unwrap();
+        let inputs = resolve(&[folder.0.clone()]);
+        assert_eq!(inputs.found.len(), 2);
+        assert!(inputs.errors.is_empty());
+        assert_eq!(resolve(std::slice::from_ref(&odd)).found, [ingest::Input::File(odd.into())]);
+    }
+}
+
+#[test]
+fn what_is_appended_while_a_file_is_read_is_read_too() {
+    use std::io::Write;
+    let folder = Folder::with("growing", &["a.log"]);
+    let path = folder.0.join("a.log");
+    let mut log = Log::open(&resolve(std::slice::from_ref(&path)).found[0]).unwrap();
+    assert!(matches!(log.next(), Some(Frame::Event { .. })));
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    write!(file, "\n{}\n{}", event(2), &event(3)[..20]).unwrap();
+    drop(file);
+    let mut rest = Vec::new();
+    while let Some(frame) = log.next() {
+        rest.push(match frame {
+            Frame::Event { line, .. } => format!("{line} event"),
+            Frame::Malformed(bad) => bad.to_string(),
+        });
+    }
+    assert_eq!(rest, ["2 event", "3 (byte 168): the JSON ends in the middle"]);
 }
 
 #[test]

@@ -85,14 +85,18 @@ impl<R: Read> Buffer<R> {
     /// so that each byte is moved a bounded number of times.
     fn make_room(&mut self) {
         let live = self.end - self.start;
-        self.bytes.copy_within(self.start..self.end, 0);
+        let doubled = (self.bytes.len() * 2).clamp(BUFFER_BYTES, self.bytes_max);
+        let size = doubled.max(live + 1);
+        if live >= self.bytes.len() / 2 && size > self.bytes.len() {
+            // Fresh zeros are free; those appended to a vector would be written.
+            let mut bytes = vec![0; size];
+            bytes[..live].copy_from_slice(&self.bytes[self.start..self.end]);
+            self.bytes = bytes;
+        } else {
+            self.bytes.copy_within(self.start..self.end, 0);
+        }
         self.start = 0;
         self.end = live;
-        if live >= self.bytes.len() / 2 {
-            let size = (self.bytes.len() * 2).clamp(BUFFER_BYTES, self.bytes_max).max(live + 1);
-            self.bytes.reserve_exact(size - self.bytes.len());
-            self.bytes.resize(size, 0);
-        }
     }
 
     /// Reads until the live bytes are at least twice `tried_bytes` or `bytes_max`, or until the

@@ -5,16 +5,18 @@
 
 use std::io::Read;
 
-use detect::event::{Complaint, Event, Key, Scanned, Spans};
+use detect::event::{Complaint, Event, Key, ListTail, Scanned, Spans, scan_list_tail};
 use detect::json::Kind;
 use detect::{ScanError, ScanErrorKind, scan};
 
 use super::Frames;
+use super::search::NUL_RUN;
 use crate::malformed::MalformedKind;
 
-/// How much scanning may be in vain beyond what has been read, before broken items are no
-/// longer given the chance to span lines. Keeps hostile input from costing more than a few times its size.
-const VAIN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The part of the event limit (16 MiB of 256 MiB) that may be scanned in vain beyond twice what
+/// has been read, before broken items are no longer given the chance to span lines. Keeps
+/// hostile input from costing more than a few times its size.
+const VAIN_SHARE: u64 = 16;
 
 /// What one object turned out to be, and its length.
 pub(super) enum Object {
@@ -51,6 +53,8 @@ impl<R: Read> Frames<R> {
                 return Err(Unscanned::Broken(error));
             }
             if tried_bytes == self.event_bytes_max {
+                // The item may turn out to be cut at the next line, which is then scanned again.
+                self.vain_bytes += tried_bytes as u64;
                 return Err(Unscanned::TooLong);
             }
             self.buffer.fill_beyond(tried_bytes, self.event_bytes_max);
@@ -72,11 +76,11 @@ impl<R: Read> Frames<R> {
 
     /// True when more was scanned in vain than a damaged log accounts for.
     pub(super) fn is_vain_spent(&self) -> bool {
-        self.vain_bytes > VAIN_BYTES_MAX + 2 * self.buffer.offset
+        self.vain_bytes > self.event_bytes_max as u64 / VAIN_SHARE + 2 * self.buffer.offset
     }
 
     /// Says what a failed scan means.
-    pub(super) fn kind_of(&self, unscanned: Unscanned) -> MalformedKind {
+    pub(super) fn kind_of(&mut self, unscanned: Unscanned) -> MalformedKind {
         match unscanned {
             Unscanned::TooLong => MalformedKind::TooLong { max_bytes: self.event_bytes_max },
             Unscanned::Broken(error) if self.is_cut(error) => MalformedKind::Truncated,
@@ -88,12 +92,13 @@ impl<R: Read> Frames<R> {
 
     /// True when the item ends too early, and is not garbled: at the end of its line, at a
     /// hole, or where the next line begins an item of its own.
-    fn is_cut(&self, error: ScanError) -> bool {
+    fn is_cut(&mut self, error: ScanError) -> bool {
         let live = self.buffer.live();
         let is_line_start = error.offset > 0 && live.get(error.offset - 1) == Some(&b'\n');
         match live.get(error.offset) {
             _ if error.kind == ScanErrorKind::Incomplete => true,
-            Some(b'\n' | b'\r' | 0) | None => true,
+            Some(b'\n' | b'\r') | None => true,
+            Some(0) => (error.offset..error.offset + NUL_RUN.len()).all(|at| self.buffer.peek(at) == Some(0)),
             Some(b'{' | b'[') => is_line_start,
             Some(_) => false,
         }
@@ -119,10 +124,23 @@ fn is_empty_list(event: &Event<'_>) -> bool {
         && event.json().get("items").is_none_or(|items| items.kind() == Kind::Null)
 }
 
-/// Scans a value that is not known to end before more bytes are seen: `12` may go on.
+/// Scans a value inside an array.
 pub(super) fn scan_lone_value(bytes: &[u8]) -> Result<usize, ScanError> {
-    match scan::value_end(bytes, 0)? {
-        end if end == bytes.len() => Err(ScanError { offset: end, kind: ScanErrorKind::Incomplete }),
-        end => Ok(end),
+    scan::value_end(bytes, 0).and_then(|end| seen_to_end(bytes, end))
+}
+
+/// Scans what follows a value in a list: its end, or one more entry.
+pub(super) fn scan_tail(bytes: &[u8]) -> Result<ListTail, ScanError> {
+    match scan_list_tail(bytes)? {
+        ListTail::Entry(end) => seen_to_end(bytes, end).map(ListTail::Entry),
+        tail => Ok(tail),
     }
+}
+
+/// A value is not known to end before more bytes are seen: `12` may go on.
+fn seen_to_end(bytes: &[u8], end: usize) -> Result<usize, ScanError> {
+    if end == bytes.len() {
+        return Err(ScanError { offset: end, kind: ScanErrorKind::Incomplete });
+    }
+    Ok(end)
 }

@@ -9,7 +9,7 @@ const MARKER: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/"#;
 const OBJECT: &[u8] = br#"{""#;
 
 /// So many NUL bytes in a row are a hole in the file; fewer may be any garbage.
-const NUL_RUN: &[u8] = &[0; 8];
+pub(super) const NUL_RUN: &[u8] = &[0; 8];
 
 /// How far the first search looks. What it finds may be near, and then this much is looked at again.
 pub(super) const SEARCH_BYTES_MIN: usize = 128;

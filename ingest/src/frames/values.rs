@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use detect::event::{ListTail, scan_list_tail};
+use detect::event::ListTail;
 
-use super::scanning::{Object, scan_lone_value, scan_object};
+use super::scanning::{Object, scan_lone_value, scan_object, scan_tail};
 use super::{Frames, LISTS_MAX, Located, State};
 use crate::malformed::MalformedKind;
 
@@ -128,7 +128,7 @@ impl<R: Read> Frames<R> {
     fn pass_lost(&mut self, first: u8) -> Option<Located> {
         if first != b',' {
             self.lost_brackets -= 1;
-        } else if let Ok(ListTail::Entry(length)) = self.scan(scan_list_tail) {
+        } else if let Ok(ListTail::Entry(length)) = self.scan(scan_tail) {
             return self.pass(length);
         }
         self.pass(1)
@@ -193,7 +193,7 @@ impl<R: Read> Frames<R> {
     /// Reads one entry behind the items of a list, or the end of the list.
     pub(super) fn list_tail(&mut self) -> Option<Located> {
         self.first_significant();
-        match self.scan(scan_list_tail) {
+        match self.scan(scan_tail) {
             Ok(ListTail::End(length)) => {
                 self.buffer.consume(length);
                 self.after_value();

@@ -40,7 +40,12 @@ pub(super) fn oldest_first(files: Vec<Arc<Path>>) -> Vec<Input> {
 /// True when the name is one that logs have.
 pub(super) fn is_log(path: &Path) -> bool {
     let (log, _) = log_and_age(path);
-    log.extension().is_some_and(|ending| LOG_ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+    log.to_str().is_some_and(has_log_ending)
+}
+
+fn has_log_ending(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    ending.is_some_and(|ending| LOG_ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
 
 /// A key under which `b2` comes before `b10`: runs of digits count by their value.
@@ -64,21 +69,30 @@ pub(super) fn natural(path: &Path) -> Vec<(u64, String)> {
 fn log_and_age(path: &Path) -> (PathBuf, Age) {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let name = match name.rsplit_once('.') {
-        Some((plain, ending)) if COMPRESSED_ENDINGS.contains(&ending) => plain,
+        Some((plain, ending))
+            if COMPRESSED_ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)) =>
+        {
+            plain
+        }
         _ => &name,
     };
     let (log, age) = numbered(name).or_else(|| dated(name)).unwrap_or((name.to_owned(), Age::Current));
     (path.with_file_name(log), age)
 }
 
-/// `audit.log.2`, `audit.log-20261120`, `audit.log-2026-11-20`.
+/// `audit.log.2`, `audit.log-20261120`, `audit.log.2026-11-20`, `audit.json.1`.
 fn numbered(name: &str) -> Option<(String, Age)> {
-    let (log, number) = name.rsplit_once(".log").map(|(stem, rest)| (format!("{stem}.log"), rest))?;
-    if let Some(date) = number.strip_prefix('-').filter(|date| is_time(date)) {
-        return Some((log, Age::Dated(date.to_owned())));
-    }
-    let number = number.strip_prefix('.')?.parse().ok()?;
-    Some((log, Age::Numbered(Reverse(number))))
+    let mut separators = name.match_indices(['.', '-']);
+    let (log, suffix) = separators.find_map(|(position, _)| {
+        has_log_ending(&name[..position]).then(|| (&name[..position], &name[position..]))
+    })?;
+    let suffix_text = &suffix[1..];
+    let age = if is_time(suffix_text) {
+        Age::Dated(suffix_text.to_owned())
+    } else {
+        Age::Numbered(Reverse(suffix.strip_prefix('.')?.parse().ok()?))
+    };
+    Some((log.to_owned(), age))
 }
 
 /// `audit-2026-11-20T10-00-00.000.log`.
@@ -127,6 +141,10 @@ mod tests {
             &["a.log", "a.log-20261120", "a.log-20261119.gz"],
             &["a.log-20261119.gz", "a.log-20261120", "a.log"],
         );
+        check(
+            &["a.log", "a.log.20261120", "a.log.20261119.GZ", "a.log.2026-11-18"],
+            &["a.log.2026-11-18", "a.log.20261119.GZ", "a.log.20261120", "a.log"],
+        );
     }
 
     #[test]
@@ -136,9 +154,18 @@ mod tests {
 
     #[test]
     fn names_of_logs_are_known() {
-        for name in
-            ["a.log", "a.json.gz", "a.jsonl.zst", "A.NDJSON", "a.log.3", "a.log.3.gz", "a.log-20261120"]
-        {
+        for name in [
+            "a.log",
+            "a.json.gz",
+            "a.jsonl.zst",
+            "A.NDJSON",
+            "a.log.3",
+            "a.log.3.gz",
+            "a.log-20261120",
+            "a.json.1",
+            "a.jsonl.2.GZ",
+            "a.log.2026-11-20",
+        ] {
             assert!(is_log(Path::new(name)), "{name}");
         }
         for name in ["a.txt", "log", "a.log.swp", "README.md", "a.gz", "labels.tsv"] {

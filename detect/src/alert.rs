@@ -294,7 +294,7 @@ mod tests {
         let rule = "{title: t, id: 1d2c3b4a-0000-4000-8000-000000000001, level: low, \
             logsource: {product: kubernetes, service: audit}, detection: {a: {verb: '*'}, condition: a}}";
         let rules = crate::sigma::parse(std::path::Path::new("t.yml"), rule).rules;
-        let engine = Engine::new(rules, Default::default());
+        let engine = Engine::new(rules, crate::field::Settings::default());
         let mut alerts = Vec::new();
         let now = chrono::DateTime::UNIX_EPOCH;
         engine.evaluate(&event, &mut engine.scratch(), |found| {

@@ -106,7 +106,8 @@ fn copied<'a>(parts: &[Part<'a>], from: &[String], path: &[String]) -> Vec<Part<
         if let Some(below) = part.path.strip_prefix(from) {
             return Some(Part { path: [path, below].concat(), value: Some(value) });
         }
-        let below = from.strip_prefix(part.path.as_slice()).filter(|below| below.len() <= LOOKUP_DEPTH_MAX)?;
+        let below =
+            from.strip_prefix(part.path.as_slice()).filter(|below| below.len() <= LOOKUP_DEPTH_MAX)?;
         let value = below.iter().try_fold(value, |value, key| match value.kind() {
             Kind::Array => value.elements().nth(key.parse().ok()?),
             _ => value.get(key),

@@ -337,7 +337,8 @@ fn follow(dom: &Dom, path: &str, values: &mut Vec<Dom>) {
         other if path.is_empty() => values.push(other.clone()),
         Dom::Map(entries) => {
             let spelled = |key: &str| path == key || path.starts_with(&format!("{key}."));
-            let mut keys: Vec<&String> = entries.iter().map(|(key, _)| key).filter(|key| spelled(key)).collect();
+            let mut keys: Vec<&String> =
+                entries.iter().map(|(key, _)| key).filter(|key| spelled(key)).collect();
             keys.sort();
             keys.dedup();
             for key in keys {

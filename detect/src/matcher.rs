@@ -360,6 +360,8 @@ mod tests {
         }
     }
 
+    // A test may look at the clock.
+    #[allow(clippy::disallowed_methods)]
     #[test]
     fn two_long_lists_are_compared_in_less_than_the_product_of_their_lengths() {
         let texts: Vec<String> = (0..60_000).map(|n| format!("{n}-of-some-container-{n}")).collect();

@@ -190,7 +190,7 @@ mod unix {
         let folder = Folder::with("names", &["a.log"]);
         let odd = folder.0.join(OsStr::from_bytes(b"a\xff\n\x1b[2J.log"));
         File::create(&odd).unwrap();
-        let inputs = resolve(&[folder.0.clone()]);
+        let inputs = resolve(std::slice::from_ref(&folder.0));
         assert_eq!(inputs.found.len(), 2);
         assert!(inputs.errors.is_empty());
         assert_eq!(resolve(std::slice::from_ref(&odd)).found, [ingest::Input::File(odd.into())]);

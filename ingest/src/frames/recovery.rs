@@ -4,6 +4,7 @@ use std::io::Read;
 
 use super::scanning::{Object, Unscanned, scan_object};
 use super::search::{Behind, Found, SEARCH_BYTES_MAX, SEARCH_BYTES_MIN};
+use super::values::Container;
 use super::walk::{Walk, Walked};
 use super::{Frames, Located, State};
 use crate::malformed::MalformedKind;
@@ -58,7 +59,7 @@ impl<R: Read> Frames<R> {
     }
 
     pub(super) fn lose_containers(&mut self) {
-        let brackets = self.containers.drain(..).map(|container| container.closing_brackets());
+        let brackets = self.containers.drain(..).map(Container::closing_brackets);
         self.lost_brackets = self.lost_brackets.max(brackets.sum());
     }
 

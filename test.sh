@@ -45,5 +45,5 @@ say "rules and their example events"
 cargo run --quiet -- check
 cargo run --quiet -- test
 say "fuzz targets"
-./detect/fuzz/smoke.sh
+./fuzz.sh
 say "all passed"

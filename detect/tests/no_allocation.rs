@@ -1,6 +1,6 @@
 //! An event that no rule can match costs no memory.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 

@@ -67,6 +67,21 @@ fn assert_snapshot(name: &str, text: &str) {
 }
 
 #[test]
+fn the_first_command_of_the_readme_prints_what_the_readme_shows() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let command = readme.lines().find_map(|line| line.strip_prefix("cargo run -- ")).unwrap();
+    let mut arguments: Vec<&str> = command.split_whitespace().collect();
+    arguments.extend(["--format", "text"]);
+    let printed = run(&arguments).stdout;
+    let (_, shown) = readme.split_once("The first one prints, among others:\n\n```\n").unwrap();
+    let blocks: Vec<&str> = shown.split_once("\n```").unwrap().0.split("\n\n").collect();
+    assert!(blocks.len() >= 3, "{shown}");
+    for block in blocks {
+        assert!(printed.contains(block), "not printed:\n{block}\nbut:\n{printed}");
+    }
+}
+
+#[test]
 fn every_command_has_help_with_an_example() {
     for command in ["replay", "check", "test", "rules", "explain", "completions", "man"] {
         let help = run(&[command, "--help"]);

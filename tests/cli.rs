@@ -82,6 +82,31 @@ fn the_first_command_of_the_readme_prints_what_the_readme_shows() {
 }
 
 #[test]
+fn a_folder_without_rules_is_an_error_and_named_once() {
+    let folder = std::env::temp_dir().join(format!("masthead-no-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.to_str().unwrap();
+    let runs = [run(&["check", path]), run(&["test", path]), run(&["replay", "--rules", path, EXEC_LOG])];
+    std::fs::remove_dir(&folder).unwrap();
+    for run in runs {
+        assert_eq!(run.stderr, format!("error: cannot read `{path}`: no `.yml` or `.yaml` file in it\n"));
+        assert_eq!(run.code, Some(2));
+    }
+    let missing = run(&["check", path]);
+    let reason = "No such file or directory (os error 2)";
+    assert_eq!(missing.stderr, format!("error: cannot read `{path}`: {reason}\n"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_report_that_cannot_be_written_is_not_a_rule_error() {
+    let full = run(&["test", "--junit", "/dev/full"]);
+    assert_eq!(full.code, Some(3), "{}", full.stderr);
+    let reason = "No space left on device (os error 28)";
+    assert_eq!(full.stderr, format!("error: cannot write `/dev/full`: {reason}\n"));
+}
+
+#[test]
 fn every_command_has_help_with_an_example() {
     for command in ["replay", "check", "test", "rules", "explain", "completions", "man"] {
         let help = run(&[command, "--help"]);

@@ -3,7 +3,7 @@
 //! ```text
 //! HIGH      2026-03-01 12:00:00Z  Command run in a pod
 //!           mallory ran `id` in pod dev/web-0
-//!           from 203.0.113.9, succeeded, audit id 5f2c…
+//!           from 203.0.113.9, succeeded, audit 5f2c…
 //! ```
 
 use std::io::{self, Write};
@@ -92,7 +92,7 @@ fn circumstances(alert: &Alert) -> String {
         parts.push(format!("cluster {}", clean_short(&alert.cluster, NAME_CHARACTERS_MAX)));
     }
     if let Some(id) = alert.audit_ids.first() {
-        parts.push(format!("audit id {}", clean_short(id, NAME_CHARACTERS_MAX)));
+        parts.push(format!("audit {}", clean_short(id, NAME_CHARACTERS_MAX)));
     }
     parts.join(", ")
 }

@@ -152,13 +152,25 @@ fn walk(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
     {
         let entry = entry.map_err(|error| LoadError {
             path: error.path().unwrap_or(root).to_path_buf(),
-            source: error.into(),
+            // Without the path, which the outer error names already.
+            source: error
+                .io_error()
+                .map_or_else(|| io::Error::other("a link to a folder around it"), copy_of),
         })?;
         if !entry.file_type().is_dir() && (entry.depth() == 0 || is_rule(entry.path())) {
             paths.push(entry.into_path());
         }
     }
+    if paths.is_empty() {
+        // Passing a check of nothing would be taken for passing it.
+        let source = io::Error::other("no `.yml` or `.yaml` file in it");
+        return Err(LoadError { path: root.to_path_buf(), source });
+    }
     Ok(paths)
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// The text of a file, which must be UTF-8 and not larger than any sane rule.

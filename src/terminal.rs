@@ -52,7 +52,11 @@ impl Terminal {
     /// An error as the last line of a command that failed; a bare I/O error is one of writing.
     pub(crate) fn error_line(&self, error: &anyhow::Error) -> String {
         let bad = self.stderr.palette.bad();
-        let doing = if error.is::<io::Error>() { "cannot write the result: " } else { "" };
+        let doing = if error.is::<io::Error>() && error.chain().len() == 1 {
+            "cannot write the result: "
+        } else {
+            ""
+        };
         format!("{bad}error{bad:#}: {doing}{}", clean(&format!("{error:#}")))
     }
 }

@@ -1,5 +1,6 @@
 //! What a replay saw, and how it is summed up for people.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -22,6 +23,8 @@ const TALLY_MAX: usize = 100_000;
 const TOP_MAX: usize = 5;
 /// How much of a name the summary shows, in characters.
 const NAME_CHARACTERS_MAX: usize = 60;
+/// What is between two columns of a list.
+const GAP: &str = "  ";
 /// The width of the first column.
 const LABEL_WIDTH: usize = 12;
 /// The kinds of malformed items that say that a log could not be read, or not to its end.
@@ -65,9 +68,10 @@ impl Totals {
     pub(crate) fn alert(&mut self, alert: &Alert, is_shown: bool) {
         *self.levels.entry(alert.rule.level).or_default() += 1;
         self.unshown_count += u64::from(!is_shown);
-        self.rules.add(&alert.rule.title);
-        self.actors.add(&alert.actor.name);
-        self.addresses.add(alert.source.ip.as_deref().unwrap_or("none"));
+        let level = Some(alert.rule.level);
+        self.rules.add(&alert.rule.title, level, 1);
+        self.actors.add(&alert.actor.name, level, 1);
+        self.addresses.add(alert.source.ip.as_deref().unwrap_or("none"), level, 1);
     }
 
     /// Counts an item that is not an event, and says how many there were.
@@ -117,10 +121,10 @@ impl Totals {
         self.counts
             .malformed
             .iter()
-            .for_each(|(kind, count)| malformed.add_many(&kind.replace('_', " "), *count));
+            .for_each(|(kind, count)| malformed.add(&kind.replace('_', " "), None, *count));
         page.top("malformed", &malformed)?;
         let mut blind = Tally::default();
-        rules.iter().zip(blind_counts).for_each(|(rule, count)| blind.add_many(&rule.title, *count));
+        rules.iter().zip(blind_counts).for_each(|(rule, count)| blind.add(&rule.title, None, *count));
         page.top("blind rules", &blind)?;
         if blind.total() > 0 {
             page.line("", "events hid the body that the rule reads (audit level, truncation, early end)")?;
@@ -180,60 +184,82 @@ impl Page<'_> {
         writeln!(self.out, "{faint}{label:>LABEL_WIDTH$}{faint:#}  {text}")
     }
 
-    /// The most frequent entries, one a line, under one label.
+    /// The entries to look at first, one a line, under one label.
     fn top(&mut self, label: &str, tally: &Tally) -> io::Result<()> {
         let top = tally.top();
-        let width = top.iter().map(|(_, count)| HumanCount(*count).to_string().len()).max().unwrap_or(0);
-        for (index, (name, count)) in top.iter().enumerate() {
+        let count_width =
+            top.iter().map(|(_, entry)| HumanCount(entry.count).to_string().len()).max().unwrap_or(0);
+        let level_width =
+            top.iter().filter_map(|(_, entry)| entry.level).map(|level| level_name(level).len());
+        let level_width = level_width.max().map_or(0, |width| width + GAP.len());
+        for (index, (name, entry)) in top.iter().enumerate() {
             let label = if index == 0 { label } else { "" };
-            let count = HumanCount(*count).to_string();
-            self.line(label, &format!("{count:>width$}  {}", clean_short(name, NAME_CHARACTERS_MAX)))?;
+            let level = self.level(entry.level, level_width);
+            let count = HumanCount(entry.count).to_string();
+            let name = clean_short(name, NAME_CHARACTERS_MAX);
+            self.line(label, &format!("{level}{count:>count_width$}{GAP}{name}"))?;
         }
         match tally.different_count().saturating_sub(top.len() as u64) {
             0 => Ok(()),
-            rest => self.line("", &format!("{:>width$}  and {} more", "", HumanCount(rest))),
+            rest => {
+                let indent = level_width + count_width;
+                self.line("", &format!("{:indent$}{GAP}and {} more", "", HumanCount(rest)))
+            }
         }
     }
+
+    /// The name of a level in its colour, filled up to `width` columns.
+    fn level(&self, level: Option<Level>, width: usize) -> String {
+        let Some(level) = level else { return " ".repeat(width) };
+        let (style, name) = (self.stream.palette.level(level), level_name(level));
+        format!("{style}{name}{style:#}{}", " ".repeat(width.saturating_sub(name.len())))
+    }
+}
+
+/// What was counted under one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    /// The highest level of what was counted; nothing if it has no levels.
+    level: Option<Level>,
+    count: u64,
 }
 
 /// Counts by name.
 #[derive(Debug, Default)]
 struct Tally {
-    counts: HashMap<String, u64>,
+    entries: HashMap<String, Entry>,
     /// What was counted under names that found no room.
     other_count: u64,
 }
 
 impl Tally {
-    fn add(&mut self, name: &str) {
-        self.add_many(name, 1);
-    }
-
-    fn add_many(&mut self, name: &str, count: u64) {
+    fn add(&mut self, name: &str, level: Option<Level>, count: u64) {
         if count == 0 {
             return;
         }
-        if let Some(known) = self.counts.get_mut(name) {
-            *known += count;
-        } else if self.counts.len() < TALLY_MAX {
-            self.counts.insert(name.to_owned(), count);
+        if let Some(known) = self.entries.get_mut(name) {
+            known.level = known.level.max(level);
+            known.count += count;
+        } else if self.entries.len() < TALLY_MAX {
+            self.entries.insert(name.to_owned(), Entry { level, count });
         } else {
             self.other_count += count;
         }
     }
 
     fn total(&self) -> u64 {
-        self.counts.values().sum::<u64>() + self.other_count
+        self.entries.values().map(|entry| entry.count).sum::<u64>() + self.other_count
     }
 
     /// How many names there are; those without room count as one.
     fn different_count(&self) -> u64 {
-        self.counts.len() as u64 + u64::from(self.other_count > 0)
+        self.entries.len() as u64 + u64::from(self.other_count > 0)
     }
 
-    fn top(&self) -> Vec<(&str, u64)> {
-        let mut all: Vec<_> = self.counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-        all.sort_by(|left, right| right.1.cmp(&left.1).then(left.0.cmp(right.0)));
+    /// The most urgent entries, and of those the most frequent: noise is frequent and low.
+    fn top(&self) -> Vec<(&str, Entry)> {
+        let mut all: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), *entry)).collect();
+        all.sort_by_key(|(name, entry)| (Reverse(entry.level), Reverse(entry.count), *name));
         all.truncate(TOP_MAX);
         all
     }
@@ -268,16 +294,27 @@ mod tests {
     fn the_most_frequent_come_first_and_ties_by_name() {
         let mut tally = Tally::default();
         for name in ["b", "a", "c", "c"] {
-            tally.add(name);
+            tally.add(name, None, 1);
         }
-        assert_eq!(tally.top(), [("c", 2), ("a", 1), ("b", 1)]);
+        let top: Vec<_> = tally.top().iter().map(|(name, entry)| (*name, entry.count)).collect();
+        assert_eq!(top, [("c", 2), ("a", 1), ("b", 1)]);
+    }
+
+    #[test]
+    fn one_urgent_alert_comes_before_any_number_of_others() {
+        let mut tally = Tally::default();
+        tally.add("noise", Some(Level::Low), 1_000);
+        tally.add("both", Some(Level::Low), 2);
+        tally.add("both", Some(Level::High), 1);
+        let top: Vec<_> = tally.top().iter().map(|(name, entry)| (*name, entry.level, entry.count)).collect();
+        assert_eq!(top, [("both", Some(Level::High), 3), ("noise", Some(Level::Low), 1_000)]);
     }
 
     #[test]
     fn invented_names_do_not_fill_the_memory() {
         let mut tally = Tally::default();
-        (0..TALLY_MAX + 10).for_each(|number| tally.add(&number.to_string()));
-        assert_eq!((tally.counts.len(), tally.other_count), (TALLY_MAX, 10));
+        (0..TALLY_MAX + 10).for_each(|number| tally.add(&number.to_string(), None, 1));
+        assert_eq!((tally.entries.len(), tally.other_count), (TALLY_MAX, 10));
         assert_eq!(tally.total(), (TALLY_MAX + 10) as u64);
     }
 }

@@ -67,6 +67,46 @@ fn assert_snapshot(name: &str, text: &str) {
 }
 
 #[test]
+fn the_first_command_of_the_readme_prints_what_the_readme_shows() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let command = readme.lines().find_map(|line| line.strip_prefix("cargo run -- ")).unwrap();
+    let mut arguments: Vec<&str> = command.split_whitespace().collect();
+    arguments.extend(["--format", "text"]);
+    let printed = run(&arguments).stdout;
+    let (_, shown) = readme.split_once("The first one prints, among others:\n\n```\n").unwrap();
+    let blocks: Vec<&str> = shown.split_once("\n```").unwrap().0.split("\n\n").collect();
+    assert!(blocks.len() >= 3, "{shown}");
+    for block in blocks {
+        assert!(printed.contains(block), "not printed:\n{block}\nbut:\n{printed}");
+    }
+}
+
+#[test]
+fn a_folder_without_rules_is_an_error_and_named_once() {
+    let folder = std::env::temp_dir().join(format!("masthead-no-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.to_str().unwrap();
+    let runs = [run(&["check", path]), run(&["test", path]), run(&["replay", "--rules", path, EXEC_LOG])];
+    std::fs::remove_dir(&folder).unwrap();
+    for run in runs {
+        assert_eq!(run.stderr, format!("error: cannot read `{path}`: no `.yml` or `.yaml` file in it\n"));
+        assert_eq!(run.code, Some(2));
+    }
+    let missing = run(&["check", path]);
+    let reason = "No such file or directory (os error 2)";
+    assert_eq!(missing.stderr, format!("error: cannot read `{path}`: {reason}\n"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_report_that_cannot_be_written_is_not_a_rule_error() {
+    let full = run(&["test", "--junit", "/dev/full"]);
+    assert_eq!(full.code, Some(3), "{}", full.stderr);
+    let reason = "No space left on device (os error 28)";
+    assert_eq!(full.stderr, format!("error: cannot write `/dev/full`: {reason}\n"));
+}
+
+#[test]
 fn every_command_has_help_with_an_example() {
     for command in ["replay", "check", "test", "rules", "explain", "completions", "man"] {
         let help = run(&[command, "--help"]);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use detect::explain::{self, Explanation};
@@ -70,7 +70,8 @@ pub(crate) fn run(args: &Test, terminal: &Terminal) -> anyhow::Result<Ending> {
     writeln!(out, "{}", verdict(&tested))?;
     out.flush()?;
     if let Some(path) = &args.junit {
-        write_junit(path, &tested).with_context(|| format!("cannot write `{}`", path.display()))?;
+        let written = File::create(path).and_then(|mut file| file.write_all(junit(&tested)?.as_bytes()));
+        written.with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     Ok(if count(&tested, false) > 0 { Ending::Findings } else { Ending::Fine })
 }
@@ -188,15 +189,15 @@ fn count(tested: &[Tested], is_warning: bool) -> u64 {
     failures.filter(|failure| failure.is_warning == is_warning).count() as u64
 }
 
-fn write_junit(path: &Path, tested: &[Tested]) -> anyhow::Result<()> {
+/// The results as JUnit XML.
+fn junit(tested: &[Tested]) -> io::Result<String> {
     let mut report = Report::new("masthead test");
     for file in tested {
         let mut suite = TestSuite::new(file.path.display().to_string());
         suite.add_test_cases(file.outcomes.iter().map(|outcome| test_case(&file.title, outcome)));
         report.add_test_suite(suite);
     }
-    report.serialize(BufWriter::new(File::create(path)?))?;
-    Ok(())
+    report.to_string().map_err(io::Error::other)
 }
 
 fn test_case(title: &str, outcome: &Outcome) -> TestCase {

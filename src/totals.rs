@@ -165,7 +165,7 @@ impl Totals {
             .collect();
         let unshown = match self.unshown_count {
             0 => String::new(),
-            count => format!(" ({} below the level to be shown)", HumanCount(count)),
+            count => format!(" ({} not shown: below `--min-level`)", HumanCount(count)),
         };
         let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
         page.line("alerts", &format!("{counts}{unshown}"))

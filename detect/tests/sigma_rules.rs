@@ -231,7 +231,7 @@ fn many_negations_are_one_or_none() {
 #[test]
 fn a_selection_may_not_be_repeated_without_end() {
     let values = (0..5_000).map(|number| format!("value{number}, ")).collect::<Vec<_>>().concat();
-    let text = with_selection(&format!("{{f: [{values} x]}}"));
+    let text = with_selection(&format!("{{verb: [{values} x]}}"));
     let condition = format!("condition: {}s", "s and ".repeat(10_000));
     let parsed = parse(Path::new("rule.yml"), &text.replace("condition: s", &condition));
     assert_eq!(parsed.problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003]);

@@ -19,6 +19,8 @@ pub(super) struct Context<'t> {
     pub(super) problems: Vec<RuleError>,
     /// Where the values of an item stand, by the place of the item.
     pub(super) value_places: HashMap<Place, Vec<Place>>,
+    /// The fields that the rule at hand reads, and where it names them.
+    pub(super) fields: Vec<(Place, String)>,
     bytes_left: usize,
     is_exhausted: bool,
     error_count: usize,
@@ -31,6 +33,7 @@ impl<'t> Context<'t> {
             source: Source::new(text),
             problems: Vec::new(),
             value_places: HashMap::new(),
+            fields: Vec::new(),
             bytes_left: RULE_BYTES_MAX,
             is_exhausted: false,
             error_count: 0,
@@ -71,8 +74,9 @@ impl<'t> Context<'t> {
         self.bytes_left
     }
 
-    /// Grants the next rule its share of memory.
+    /// Forgets the rule before, and grants the next one its share of memory.
     pub(super) fn begin_rule(&mut self) {
+        self.fields.clear();
         self.bytes_left = RULE_BYTES_MAX;
         self.is_exhausted = false;
     }

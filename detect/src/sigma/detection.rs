@@ -143,6 +143,7 @@ impl Builder<'_, '_> {
             Some(field) => self.context.source.place_in(key, 0, field.chars().count()),
             None => key.place,
         };
+        self.context.fields.extend(field.clone().map(|field| (place, field)));
         is_sound.then_some(Head { field, modifiers, place })
     }
 

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::detection;
 use super::error::{DocumentKind, RuleErrorKind as Kind};
+use super::lint;
 use super::nearest::nearest;
 use super::yaml::{self, Content, Document, FILE_BYTES_MAX, Node};
 use super::{Level, Logsource, Place, Rule};
@@ -99,8 +100,21 @@ fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
         condition: super::Expr::All(Vec::new()),
     };
     keys.check_the_rest();
-    let condition = keys.condition()?;
-    (context.error_count() == before).then_some(Rule { condition, ..rule })
+    let condition = keys.condition();
+    if context.error_count() == before {
+        return Some(Rule { condition: condition?, ..rule });
+    }
+    if is_about_kubernetes(&rule.logsource) {
+        // Lints see sound rules only; misspelled fields are told together with the errors.
+        for (place, field) in std::mem::take(&mut context.fields) {
+            lint::unknown_field(&field).into_iter().for_each(|kind| context.report(place, kind));
+        }
+    }
+    None
+}
+
+fn is_about_kubernetes(logsource: &Logsource) -> bool {
+    logsource.product.as_ref().is_none_or(|product| product.eq_ignore_ascii_case("kubernetes"))
 }
 
 /// The keys of one rule.

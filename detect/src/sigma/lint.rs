@@ -141,6 +141,11 @@ fn impossible_for(field: &str, wanted: &Test) -> Option<(String, Option<String>)
     }
 }
 
+/// What is wrong with a field that no event has.
+pub(super) fn unknown_field(name: &str) -> Option<Kind> {
+    (!is_known(name)).then(|| Kind::UnknownField { field: name.to_owned(), closest: closest(name) })
+}
+
 fn is_known(name: &str) -> bool {
     let name = name.replace('"', "");
     derived::find(&name).is_some() || is_raw(&name)

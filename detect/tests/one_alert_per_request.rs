@@ -4,9 +4,10 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use detect::alert::id_of;
-use detect::sigma::{Expr, Item, Level, Logsource, Part, Pattern, Place, Rule, Test};
+use detect::sigma::{self, Rule};
 use detect::{Event, Seen};
 
 #[test]
@@ -70,23 +71,8 @@ fn event(stage: &str, audit_id: &str, user: &str, received: &str) -> String {
 }
 
 fn rule(id: &str) -> Rule {
-    let test = Test::Text(Pattern { parts: vec![Part::Many], is_cased: false });
-    Rule {
-        path: "r.yml".into(),
-        id: id.to_owned(),
-        title: id.to_owned(),
-        level: Level::Low,
-        status: None,
-        description: String::new(),
-        tags: vec![],
-        falsepositives: vec![],
-        references: vec![],
-        logsource: Logsource::default(),
-        custom: vec![],
-        condition: Expr::Item(Item {
-            field: Some("verb".into()),
-            tests: vec![test],
-            place: Place::default(),
-        }),
-    }
+    let text =
+        "{title: t, level: low, logsource: {product: kubernetes}, detection: {a: {verb: get}, condition: a}}";
+    let rule = sigma::parse(Path::new("r.yml"), text).rules.remove(0);
+    Rule { id: id.to_owned(), ..rule }
 }

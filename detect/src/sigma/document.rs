@@ -107,7 +107,9 @@ fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
     if is_about_kubernetes(&rule.logsource) {
         // Lints see sound rules only; misspelled fields are told together with the errors.
         for (place, field) in std::mem::take(&mut context.fields) {
-            lint::unknown_field(&field).into_iter().for_each(|kind| context.report(place, kind));
+            if let Some(kind) = lint::unknown_field(&field) {
+                context.report(place, kind);
+            }
         }
     }
     None

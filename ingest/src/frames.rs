@@ -6,9 +6,9 @@
 //! the broken item of a list, else at the next line that begins with `{` or `[`, or at an event
 //! behind the break in the same line.
 //!
-//! Here is the loop over what can come next. [`values`] reads what should come, [`recovery`]
-//! steps over what should not, [`scanning`] looks at one item within limits, and
-//! [`buffer`] holds the bytes.
+//! Here is the loop over what can come next. `values` reads what should come, `recovery`
+//! steps over what should not, `scanning` looks at one item within limits, and
+//! `buffer` holds the bytes.
 //!
 //! **Invariant:** the frames depend on the bytes alone, not on how a reader delivers them;
 //! memory stays below twice the event limit, and no byte is scanned more than a few times.

@@ -75,9 +75,13 @@ impl Matcher {
                 (Test::Exists(expected), _) => (*expected).into(),
                 (Test::FieldRef(field, anchor), values) => {
                     let (others, other_sight) = refer(field);
+                    let is_absent = (values.is_empty() && sight == Sight::Clear)
+                        || (others.is_empty() && other_sight == Sight::Clear);
                     match relates(values, &others, *anchor) {
+                        true => Truth::True,
+                        false if is_absent => Truth::False,
                         false if other_sight == Sight::Hidden => Truth::Unknown,
-                        relates => found(relates),
+                        false => not_found,
                     }
                 }
                 (test, values) => found(values.iter().any(|value| holds(test, value))),

@@ -148,7 +148,8 @@ fn test_holds(test: &Test, values: &[Dom], hidden: bool, dom: &Dom, json: &str) 
                     .filter_map(Dom::text)
                     .any(|other| relates(&lower(&text), &lower(&other), *anchor))
             });
-            return if related { Truth::True } else { unless(hidden || other_hidden) };
+            let absent = (values.is_empty() && !hidden) || (others.is_empty() && !other_hidden);
+            return if related { Truth::True } else { unless(!absent && (hidden || other_hidden)) };
         }
         test => {
             let found = values.iter().any(|value| value_holds(test, value));

@@ -54,7 +54,7 @@ pub enum InputErrorKind {
     #[error("neither a file nor a folder; name it to read it")]
     NotAFile,
     /// A glob that cannot be read as one.
-    #[error("not a pattern: {0}")]
+    #[error("no such file, and not a pattern either: {0}")]
     Pattern(&'static str),
     /// The system refuses.
     #[error("{0}")]

@@ -99,7 +99,7 @@ fn write_fields(out: &mut impl Write, stream: Stream, format: ListFormat) -> any
             let mut table = table(stream, format, &["FIELD", "FROM LEVEL", "MEANING"]);
             for field in derived::TABLE.iter().map(FieldLine::new) {
                 let values = match field.values {
-                    Some(words) => format!(": {}", words.join(", ")),
+                    Some(words) => format!("; one of {}", words.join(", ")),
                     None => String::new(),
                 };
                 table.add_row([field.name, field.minimum_level, &format!("{}{values}", field.meaning)]);

@@ -103,7 +103,7 @@ fn unclosed_brackets_are_said_to_be_no_pattern() {
     let folder = Folder::with("unclosed", &["a.log"]);
     let (found, errors) = folder.resolve(&["a[.log"]);
     assert!(found.is_empty());
-    assert!(errors[0].starts_with("a[.log: not a pattern"), "{errors:?}");
+    assert!(errors[0].starts_with("a[.log: no such file, and not a pattern"), "{errors:?}");
 }
 
 #[test]

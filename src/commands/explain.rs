@@ -43,8 +43,8 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
         }
         Some(path) => {
             let bytes = read_event(path)?;
-            let event =
-                Event::parse(&bytes).with_context(|| format!("`{}` does not hold exactly one event", path.display()))?;
+            let event = Event::parse(&bytes)
+                .with_context(|| format!("`{}` does not hold exactly one event", path.display()))?;
             if let Some(complaint) = event.complaint() {
                 bail!("`{}`: {complaint}", path.display());
             }

@@ -64,8 +64,8 @@ impl Engine {
     /// Compiles rules. They have been checked when they were parsed, so this cannot fail.
     pub fn new(rules: Vec<Rule>, settings: Settings) -> Self {
         let mut compiler = Compiler::default();
-        let conditions = rules.iter().map(|rule| compiler.node(&rule.condition)).collect();
-        let index = Index::new(rules.iter().map(|rule| &rule.condition));
+        let conditions = rules.iter().map(|rule| compiler.rule(rule)).collect();
+        let index = Index::new(rules.iter().map(Rule::condition));
         let Compiler { items, fields, .. } = compiler;
         Self { rules, conditions, items, fields, index, settings }
     }
@@ -125,6 +125,11 @@ struct Compiler {
 }
 
 impl Compiler {
+    /// Correlations match no event by themselves.
+    fn rule(&mut self, rule: &Rule) -> Node {
+        rule.condition().map_or(Node::Any(Vec::new()), |condition| self.node(condition))
+    }
+
     fn node(&mut self, expr: &Expr) -> Node {
         match expr {
             Expr::All(parts) => Node::All(self.sorted(parts)),

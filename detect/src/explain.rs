@@ -8,7 +8,7 @@ use crate::field::{Field, Settings, Sight, Value, View};
 use crate::json::Json;
 use crate::matcher::{Matcher, is_any};
 use crate::scan;
-use crate::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Rule, Test, TimePart};
+use crate::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Test, TimePart};
 use crate::truth::Truth;
 
 /// How many values of a field an explanation shows.
@@ -73,14 +73,14 @@ pub enum Hidden {
     Refused,
 }
 
-/// Describes what the rule looks for.
-pub fn describe(rule: &Rule) -> Explanation {
-    part(&rule.condition, None)
+/// Describes what a condition looks for.
+pub fn describe(condition: &Expr) -> Explanation {
+    part(condition, None)
 }
 
-/// Describes what the rule looks for, and what of it the event shows.
-pub fn explain(rule: &Rule, event: &Event<'_>, settings: &Settings) -> Explanation {
-    part(&rule.condition, Some(View { event, settings }))
+/// Describes what a condition looks for, and what of it the event shows.
+pub fn explain(condition: &Expr, event: &Event<'_>, settings: &Settings) -> Explanation {
+    part(condition, Some(View { event, settings }))
 }
 
 impl Explanation {

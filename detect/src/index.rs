@@ -45,10 +45,12 @@ enum Needed {
 
 impl Index {
     /// Reads the necessary conditions out of the rules' conditions.
-    pub(crate) fn new<'r>(conditions: impl Iterator<Item = &'r Expr>) -> Self {
+    pub(crate) fn new<'r>(conditions: impl Iterator<Item = Option<&'r Expr>>) -> Self {
         let (mut parts, mut rules) = (Vec::new(), Vec::new());
         for (rule, condition) in conditions.enumerate() {
-            alternatives(condition, &mut parts);
+            if let Some(condition) = condition {
+                alternatives(condition, &mut parts);
+            }
             rules.resize(parts.len(), rule);
         }
         Self { fields: FIELDS.map(|field| Postings::new(field, &parts)), rules }

@@ -78,7 +78,7 @@ fn found(key: &str, value: &str) -> Option<Value> {
     );
     let parsed = parse(Path::new("rule.yml"), &text);
     let rule = parsed.rules.into_iter().next()?;
-    let Expr::Named(_, expr) = rule.condition else { panic!("{text}") };
+    let Some(Expr::Named(_, expr)) = rule.condition().cloned() else { panic!("{text}") };
     let (is_negated, expr) = match *expr {
         Expr::Not(expr) => (true, *expr),
         expr => (false, expr),

@@ -35,10 +35,13 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
     let rule = find(&args.rule, &args.choice)?;
     let mut out = BufWriter::new(io::stdout().lock());
     header(&mut out, terminal.stdout, &rule)?;
+    let Some(condition) = rule.condition() else {
+        bail!("`{}` relates matches of other rules; explain those", rule.title);
+    };
     match &args.event {
         None => {
             writeln!(out, "looks for events in which")?;
-            draw(&mut out, terminal.stdout, &explain::describe(&rule), 1)?;
+            draw(&mut out, terminal.stdout, &explain::describe(condition), 1)?;
             advice(&mut out, terminal.stdout, &rule)?;
         }
         Some(path) => {
@@ -49,7 +52,7 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
                 bail!("`{}`: {complaint}", path.display());
             }
             let settings = Settings { proxies: args.proxies.clone() };
-            let explanation = explain::explain(&rule, &event, &settings);
+            let explanation = explain::explain(condition, &event, &settings);
             draw(&mut out, terminal.stdout, &explanation, 1)?;
             writeln!(out, "\n{}", verdict(&explanation))?;
         }

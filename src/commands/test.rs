@@ -145,8 +145,8 @@ fn judge(engine: &Engine, event: &Event<'_>, expected: bool) -> Option<Failure> 
         return None;
     }
     let rule = engine.rules().get(matched.unwrap_or(0))?;
-    let explanation = explain::explain(rule, event, engine.settings());
     let wanted = if expected { "a match was expected" } else { "no match was expected" };
+    let explanation = explain::explain(rule.condition()?, event, engine.settings());
     let message = format!("{wanted}, but {}", drawing::verdict(&explanation));
     Some(Failure { message, explanation: Some(explanation), is_warning: false })
 }

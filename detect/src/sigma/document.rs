@@ -6,7 +6,7 @@ use super::error::{DocumentKind, RuleErrorKind as Kind};
 use super::lint;
 use super::nearest::nearest;
 use super::yaml::{self, Content, Document, FILE_BYTES_MAX, Node};
-use super::{Level, Logsource, Place, Rule};
+use super::{Level, Logic, Logsource, Place, Rule};
 
 /// The keys that Sigma defines for rules.
 const KEYS: [&str; 20] = [
@@ -88,6 +88,7 @@ fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
     let rule = Rule {
         path: keys.context.path().to_owned(),
         id,
+        name: keys.text("name").map(str::to_owned),
         title: title.unwrap_or_default().to_owned(),
         level,
         status: status.map(str::to_owned),
@@ -97,12 +98,12 @@ fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
         references: keys.texts("references"),
         logsource: keys.logsource(),
         custom: keys.custom(),
-        condition: super::Expr::All(Vec::new()),
+        logic: Logic::Event(super::Expr::All(Vec::new())),
     };
     keys.check_the_rest();
     let condition = keys.condition();
     if context.error_count() == before {
-        return Some(Rule { condition: condition?, ..rule });
+        return Some(Rule { logic: Logic::Event(condition?), ..rule });
     }
     if is_about_kubernetes(&rule.logsource) {
         // Lints see sound rules only; misspelled fields are told together with the errors.
@@ -309,7 +310,7 @@ impl<'k> Keys<'k, '_> {
 
     /// Checks the keys that mean nothing to the engine but have a form.
     fn check_the_rest(&mut self) {
-        for key in ["author", "license", "name", "taxonomy"] {
+        for key in ["author", "license", "taxonomy"] {
             self.text(key);
         }
         for key in ["fields", "scope"] {

@@ -14,8 +14,9 @@ use crate::matcher::Matcher;
 
 /// Says which parts of a rule can never hold, and whether the rule can never fire.
 pub fn lint(rule: &Rule, value_places: &ValuePlaces) -> Vec<RuleError> {
+    let Some(condition) = rule.condition() else { return Vec::new() };
     let mut linter = Linter { rule, value_places, warnings: Vec::new() };
-    let verdict = linter.expr(&rule.condition);
+    let verdict = linter.expr(condition);
     let mut warnings = linter.warnings;
     if let Verdict::Never(cause) = verdict {
         // The reason is told once, not as a warning of its own besides.

@@ -5,6 +5,7 @@
 
 mod condition;
 mod context;
+pub mod correlation;
 mod detection;
 mod document;
 mod error;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use context::Context;
+pub use correlation::Correlation;
 pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
 pub use lint::lint;
 
@@ -58,6 +60,8 @@ pub struct Rule {
     pub path: PathBuf,
     /// The rule's `id`, or one made from its title where it has none.
     pub id: String,
+    /// The name by which correlations may refer to it.
+    pub name: Option<String>,
     /// What happened, in a few words.
     pub title: String,
     /// How urgent an alert is.
@@ -77,7 +81,34 @@ pub struct Rule {
     /// Keys that Sigma does not define (`runbook`, `minimum_level`, …), in their order.
     pub custom: Vec<(String, serde_json::Value)>,
     /// What must hold for an alert.
-    pub condition: Expr,
+    pub logic: Logic,
+}
+
+/// What a rule is about: single events, or how the matches of other rules relate.
+#[derive(Clone, Debug)]
+pub enum Logic {
+    /// A condition that one event satisfies.
+    Event(Expr),
+    /// A relation between matches of other rules.
+    Correlation(Correlation),
+}
+
+impl Rule {
+    /// The condition that one event satisfies; nothing for correlations.
+    pub fn condition(&self) -> Option<&Expr> {
+        match &self.logic {
+            Logic::Event(condition) => Some(condition),
+            Logic::Correlation(_) => None,
+        }
+    }
+
+    /// How matches of other rules relate; nothing for rules about single events.
+    pub fn correlation(&self) -> Option<&Correlation> {
+        match &self.logic {
+            Logic::Event(_) => None,
+            Logic::Correlation(correlation) => Some(correlation),
+        }
+    }
 }
 
 /// `logsource`: which logs a rule is about.

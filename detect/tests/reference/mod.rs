@@ -8,7 +8,9 @@ pub(crate) mod random;
 use detect::derived;
 use detect::event::Event;
 use detect::field::{Field, Settings, Sight, Value, View};
-use detect::sigma::{Anchor, Comparison, Expr, Item, Level, Logsource, Part, Pattern, Rule, Test, TimePart};
+use detect::sigma::{
+    Anchor, Comparison, Expr, Item, Level, Logic, Logsource, Part, Pattern, Rule, Test, TimePart,
+};
 use detect::{Engine, Scratch, Truth};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -42,7 +44,8 @@ pub(crate) fn rule((number, condition): (usize, &Expr)) -> Rule {
         references: vec![],
         logsource: Logsource::default(),
         custom: vec![],
-        condition: condition.clone(),
+        name: None,
+        logic: Logic::Event(condition.clone()),
     }
 }
 

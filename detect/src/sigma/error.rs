@@ -128,9 +128,13 @@ codes! {
     MH305 Error "The condition uses an aggregation, which correlations have replaced.",
     MH306 Warning "A selection is defined but no condition uses it.",
     MH307 Warning "A `timeframe` has no effect outside correlations.",
+    MH308 Error "A correlation lists a rule that its condition does not name.",
     MH401 Warning "No audit event has a field of this name.",
     MH402 Warning "A field never has this value.",
     MH403 Warning "The rule can never fire.",
+    MH601 Error "A time span is not a whole number with a unit.",
+    MH602 Warning "A key has no meaning where it stands.",
+    MH603 Error "A correlation computes with more than one field.",
 }
 
 impl fmt::Display for Code {
@@ -257,6 +261,14 @@ pub enum RuleErrorKind {
     UnusedSelection { name: String },
     #[error("`timeframe` has no effect here")]
     IgnoredTimeframe,
+    #[error("rule `{name}` is not in the condition")]
+    UnusedRule { name: String },
+    #[error("`{key}` must be a number and a unit, found `{value}`")]
+    InvalidTimespan { key: &'static str, value: String },
+    #[error("`{key}` has no meaning here")]
+    IgnoredKey { key: String, closest: Option<&'static str> },
+    #[error("only one field can be computed with")]
+    OneField,
     #[error("unknown field `{field}`")]
     UnknownField { field: String, closest: Option<String> },
     #[error("`{field}` is never {value}")]
@@ -310,6 +322,10 @@ impl RuleErrorKind {
             Self::Aggregation => Code::MH305,
             Self::UnusedSelection { .. } => Code::MH306,
             Self::IgnoredTimeframe => Code::MH307,
+            Self::UnusedRule { .. } => Code::MH308,
+            Self::InvalidTimespan { .. } => Code::MH601,
+            Self::IgnoredKey { .. } => Code::MH602,
+            Self::OneField => Code::MH603,
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
             Self::NeverFires { .. } => Code::MH403,
@@ -319,7 +335,7 @@ impl RuleErrorKind {
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::UnknownModifier { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            Self::UnknownModifier { closest: Some(name), .. } | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }
@@ -357,6 +373,8 @@ impl RuleErrorKind {
             Self::TooManyDashes { .. } => "split the value into several",
             Self::Aggregation => "use a correlation document instead",
             Self::IgnoredTimeframe => "it belongs into a correlation document",
+            Self::InvalidTimespan { .. } => "write a whole number and s, m, h, d, w, M or y, such as `10m`",
+            Self::UnusedRule { .. } => "name it in the condition or remove it from `rules`",
             Self::UnusedSelection { .. } => "use it in the condition or remove it",
             _ => return None,
         };

@@ -131,6 +131,9 @@ codes! {
     MH401 Warning "No audit event has a field of this name.",
     MH402 Warning "A field never has this value.",
     MH403 Warning "The rule can never fire.",
+    MH502 Error "A document refers to a rule that does not exist.",
+    MH503 Error "A document refers to a rule by a name that several rules have.",
+    MH504 Warning "A filter applies to no rule.",
 }
 
 impl fmt::Display for Code {
@@ -263,6 +266,12 @@ pub enum RuleErrorKind {
     ImpossibleValue { field: String, value: String, note: Option<String> },
     #[error("the rule can never fire: {reason}")]
     NeverFires { reason: String, note: Option<String> },
+    #[error("no rule has the id or name `{reference}`")]
+    UnknownRule { reference: String, closest: Option<String> },
+    #[error("{count} rules are named `{name}`", count = ids.len())]
+    AmbiguousRule { name: String, ids: Vec<String> },
+    #[error("the filter applies to no rule: {reason}")]
+    IdleFilter { reason: String },
 }
 
 impl RuleErrorKind {
@@ -313,6 +322,9 @@ impl RuleErrorKind {
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
             Self::NeverFires { .. } => Code::MH403,
+            Self::UnknownRule { .. } => Code::MH502,
+            Self::AmbiguousRule { .. } => Code::MH503,
+            Self::IdleFilter { .. } => Code::MH504,
         }
     }
 
@@ -323,7 +335,9 @@ impl RuleErrorKind {
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }
-            Self::UnknownField { closest, .. } | Self::UnknownSelection { closest, .. } => {
+            Self::UnknownField { closest, .. }
+            | Self::UnknownSelection { closest, .. }
+            | Self::UnknownRule { closest, .. } => {
                 return closest.as_deref().map(did_you_mean);
             }
             Self::UnknownValue { closest, known, .. } => {
@@ -331,6 +345,9 @@ impl RuleErrorKind {
                     Some(name) => did_you_mean(name),
                     None => format!("one of {known}"),
                 });
+            }
+            Self::AmbiguousRule { ids, .. } => {
+                return Some(format!("refer to one by its id: {}", ids.join(", ")));
             }
             Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
             Self::ImpossibleValue { note, .. } | Self::NeverFires { note, .. } => return note.clone(),

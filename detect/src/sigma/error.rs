@@ -135,6 +135,9 @@ codes! {
     MH601 Error "A time span is not a whole number with a unit.",
     MH602 Warning "A key has no meaning where it stands.",
     MH603 Error "A correlation computes with more than one field.",
+    MH502 Error "A document refers to a rule that does not exist.",
+    MH503 Error "A document refers to a rule by a name that several rules have.",
+    MH504 Warning "A filter applies to no rule.",
 }
 
 impl fmt::Display for Code {
@@ -275,6 +278,12 @@ pub enum RuleErrorKind {
     ImpossibleValue { field: String, value: String, note: Option<String> },
     #[error("the rule can never fire: {reason}")]
     NeverFires { reason: String, note: Option<String> },
+    #[error("no rule has the id or name `{reference}`")]
+    UnknownRule { reference: String, closest: Option<String> },
+    #[error("{count} rules are named `{name}`", count = ids.len())]
+    AmbiguousRule { name: String, ids: Vec<String> },
+    #[error("the filter applies to no rule: {reason}")]
+    IdleFilter { reason: String },
 }
 
 impl RuleErrorKind {
@@ -329,6 +338,9 @@ impl RuleErrorKind {
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
             Self::NeverFires { .. } => Code::MH403,
+            Self::UnknownRule { .. } => Code::MH502,
+            Self::AmbiguousRule { .. } => Code::MH503,
+            Self::IdleFilter { .. } => Code::MH504,
         }
     }
 
@@ -339,7 +351,9 @@ impl RuleErrorKind {
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }
-            Self::UnknownField { closest, .. } | Self::UnknownSelection { closest, .. } => {
+            Self::UnknownField { closest, .. }
+            | Self::UnknownSelection { closest, .. }
+            | Self::UnknownRule { closest, .. } => {
                 return closest.as_deref().map(did_you_mean);
             }
             Self::UnknownValue { closest, known, .. } => {
@@ -347,6 +361,9 @@ impl RuleErrorKind {
                     Some(name) => did_you_mean(name),
                     None => format!("one of {known}"),
                 });
+            }
+            Self::AmbiguousRule { ids, .. } => {
+                return Some(format!("refer to one by its id: {}", ids.join(", ")));
             }
             Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
             Self::ImpossibleValue { note, .. } | Self::NeverFires { note, .. } => return note.clone(),

@@ -65,10 +65,7 @@ fn one(Document { root: document, is_sound }: &Document, context: &mut Context<'
         context.report(document.place, Kind::NotARule { found: document.found() });
         return None;
     };
-    let unsupported = [
-        ("filter", DocumentKind::Filter),
-        ("action", DocumentKind::Action),
-    ];
+    let unsupported = [("filter", DocumentKind::Filter), ("action", DocumentKind::Action)];
     for (key, kind) in unsupported {
         if let Some((key, _)) = entries.iter().find(|(name, _)| name.scalar_text() == Some(key)) {
             context.report(key.place, Kind::UnsupportedDocument { kind });

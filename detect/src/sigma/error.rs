@@ -132,12 +132,13 @@ codes! {
     MH401 Warning "No audit event has a field of this name.",
     MH402 Warning "A field never has this value.",
     MH403 Warning "The rule can never fire.",
-    MH601 Error "A time span is not a whole number with a unit.",
-    MH602 Warning "A key has no meaning where it stands.",
-    MH603 Error "A correlation computes with more than one field.",
     MH502 Error "A document refers to a rule that does not exist.",
     MH503 Error "A document refers to a rule by a name that several rules have.",
     MH504 Warning "A filter applies to no rule.",
+    MH505 Error "A correlation leads back to itself.",
+    MH601 Error "A time span is not a whole number with a unit.",
+    MH602 Warning "A key has no meaning where it stands.",
+    MH603 Error "A correlation computes with more than one field.",
 }
 
 impl fmt::Display for Code {
@@ -270,6 +271,8 @@ pub enum RuleErrorKind {
     InvalidTimespan { key: &'static str, value: String },
     #[error("`{key}` has no meaning here")]
     IgnoredKey { key: String, closest: Option<&'static str> },
+    #[error("`{title}` leads back to itself")]
+    CircularRule { title: String },
     #[error("only one field can be computed with")]
     OneField,
     #[error("unknown field `{field}`")]
@@ -334,6 +337,7 @@ impl RuleErrorKind {
             Self::UnusedRule { .. } => Code::MH308,
             Self::InvalidTimespan { .. } => Code::MH601,
             Self::IgnoredKey { .. } => Code::MH602,
+            Self::CircularRule { .. } => Code::MH505,
             Self::OneField => Code::MH603,
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
@@ -347,7 +351,8 @@ impl RuleErrorKind {
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::UnknownModifier { closest: Some(name), .. } | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            Self::UnknownModifier { closest: Some(name), .. }
+            | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use context::Context;
-pub use correlation::Correlation;
+pub use correlation::{Correlation, Range};
 pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
 pub use lint::lint;
 

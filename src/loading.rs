@@ -3,15 +3,17 @@
 //! All mistakes of all files are collected; nobody is shown one mistake at a time.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use detect::sigma::{self, Label, Place, Rule, RuleError, Severity};
+use detect::sigma::{self, Filter, Label, Logsource, Place, Rule, RuleError, Severity};
 use walkdir::WalkDir;
 
 use crate::args::RuleChoice;
+use crate::skipped::Skipped;
+use crate::totals::counted;
 
 /// Path, rule text and example events of every rule in the binary.
 type Embedded = (&'static str, &'static str, Option<&'static str>);
@@ -49,12 +51,21 @@ pub(crate) enum Origin {
 pub(crate) struct Loaded {
     /// The files in the order they were read.
     pub(crate) files: Vec<RuleFile>,
-    /// The rules about Kubernetes that have no errors, with the file each is from.
+    /// The rules about the audit log that have no errors, with the file each is from.
     pub(crate) rules: Vec<(usize, Rule)>,
+    /// The filters about the audit log that have no errors.
+    pub(crate) filters: Vec<UsedFilter>,
     /// What is wrong, in the order of the files.
     pub(crate) problems: Vec<Problem>,
-    /// Rules about other products.
-    pub(crate) skipped_count: u64,
+    /// What is about other logs.
+    pub(crate) skipped: Skipped,
+}
+
+/// A filter and how many rules it was added to.
+#[derive(Debug)]
+pub(crate) struct UsedFilter {
+    pub(crate) filter: Filter,
+    pub(crate) rule_count: usize,
 }
 
 /// Something wrong in a rule file.
@@ -88,13 +99,6 @@ impl Problem {
             label: error.label.clone(),
         }
     }
-}
-
-/// True for rules about the audit log of Kubernetes, or about no log in particular.
-fn is_about_audit_events(rule: &Rule) -> bool {
-    let is =
-        |part: &Option<String>, name: &str| part.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(name));
-    is(&rule.logsource.product, "kubernetes") && is(&rule.logsource.service, "audit")
 }
 
 /// A rule file that could not be read.
@@ -187,29 +191,109 @@ pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
 
 /// Understands the rules in the files.
 pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
-    let mut loaded = Loaded::default();
-    for (number, file) in files.iter().enumerate() {
-        loaded.add(number, file);
-    }
-    loaded.files = files;
-    loaded.refuse_twins();
-    loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
-    loaded
+    Loader::default().finish(files, &[])
 }
 
-impl Loaded {
+/// Understands the rules in the files; those that are built in may be referred to.
+pub(crate) fn load_beside_embedded(files: Vec<RuleFile>) -> Loaded {
+    Loader::default().finish(files, &embedded())
+}
+
+/// Everything in the files, before it is known what concerns the audit log.
+#[derive(Default)]
+struct Loader {
+    rules: Vec<Rule>,
+    /// The file of each rule.
+    files: Vec<usize>,
+    filters: Vec<Filter>,
+    problems: Vec<Problem>,
+}
+
+impl Loader {
     /// Adds what one file holds.
     fn add(&mut self, number: usize, file: &RuleFile) {
         let parsed = sigma::parse(&file.path, &file.text);
-        self.problems.extend(parsed.problems.iter().map(|error| Problem::new(number, error)));
-        for rule in parsed.rules {
-            if is_about_audit_events(&rule) {
-                let found = sigma::lint(&rule, &parsed.value_places);
-                self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
-                self.rules.push((number, rule));
-            } else {
-                self.skipped_count += 1;
+        let mut found = parsed.problems;
+        found.extend(parsed.rules.iter().flat_map(|rule| sigma::lint(rule, &parsed.value_places)));
+        found.extend(
+            parsed.filters.iter().flat_map(|filter| sigma::lint_filter(filter, &parsed.value_places)),
+        );
+        self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
+        self.files.extend(parsed.rules.iter().map(|_| number));
+        self.rules.extend(parsed.rules);
+        self.filters.extend(parsed.filters);
+    }
+
+    /// Adds every file, and links what is in them and in the files `beside`, whose rules
+    /// are then forgotten.
+    fn finish(mut self, files: Vec<RuleFile>, beside: &[RuleFile]) -> Loaded {
+        for (number, file) in files.iter().enumerate() {
+            self.add(number, file);
+        }
+        let own: HashSet<String> = self.rules.iter().map(|rule| rule.id.clone()).collect();
+        let others = beside.iter().flat_map(|file| sigma::parse(&file.path, &file.text).rules);
+        self.rules.extend(others.filter(|rule| !own.contains(&rule.id)));
+        let linked = sigma::link(&mut self.rules, &self.filters);
+        self.rules.truncate(self.files.len());
+        for error in &linked.problems {
+            // The user's own file, should it have the path of an embedded one.
+            let file = files.iter().rposition(|file| file.path == error.path).unwrap_or_default();
+            self.problems.push(Problem::new(file, error));
+        }
+        let rule_counts = linked.filtered.iter().map(BTreeSet::len).collect();
+        let mut loaded = Loaded { files, ..self.route(rule_counts) };
+        loaded.refuse_twins();
+        loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
+        loaded
+    }
+
+    /// Leaves out what is not about the audit log.
+    fn route(self, rule_counts: Vec<usize>) -> Loaded {
+        let foreign = foreign(&self.rules);
+        let mut loaded = Loaded { problems: self.problems, ..Loaded::default() };
+        for (file, rule) in self.files.into_iter().zip(self.rules) {
+            match foreign.get(&rule.id) {
+                Some(logsource) => loaded.skipped.add_rule(logsource),
+                None => loaded.rules.push((file, rule)),
             }
+        }
+        for (filter, rule_count) in self.filters.into_iter().zip(rule_counts) {
+            match filter.logsource.subject() {
+                Some(_) => loaded.filters.push(UsedFilter { filter, rule_count }),
+                None => loaded.skipped.add_filter(&filter.logsource),
+            }
+        }
+        loaded
+    }
+}
+
+/// The rules about other logs, by id, and which log: what they say themselves, or what the
+/// rules say that they relate.
+fn foreign(rules: &[Rule]) -> HashMap<String, Logsource> {
+    let is_foreign = |rule: &&Rule| rule.logsource.subject().is_none();
+    let mut foreign: HashMap<String, Logsource> =
+        rules.iter().filter(is_foreign).map(|rule| (rule.id.clone(), rule.logsource.clone())).collect();
+    loop {
+        let mut more = Vec::new();
+        for rule in rules.iter().filter(|rule| !foreign.contains_key(&rule.id)) {
+            let mut related = rule.correlation().into_iter().flat_map(|correlation| &correlation.rules);
+            let logsource = related.find_map(|related| foreign.get(&related.text));
+            more.extend(logsource.map(|logsource| (rule.id.clone(), logsource.clone())));
+        }
+        if more.is_empty() {
+            return foreign;
+        }
+        foreign.extend(more);
+    }
+}
+
+impl Loaded {
+    /// `12 rules and 1 filter`.
+    pub(crate) fn contents(&self) -> String {
+        let rules = counted(self.rules.len() as u64, "rule");
+        match self.filters.len() {
+            0 => rules,
+            count => format!("{rules} and {}", counted(count as u64, "filter")),
         }
     }
 

@@ -13,6 +13,7 @@ mod pipeline;
 mod progress;
 mod report;
 mod reporter;
+mod skipped;
 mod terminal;
 mod totals;
 

@@ -316,6 +316,56 @@ fn rules_without_mistakes_pass_the_check() {
 }
 
 #[test]
+fn filters_are_checked_with_the_rules_that_they_name() {
+    let check = |paths: &[&str]| transcript(&run(&[&["check"], paths].concat()));
+    assert_snapshot("check_filters", &check(&["tests/cli/rules", "tests/cli/filters"]));
+    assert_snapshot("check_filter_without_its_rule", &check(&["tests/cli/filters"]));
+}
+
+#[test]
+fn a_filter_may_name_a_built_in_rule() {
+    let filter = "title: f\nlogsource: {product: kubernetes}\nfilter:\n  rules: f486081f-5d24-4d64-abe9-b1e2f3924800\n  \
+        ours: {actor.name: ours}\n  condition: not ours\n";
+    let path = std::env::temp_dir().join(format!("masthead-filter-{}.yml", std::process::id()));
+    std::fs::write(&path, filter).unwrap();
+    let run = run(&["check", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (Some(0), "0 rules and 1 filter in 1 file, 0 errors, 0 warnings\n")
+    );
+}
+
+#[test]
+fn filters_keep_alerts_away() {
+    let alerts_about_mallory = |rules: &[&str]| {
+        let replay = ["replay", "--quiet", "--format", "jsonl", "--no-default-rules", EXEC_LOG];
+        let run = run(&[&replay[..], rules].concat());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        run.stdout.lines().filter(|line| line.contains("mallory")).count()
+    };
+    assert_eq!(alerts_about_mallory(&["--rules", "tests/cli/rules"]), 1);
+    assert_eq!(alerts_about_mallory(&["--rules", "tests/cli/rules", "--rules", "tests/cli/filters"]), 0);
+    let filtered = ["--rules", "tests/cli/rules", "--rules", "tests/cli/filters", "--no-default-rules"];
+    assert_snapshot(
+        "rules_with_filters",
+        &run(&[&["rules", "--format", "text"], &filtered[..]].concat()).stdout,
+    );
+    assert_snapshot(
+        "explain_filtered_rule",
+        &run(&[&["explain", "pod_exec"], &filtered[..]].concat()).stdout,
+    );
+}
+
+#[test]
+fn rules_about_other_logs_are_skipped_and_counted() {
+    assert_snapshot("check_other_logs", &transcript(&run(&["check", "tests/cli/other_logs.yml"])));
+    let replayed = run(&["replay", "--rules", "tests/cli/other_logs.yml", "--no-default-rules", EXEC_LOG]);
+    let expected = "skipped 1 filter about windows, 1 rule about windows/process_creation\n";
+    assert!(replayed.stderr.starts_with(expected), "{}", replayed.stderr);
+}
+
+#[test]
 fn two_rules_with_one_id_are_an_error_that_names_both() {
     assert_snapshot("check_twins", &transcript(&run(&["check", "tests/cli/rules", "tests/cli/twin.yml"])));
 }

@@ -192,18 +192,17 @@ fn chain(part: &Explanation) -> (String, &Explanation) {
     let mut part = part;
     loop {
         let is_chained = matches!(part.parts.as_slice(), [_]);
-        match part.kind {
+        let label = clean(&part.label);
+        let word = match part.kind {
             Kind::Test => break,
-            Kind::Not => heading.push_str("not "),
-            Kind::Selection => heading.push_str(&clean(&part.label)),
+            Kind::Not => "not ",
             // Of one part, all and any are the same.
-            Kind::All | Kind::Any if is_chained => {}
-            Kind::All | Kind::Any => {
-                let comma = if heading.is_empty() || heading.ends_with(' ') { "" } else { ", " };
-                heading.push_str(comma);
-                heading.push_str(&part.label);
-            }
-        }
+            Kind::All | Kind::Any if is_chained => "",
+            Kind::Selection | Kind::All | Kind::Any => &label,
+        };
+        let comma = if word.is_empty() || heading.is_empty() || heading.ends_with(' ') { "" } else { ", " };
+        heading.push_str(comma);
+        heading.push_str(word);
         match part.parts.as_slice() {
             [only] if only.kind != Kind::Test || part.kind != Kind::Selection => part = only,
             _ => break,

@@ -15,7 +15,7 @@ use ingest::inputs::{self, Inputs};
 use ingest::{Input, Log};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use sinks::{Jsonl, Sink, Text};
+use sinks::{Jsonl, Sink, Text, clean};
 
 use super::Ending;
 use crate::args::Replay;
@@ -69,7 +69,11 @@ fn paths(args: &Replay) -> anyhow::Result<Vec<PathBuf>> {
 
 fn engine(loaded: Loaded, args: &Replay) -> anyhow::Result<Engine> {
     let mut warnings = BufWriter::new(io::stderr().lock());
-    let _ = report::write_short(&mut warnings, &loaded, Severity::Warning).and_then(|()| warnings.flush());
+    let _ = report::write_short(&mut warnings, &loaded, Severity::Warning);
+    if !loaded.skipped.is_empty() && !args.quiet {
+        let _ = writeln!(warnings, "{}", clean(&loaded.skipped.to_string()));
+    }
+    let _ = warnings.flush();
     let rules = loaded.into_rules();
     if rules.is_empty() {
         bail!("no rules to look for: add some with `--rules`, or leave out `--no-default-rules`");

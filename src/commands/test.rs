@@ -56,7 +56,7 @@ struct Tested {
 
 /// Tests the rules.
 pub(crate) fn run(args: &Test, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let loaded = loading::load(loading::below_or_embedded(&args.paths)?);
+    let loaded = loading::load_beside_embedded(loading::below_or_embedded(&args.paths)?);
     if loaded.count(Severity::Error) > 0 {
         let _ = report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded);
         return Ok(Ending::Unusable);

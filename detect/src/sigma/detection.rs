@@ -23,11 +23,11 @@ pub(super) struct Selection {
     pub(super) bytes: usize,
 }
 
-/// Reads `detection` into one condition; nothing when a problem was reported.
-pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Expr> {
+/// Reads the selections and the condition below `section`, which may have `keys` of other
+/// meaning, into one condition; nothing when a problem was reported.
+pub(super) fn read(node: &Node, section: &str, keys: &[&str], context: &mut Context<'_>) -> Option<Expr> {
     let Content::Map(entries) = &node.content else {
-        let kind =
-            Kind::WrongType { key: "detection".to_owned(), expected: "a mapping", found: node.found() };
+        let kind = Kind::WrongType { key: section.to_owned(), expected: "a mapping", found: node.found() };
         context.report(node.place, kind);
         return None;
     };
@@ -35,7 +35,8 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Expr> {
     for (key, value) in entries {
         match key.scalar_text() {
             Some("timeframe") => context.report(key.place, Kind::IgnoredTimeframe),
-            None | Some("condition") => {}
+            None => {}
+            Some(key) if keys.contains(&key) => {}
             Some(name) => selections.push(selection(name, key, value, context)),
         }
     }

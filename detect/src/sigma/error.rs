@@ -91,7 +91,7 @@ codes! {
     MH002 Error "A mapping holds the same key twice.",
     MH003 Error "The file exceeds a limit that protects against hostile input.",
     MH004 Error "A document is not a mapping, so it cannot be a rule.",
-    MH005 Error "A document is of a kind that is not supported yet: correlation, filter or action.",
+    MH005 Error "A document is of a kind that is not supported: an action.",
     MH006 Error "A key is a list or a mapping; keys must be texts.",
     MH007 Error "A YAML tag is none of those that YAML 1.2 defines.",
     MH008 Warning "The file holds no rule.",
@@ -132,12 +132,12 @@ codes! {
     MH401 Warning "No audit event has a field of this name.",
     MH402 Warning "A field never has this value.",
     MH403 Warning "The rule can never fire.",
+    MH502 Error "A document refers to a rule that does not exist.",
+    MH503 Error "A document refers to a rule by a name that several rules have.",
+    MH504 Warning "A filter applies to no rule, or not to one that it names.",
     MH601 Error "A time span is not a whole number with a unit.",
     MH602 Warning "A key has no meaning where it stands.",
     MH603 Error "A correlation computes with more than one field.",
-    MH502 Error "A document refers to a rule that does not exist.",
-    MH503 Error "A document refers to a rule by a name that several rules have.",
-    MH504 Warning "A filter applies to no rule.",
 }
 
 impl fmt::Display for Code {
@@ -150,16 +150,12 @@ impl fmt::Display for Code {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum DocumentKind {
-    Correlation,
-    Filter,
     Action,
 }
 
 impl fmt::Display for DocumentKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            DocumentKind::Correlation => "correlation",
-            DocumentKind::Filter => "filter",
             DocumentKind::Action => "action",
         })
     }
@@ -178,7 +174,7 @@ pub enum RuleErrorKind {
     Limit { what: &'static str, max: usize },
     #[error("expected a rule, found {found}")]
     NotARule { found: &'static str },
-    #[error("{kind} documents are not supported yet")]
+    #[error("{kind} documents are not supported")]
     UnsupportedDocument { kind: DocumentKind },
     #[error("a key must be a text, found {found}")]
     KeyNotText { found: &'static str },
@@ -278,11 +274,13 @@ pub enum RuleErrorKind {
     ImpossibleValue { field: String, value: String, note: Option<String> },
     #[error("the rule can never fire: {reason}")]
     NeverFires { reason: String, note: Option<String> },
+    #[error("the filter silences every rule that it is added to: {reason}")]
+    SilencesRules { reason: String, note: Option<String> },
     #[error("no rule has the id or name `{reference}`")]
     UnknownRule { reference: String, closest: Option<String> },
     #[error("{count} rules are named `{name}`", count = ids.len())]
     AmbiguousRule { name: String, ids: Vec<String> },
-    #[error("the filter applies to no rule: {reason}")]
+    #[error("the filter has no effect here: {reason}")]
     IdleFilter { reason: String },
 }
 
@@ -337,7 +335,7 @@ impl RuleErrorKind {
             Self::OneField => Code::MH603,
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
-            Self::NeverFires { .. } => Code::MH403,
+            Self::NeverFires { .. } | Self::SilencesRules { .. } => Code::MH403,
             Self::UnknownRule { .. } => Code::MH502,
             Self::AmbiguousRule { .. } => Code::MH503,
             Self::IdleFilter { .. } => Code::MH504,
@@ -347,7 +345,8 @@ impl RuleErrorKind {
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::UnknownModifier { closest: Some(name), .. } | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            Self::UnknownModifier { closest: Some(name), .. }
+            | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }
@@ -366,7 +365,9 @@ impl RuleErrorKind {
                 return Some(format!("refer to one by its id: {}", ids.join(", ")));
             }
             Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
-            Self::ImpossibleValue { note, .. } | Self::NeverFires { note, .. } => return note.clone(),
+            Self::ImpossibleValue { note, .. }
+            | Self::NeverFires { note, .. }
+            | Self::SilencesRules { note, .. } => return note.clone(),
             Self::OperatorCase { found } => return Some(format!("write `{}`", found.to_lowercase())),
             Self::MissingLevel => "`medium` is taken; say one of informational, low, medium, high, critical",
             Self::InvalidTag { .. } => "write `namespace.name`, such as `attack.t1609`",

@@ -9,9 +9,12 @@ pub mod correlation;
 mod detection;
 mod document;
 mod error;
+mod event_object;
 mod expression;
+pub mod filter;
 pub mod link;
 mod lint;
+mod logsource;
 mod modifier;
 mod nearest;
 mod text;
@@ -26,13 +29,18 @@ use ipnet::IpNet;
 use context::Context;
 pub use correlation::Correlation;
 pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
-pub use lint::lint;
+pub use filter::Filter;
+pub use link::link;
+pub use lint::{lint, lint_filter};
+pub use logsource::Subject;
 
 /// What a file of rules holds.
 #[derive(Clone, Debug, Default)]
 pub struct Parsed {
     /// The rules without errors, in the order of the file.
     pub rules: Vec<Rule>,
+    /// The filters without errors, in the order of the file.
+    pub filters: Vec<Filter>,
     /// Every mistake of the file, in the order of the file.
     pub problems: Vec<RuleError>,
     /// Where values stand, for [`lint()`].
@@ -48,10 +56,10 @@ pub type ValuePlaces = HashMap<Place, Vec<Place>>;
 /// problems, nothing is read from it.
 pub fn parse(path: &Path, text: &str) -> Parsed {
     let mut context = Context::new(path, text);
-    let rules = document::read(&mut context, text.len());
+    let (rules, filters) = document::read(&mut context, text.len());
     let Context { mut problems, value_places, .. } = context;
     problems.sort_by_key(|problem| problem.place);
-    Parsed { rules, problems, value_places }
+    Parsed { rules, filters, problems, value_places }
 }
 
 /// A rule that has been understood.

@@ -290,7 +290,7 @@ impl<'k> Keys<'k, '_> {
 
     fn condition(&mut self) -> Option<super::Expr> {
         let node = self.required("detection")?;
-        detection::read(node, self.context)
+        detection::read(node, self.context)?.finish(self.context)
     }
 
     /// Keys that Sigma leaves to others; a warning for those that look like slips.

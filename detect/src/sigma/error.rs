@@ -228,7 +228,7 @@ pub enum RuleErrorKind {
     #[error("`windash` varies at most {max} dashes, found {got}")]
     TooManyDashes { got: usize, max: usize },
     #[error("placeholder `%{name}%` is not defined")]
-    UnresolvedPlaceholder { name: String },
+    UnresolvedPlaceholder { name: String, closest: Option<String> },
     #[error("{what} needs a field")]
     NeedsField { what: String },
     #[error("expected one value, found {found}")]
@@ -330,6 +330,13 @@ impl RuleErrorKind {
                 return Some(match closest {
                     Some(name) => did_you_mean(name),
                     None => format!("one of {known}"),
+                });
+            }
+            Self::UnresolvedPlaceholder { name, closest } => {
+                let where_to = format!("write its values into a list `{name}.txt`, one a line");
+                return Some(match closest {
+                    Some(name) => format!("did you mean `%{name}%`? otherwise {where_to}"),
+                    None => where_to,
                 });
             }
             Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),

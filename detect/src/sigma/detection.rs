@@ -1,14 +1,18 @@
 //! Selections: what `detection` says about fields and keywords.
 
+use std::collections::BTreeSet;
+
 use super::condition;
 use super::context::Context;
+use super::draft::{Draft, DraftItem, DraftSelection, DraftValue};
 use super::error::{Label, RuleErrorKind as Kind};
 use super::expression;
 use super::modifier::{self, Modifier, Value};
 use super::nearest::nearest;
+use super::placeholder::{EXPANDED_BYTES_MAX, expand};
 use super::text::Text;
 use super::yaml::{Content, Node, Resolved};
-use super::{Expr, Item, Place, Test};
+use super::{Expr, Place};
 
 /// How much one value may grow to, roughly in bytes: a command of 1,000 characters with
 /// three dashes becomes 125 texts.
@@ -23,9 +27,20 @@ pub(super) struct Selection {
     pub(super) bytes: usize,
 }
 
+/// What `detection` holds, read but not yet understood.
+pub(super) struct Detection<'n> {
+    pub(super) selections: Vec<DraftSelection>,
+    condition: &'n Node,
+}
+
 /// Reads the selections and the condition below `section`, which may have `keys` of other
-/// meaning, into one condition; nothing when a problem was reported.
-pub(super) fn read(node: &Node, section: &str, keys: &[&str], context: &mut Context<'_>) -> Option<Expr> {
+/// meaning; nothing when it is not a mapping or has no condition.
+pub(super) fn read<'n>(
+    node: &'n Node,
+    section: &str,
+    keys: &[&str],
+    context: &mut Context<'_>,
+) -> Option<Detection<'n>> {
     let Content::Map(entries) = &node.content else {
         let kind = Kind::WrongType { key: section.to_owned(), expected: "a mapping", found: node.found() };
         context.report(node.place, kind);
@@ -37,11 +52,11 @@ pub(super) fn read(node: &Node, section: &str, keys: &[&str], context: &mut Cont
             Some("timeframe") => context.report(key.place, Kind::IgnoredTimeframe),
             None => {}
             Some(key) if keys.contains(&key) => {}
-            Some(name) => selections.push(selection(name, key, value, context)),
+            Some(name) => selections.push(selection(name, key.place, value, context)),
         }
     }
     if let Some(condition) = node.get("condition") {
-        return condition::read(condition, &selections, context);
+        return Some(Detection { selections, condition });
     }
     let mut names = entries.iter().filter_map(|(key, _)| Some((key.scalar_text()?, key.place)));
     let slip = names.find(|(name, _)| nearest(name, ["condition"]).is_some());
@@ -50,16 +65,20 @@ pub(super) fn read(node: &Node, section: &str, keys: &[&str], context: &mut Cont
     None
 }
 
-fn selection(name: &str, key: &Node, value: &Node, context: &mut Context<'_>) -> Selection {
-    let before = (context.error_count(), context.bytes_left());
-    let expr = Builder { name, place: key.place, context }.group(value);
-    let is_sound = context.error_count() == before.0;
-    Selection {
-        name: name.to_owned(),
-        place: key.place,
-        expr: expr.filter(|_| is_sound),
-        bytes: before.1.saturating_sub(context.bytes_left()),
+impl Detection<'_> {
+    /// Understands the selections and the condition; nothing when a problem was reported.
+    pub(super) fn finish(self, context: &mut Context<'_>) -> Option<Expr> {
+        let selections: Vec<_> =
+            self.selections.into_iter().map(|selection| selection.finish(context)).collect();
+        condition::read(self.condition, &selections, context)
     }
+}
+
+/// Reads one selection; what is wrong in it is left out.
+pub(super) fn selection(name: &str, place: Place, value: &Node, context: &mut Context<'_>) -> DraftSelection {
+    let before = context.error_count();
+    let draft = Builder { name, place, context }.group(value);
+    DraftSelection { name: name.to_owned(), place, draft, is_sound: context.error_count() == before }
 }
 
 struct Builder<'b, 't> {
@@ -70,20 +89,20 @@ struct Builder<'b, 't> {
 
 impl Builder<'_, '_> {
     /// A mapping holds when all of its items do, a list when any of its elements does.
-    fn group(&mut self, node: &Node) -> Option<Expr> {
+    fn group(&mut self, node: &Node) -> Option<Draft> {
         match &node.content {
             Content::Map(entries) if !entries.is_empty() => {
-                let parts: Vec<_> = entries.iter().map(|(key, value)| self.item(key, value)).collect();
-                parts.into_iter().collect::<Option<_>>().map(join_all)
+                Some(Draft::All(entries.iter().filter_map(|(key, value)| self.item(key, value)).collect()))
             }
             Content::List(nodes) if nodes.iter().all(is_scalar) && !nodes.is_empty() => {
-                self.keywords(node.place, nodes)
+                Some(self.keywords(node.place, nodes))
             }
             Content::List(nodes) if !nodes.is_empty() => {
-                let parts: Vec<_> = nodes.iter().map(|node| self.group(node)).collect();
-                parts.into_iter().collect::<Option<_>>().map(join_any)
+                Some(Draft::Any(nodes.iter().filter_map(|node| self.group(node)).collect()))
             }
-            Content::Scalar(_) if !node.is_null() => self.keywords(node.place, std::slice::from_ref(node)),
+            Content::Scalar(_) if !node.is_null() => {
+                Some(self.keywords(node.place, std::slice::from_ref(node)))
+            }
             _ => {
                 let place = if node.is_null() { self.place } else { node.place };
                 self.context.report(place, Kind::EmptySelection { name: self.name.to_owned() });
@@ -92,12 +111,12 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn keywords(&mut self, place: Place, nodes: &[Node]) -> Option<Expr> {
+    fn keywords(&mut self, place: Place, nodes: &[Node]) -> Draft {
         let head = Head { field: None, modifiers: Vec::new(), place };
-        self.tests(&head, nodes)
+        self.values(&head, nodes)
     }
 
-    fn item(&mut self, key: &Node, value: &Node) -> Option<Expr> {
+    fn item(&mut self, key: &Node, value: &Node) -> Option<Draft> {
         let head = self.head(key);
         let nodes = match &value.content {
             Content::List(nodes) if nodes.is_empty() => {
@@ -108,7 +127,7 @@ impl Builder<'_, '_> {
             Content::List(nodes) => nodes.as_slice(),
             _ => std::slice::from_ref(value),
         };
-        self.tests(&head?, nodes)
+        Some(self.values(&head?, nodes))
     }
 
     /// Understands `field|modifier|modifier`.
@@ -148,51 +167,43 @@ impl Builder<'_, '_> {
         is_sound.then_some(Head { field, modifiers, place })
     }
 
-    fn tests(&mut self, head: &Head, nodes: &[Node]) -> Option<Expr> {
-        if let (true, &[_]) = (head.has(Modifier::All), nodes) {
+    fn values(&mut self, head: &Head, nodes: &[Node]) -> Draft {
+        let is_expanded = head.has(Modifier::Expand);
+        if let (true, &[_], false) = (head.has(Modifier::All), nodes, is_expanded) {
             let place =
                 head.modifiers.iter().find(|(modifier, _)| *modifier == Modifier::All).map(|found| found.1);
             self.context.report(place.unwrap_or(head.place), Kind::AllOnSingleValue);
         }
-        let mut alternatives = Vec::new();
+        let mut values = Vec::new();
         for node in nodes {
-            alternatives.push(self.value(head, node).map(|tests| (node.place, tests)));
+            let of_node = self.value(head, node).unwrap_or_default();
+            values.extend(of_node.into_iter().map(|value| DraftValue { value, place: node.place }));
         }
-        let alternatives: Vec<_> = alternatives.into_iter().collect::<Option<_>>()?;
-        let expr = if head.has(Modifier::All) {
-            join_all(
-                alternatives
-                    .into_iter()
-                    .map(|(place, tests)| self.finish(head, place, vec![(place, tests)]))
-                    .collect(),
-            )
-        } else {
-            self.finish(head, head.place, alternatives)
-        };
-        Some(if head.has(Modifier::Neq) { Expr::Not(Box::new(expr)) } else { expr })
+        Draft::Item(DraftItem {
+            field: head.field.clone(),
+            values,
+            wants_all: head.has(Modifier::All),
+            is_negated: head.has(Modifier::Neq),
+            place: head.place,
+            applied: BTreeSet::new(),
+        })
     }
 
-    fn finish(&mut self, head: &Head, place: Place, alternatives: Vec<(Place, Vec<Test>)>) -> Expr {
-        let places = alternatives.iter().flat_map(|(place, tests)| std::iter::repeat_n(*place, tests.len()));
-        self.context.value_places.insert(place, places.collect());
-        let tests = alternatives.into_iter().flat_map(|(_, tests)| tests).collect();
-        Expr::Item(Item { field: head.field.clone(), tests, place })
-    }
-
-    /// The tests that one value of an item stands for.
-    fn value(&mut self, head: &Head, node: &Node) -> Option<Vec<Test>> {
+    /// What the modifiers make of one value of an item.
+    fn value(&mut self, head: &Head, node: &Node) -> Option<Vec<Value>> {
+        let bytes_max = if head.has(Modifier::Expand) { EXPANDED_BYTES_MAX } else { VALUE_BYTES_MAX };
         let mut values = vec![self.raw(head, node)?];
         for &(modifier, place) in &head.modifiers {
             let mut changed = Vec::new();
             let mut bytes = values.iter().map(Value::bytes).sum::<usize>();
             for value in values {
                 // Modifiers multiply, so the limit must hold before and after each of them.
-                if bytes > VALUE_BYTES_MAX {
+                if bytes > bytes_max {
                     let what = "the size of a value with its modifiers";
-                    self.context.report(node.place, Kind::Limit { what, max: VALUE_BYTES_MAX });
+                    self.context.report(node.place, Kind::Limit { what, max: bytes_max });
                     return None;
                 }
-                let more = match modifier::apply(modifier, value) {
+                let more = match self.apply(head, node, modifier, value) {
                     Ok(more) => more,
                     Err(kind) => {
                         self.report_modified(node, modifier, place, kind);
@@ -204,40 +215,39 @@ impl Builder<'_, '_> {
             }
             values = changed;
         }
-        self.finish_value(head, node, values)
+        let is_sound = values.iter().all(|value| self.check_regex(node, value));
+        is_sound.then_some(values)
     }
 
-    fn finish_value(&mut self, head: &Head, node: &Node, values: Vec<Value>) -> Option<Vec<Test>> {
-        let is_keyword = head.field.is_none();
-        let mut tests = Vec::new();
-        for value in values {
-            if !self.context.spend(node.place, value.bytes()) {
-                return None;
-            }
-            if let Some(what) = value.needs_field().filter(|_| is_keyword) {
-                self.context.report(node.place, Kind::NeedsField { what });
-                return None;
-            }
-            if !self.check_regex(node, &value) {
-                return None;
-            }
-            match value.into_tests(is_keyword) {
-                Ok(more) => tests.extend(more),
-                Err(kind) => {
-                    self.context.report(node.place, kind);
-                    return None;
-                }
-            }
+    fn apply(&self, head: &Head, node: &Node, modifier: Modifier, value: Value) -> Result<Vec<Value>, Kind> {
+        if modifier != Modifier::Expand {
+            return modifier::apply(modifier, value);
         }
-        Some(tests)
+        let lists = &self.context.setup.lists;
+        expand(value, lists, head.takes_networks(), &|name| self.place_of_placeholder(node, name))
     }
 
+    fn place_of_placeholder(&self, node: &Node, name: &str) -> Place {
+        let text = node.scalar_text().unwrap_or_default();
+        let written = format!("%{name}%");
+        let before = text.split_once(&written).map(|(before, _)| before.chars().count());
+        let width = written.chars().count();
+        before.map_or(node.place, |from| self.context.source.place_in(node, from, width))
+    }
+
+    /// Checks an expression while it is as written, so that a mistake has its exact place.
     fn check_regex(&mut self, node: &Node, value: &Value) -> bool {
         let Value::Regex(regex) = value else { return true };
-        match expression::check(&regex.text) {
+        let Some(text) = regex.text.plain() else { return true };
+        match expression::check(text) {
             Ok(()) => true,
             Err(fault) => {
-                let place = self.context.source.place_in(node, fault.from, fault.width);
+                let place = match node.scalar_text() {
+                    Some(written) if written == text => {
+                        self.context.source.place_in(node, fault.from, fault.width)
+                    }
+                    _ => node.place,
+                };
                 self.context.report(place, fault.kind);
                 false
             }
@@ -267,16 +277,9 @@ impl Builder<'_, '_> {
 
     fn report_modified(&mut self, node: &Node, modifier: Modifier, place: Place, kind: Kind) {
         let (at, kind) = match kind {
-            Kind::UnresolvedPlaceholder { name } => {
-                let text = node.scalar_text().unwrap_or_default();
-                let written = format!("%{name}%");
-                let from = text
-                    .find(&written)
-                    .and_then(|byte| text.get(..byte))
-                    .map(|before| before.chars().count());
-                let width = written.chars().count();
-                let at = from.map(|from| self.context.source.place_in(node, from, width));
-                (at.unwrap_or(node.place), Kind::UnresolvedPlaceholder { name })
+            Kind::UnresolvedPlaceholder { name, .. } => {
+                let closest = nearest(&name, self.context.setup.lists.names()).map(str::to_owned);
+                (self.place_of_placeholder(node, &name), Kind::UnresolvedPlaceholder { name, closest })
             }
             kind => (node.place, kind),
         };
@@ -295,6 +298,13 @@ struct Head {
 impl Head {
     fn has(&self, modifier: Modifier) -> bool {
         self.modifiers.iter().any(|(found, _)| *found == modifier)
+    }
+
+    /// Whether nothing but lists is asked for, so that their networks can be meant.
+    fn takes_networks(&self) -> bool {
+        let is_neutral =
+            |modifier: &Modifier| matches!(modifier, Modifier::Expand | Modifier::All | Modifier::Neq);
+        self.field.is_some() && self.modifiers.iter().all(|(modifier, _)| is_neutral(modifier))
     }
 }
 

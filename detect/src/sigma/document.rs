@@ -351,7 +351,7 @@ impl<'k> Keys<'k, '_> {
 
     fn condition(&mut self) -> Option<super::Expr> {
         let node = self.required("detection")?;
-        detection::read(node, "detection", &["condition"], self.context)
+        detection::read(node, "detection", &["condition"], self.context)?.finish(self.context)
     }
 
     /// Keys that Sigma leaves to others; a warning for those that look like slips.

@@ -231,7 +231,7 @@ pub enum RuleErrorKind {
     #[error("`windash` varies at most {max} dashes, found {got}")]
     TooManyDashes { got: usize, max: usize },
     #[error("placeholder `%{name}%` is not defined")]
-    UnresolvedPlaceholder { name: String },
+    UnresolvedPlaceholder { name: String, closest: Option<String> },
     #[error("{what} needs a field")]
     NeedsField { what: String },
     #[error("expected one value, found {found}")]
@@ -363,6 +363,13 @@ impl RuleErrorKind {
             }
             Self::AmbiguousRule { ids, .. } => {
                 return Some(format!("refer to one by its id: {}", ids.join(", ")));
+            }
+            Self::UnresolvedPlaceholder { name, closest } => {
+                let where_to = format!("write its values into a list `{name}.txt`, one a line");
+                return Some(match closest {
+                    Some(name) => format!("did you mean `%{name}%`? otherwise {where_to}"),
+                    None => where_to,
+                });
             }
             Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
             Self::ImpossibleValue { note, .. }

@@ -81,7 +81,7 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Section> {
         wrong("condition", list, "a text", context);
         return None;
     }
-    let condition = detection::read(node, "filter", &keys, context)?;
+    let condition = detection::read(node, "filter", &keys, context)?.finish(context)?;
     let bytes = before.saturating_sub(context.bytes_left());
     Some(Section { rules: rules?, condition, place: listed.unwrap_or(node).place, bytes })
 }

@@ -8,15 +8,18 @@ mod context;
 pub mod correlation;
 mod detection;
 mod document;
+mod draft;
 mod error;
 mod event_object;
 mod expression;
 pub mod filter;
 pub mod link;
 mod lint;
+mod lists;
 mod logsource;
 mod modifier;
 mod nearest;
+mod placeholder;
 mod text;
 mod yaml;
 
@@ -32,6 +35,7 @@ pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
 pub use filter::Filter;
 pub use link::link;
 pub use lint::{lint, lint_filter};
+pub use lists::Lists;
 pub use logsource::Subject;
 
 /// What a file of rules holds.
@@ -50,12 +54,24 @@ pub struct Parsed {
 /// Where the values of an item stand, by the item's own place: one for each of its tests.
 pub type ValuePlaces = HashMap<Place, Vec<Place>>;
 
+/// What a user sets up besides rules.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// What placeholders stand for.
+    pub lists: Lists,
+}
+
+/// Reads a file of one or more rules, as [`parse_with`] does without lists and pipelines.
+pub fn parse(path: &Path, text: &str) -> Parsed {
+    parse_with(path, text, &Setup::default())
+}
+
 /// Reads a file of one or more rules, never stopping at the first mistake.
 ///
 /// A rule with an error is left out; one with warnings is not. `path` is only named in
 /// problems, nothing is read from it.
-pub fn parse(path: &Path, text: &str) -> Parsed {
-    let mut context = Context::new(path, text);
+pub fn parse_with(path: &Path, text: &str, setup: &Setup) -> Parsed {
+    let mut context = Context::new(path, text, setup);
     let (rules, filters) = document::read(&mut context, text.len());
     let Context { mut problems, value_places, .. } = context;
     problems.sort_by_key(|problem| problem.place);

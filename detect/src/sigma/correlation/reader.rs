@@ -199,7 +199,8 @@ impl<'r> Reader<'r, '_> {
                 self.wrong("aliases", value, "a mapping of rules to fields");
                 continue;
             };
-            let mut alias = Alias { name: key.scalar_text().unwrap_or_default().to_owned(), fields: Vec::new() };
+            let mut alias =
+                Alias { name: key.scalar_text().unwrap_or_default().to_owned(), fields: Vec::new() };
             for (rule, field) in fields {
                 match (rule.scalar_text(), field.scalar_text()) {
                     (Some(text), Some(field)) => {
@@ -242,16 +243,12 @@ impl<'r> Reader<'r, '_> {
         duration
     }
 
-    fn relation(
-        &mut self,
-        name: &str,
-        rules: &[Reference],
-        timespan: Option<Duration>,
-    ) -> Option<Relation> {
+    fn relation(&mut self, name: &str, rules: &[Reference], timespan: Option<Duration>) -> Option<Relation> {
         let learning = self.duration("learning", false);
         if name == "first_seen" {
             if let Some(node) = self.get("condition") {
-                self.context.report(node.place, Kind::IgnoredKey { key: "condition".to_owned(), closest: None });
+                self.context
+                    .report(node.place, Kind::IgnoredKey { key: "condition".to_owned(), closest: None });
             }
             let usual = timespan.unwrap_or_default().min(Duration::from_secs(LEARNING_S));
             return Some(Relation::FirstSeen { learning: learning.unwrap_or(usual) });
@@ -365,7 +362,9 @@ impl<'r> Reader<'r, '_> {
         let selections: Vec<Selection> = rules.iter().map(placeholder).collect();
         let expr = condition::one(node, &selections, &mut HashSet::new(), self.context)?;
         let expr = over_rules(&expr, rules);
-        for rule in rules.iter().enumerate().filter(|(number, _)| !mentions(&expr, *number)).map(|(_, rule)| rule) {
+        for rule in
+            rules.iter().enumerate().filter(|(number, _)| !mentions(&expr, *number)).map(|(_, rule)| rule)
+        {
             self.context.report(rule.place, Kind::UnusedRule { name: rule.text.clone() });
         }
         Some(Needed::Expression(expr))

@@ -116,6 +116,18 @@ pub(crate) struct RuleChoice {
     /// Leave out the built-in rules
     #[arg(long)]
     pub(crate) no_default_rules: bool,
+
+    /// What rules may name
+    #[command(flatten)]
+    pub(crate) setup: SetupChoice,
+}
+
+/// What rules may name besides each other.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SetupChoice {
+    /// Lists to add to: a file `NAME.txt`, or a folder of such; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub(crate) lists: Vec<PathBuf>,
 }
 
 /// Finds the mistakes in rules
@@ -128,6 +140,10 @@ pub(crate) struct Check {
     /// Rule files or folders; the built-in rules if there are none
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+
+    /// What rules may name
+    #[command(flatten)]
+    pub(crate) setup: SetupChoice,
 
     /// How to write the problems; `auto` is text, whether on a terminal or in a pipe
     #[arg(long, value_enum, default_value_t = Format::Auto)]
@@ -144,6 +160,10 @@ pub(crate) struct Test {
     /// Rule files or folders; the built-in rules if there are none
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+
+    /// What rules may name
+    #[command(flatten)]
+    pub(crate) setup: SetupChoice,
 
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]

@@ -1,50 +1,16 @@
-//! Where rules come from: those in the binary, and files and folders of the user's own.
+//! What the files say: rules and filters that have been understood, and every mistake.
 //!
 //! All mistakes of all files are collected; nobody is shown one mistake at a time.
 
-use std::borrow::Cow;
+use detect::sigma::{self, Filter, Label, Logsource, Place, Rule, RuleError, Setup, Severity};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 
-use detect::sigma::{self, Filter, Label, Logsource, Place, Rule, RuleError, Severity};
-use walkdir::WalkDir;
-
-use crate::args::RuleChoice;
+use crate::files::{self, Contents, Origin, RuleFile};
 use crate::skipped::Skipped;
 use crate::totals::counted;
 
-/// Path, rule text and example events of every rule in the binary.
-type Embedded = (&'static str, &'static str, Option<&'static str>);
-const EMBEDDED: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/embedded_rules.rs"));
-
 /// The code of the one problem that no file shows on its own.
 const DUPLICATE_ID: &str = "MH501";
-
-/// How long a rule file, or a file of example events, may be: a rule of the size of a
-/// book is somebody's log file.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-
-/// A file of rules.
-#[derive(Debug)]
-pub(crate) struct RuleFile {
-    /// Where it lies; embedded ones as in the source tree.
-    pub(crate) path: PathBuf,
-    /// The rules.
-    pub(crate) text: Cow<'static, str>,
-    /// Where it came from.
-    pub(crate) origin: Origin,
-}
-
-/// Where a rule file came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The binary, with the example events if there are some.
-    Embedded(Option<&'static str>),
-    /// The file system.
-    Disk,
-}
 
 /// Rules, and what is wrong with them.
 #[derive(Debug, Default)]
@@ -101,94 +67,6 @@ impl Problem {
     }
 }
 
-/// A rule file that could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read `{path}`", path = path.display())]
-pub(crate) struct LoadError {
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
-/// The files that the user chose: the embedded ones first.
-pub(crate) fn chosen(choice: &RuleChoice) -> Result<Vec<RuleFile>, LoadError> {
-    let mut files = if choice.no_default_rules { Vec::new() } else { embedded() };
-    files.extend(on_disk(&choice.paths)?);
-    Ok(files)
-}
-
-/// The files below `paths`, or the embedded ones if no path is given.
-pub(crate) fn below_or_embedded(paths: &[PathBuf]) -> Result<Vec<RuleFile>, LoadError> {
-    if paths.is_empty() { Ok(embedded()) } else { on_disk(paths) }
-}
-
-fn embedded() -> Vec<RuleFile> {
-    let file = |&(path, text, events): &Embedded| RuleFile {
-        path: PathBuf::from(path),
-        text: Cow::Borrowed(text),
-        origin: Origin::Embedded(events),
-    };
-    EMBEDDED.iter().map(file).collect()
-}
-
-fn on_disk(paths: &[PathBuf]) -> Result<Vec<RuleFile>, LoadError> {
-    let mut files = Vec::new();
-    for path in paths {
-        for found in walk(path)? {
-            if !files.iter().any(|file: &RuleFile| file.path == found) {
-                let text = Cow::Owned(read_text(&found)?);
-                files.push(RuleFile { path: found, text, origin: Origin::Disk });
-            }
-        }
-    }
-    Ok(files)
-}
-
-/// A file itself, or every rule file below a folder by name. Links are followed, but
-/// hidden entries are left out: a mounted ConfigMap shows each file once more in one.
-fn walk(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let is_rule =
-        |path: &Path| path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
-    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
-    let mut paths = Vec::new();
-    let entries = WalkDir::new(root).follow_links(true).sort_by_file_name();
-    for entry in entries.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()))
-    {
-        let entry = entry.map_err(|error| LoadError {
-            path: error.path().unwrap_or(root).to_path_buf(),
-            // Without the path, which the outer error names already.
-            source: error
-                .io_error()
-                .map_or_else(|| io::Error::other("a link to a folder around it"), copy_of),
-        })?;
-        if !entry.file_type().is_dir() && (entry.depth() == 0 || is_rule(entry.path())) {
-            paths.push(entry.into_path());
-        }
-    }
-    if paths.is_empty() {
-        // Passing a check of nothing would be taken for passing it.
-        let source = io::Error::other("no `.yml` or `.yaml` file in it");
-        return Err(LoadError { path: root.to_path_buf(), source });
-    }
-    Ok(paths)
-}
-
-fn copy_of(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
-}
-
-/// The text of a file, which must be UTF-8 and not larger than any sane rule.
-pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
-    let fail = |source| LoadError { path: path.to_path_buf(), source };
-    let mut text = String::new();
-    let file = File::open(path).map_err(fail)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(fail)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(fail(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes"))));
-    }
-    Ok(text)
-}
-
 /// Understands the rules in the files.
 pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
     Loader::default().finish(files, &[])
@@ -196,7 +74,7 @@ pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
 
 /// Understands the rules in the files; those that are built in may be referred to.
 pub(crate) fn load_beside_embedded(files: Vec<RuleFile>) -> Loaded {
-    Loader::default().finish(files, &embedded())
+    Loader::default().finish(files, &files::embedded())
 }
 
 /// Everything in the files, before it is known what concerns the audit log.
@@ -206,13 +84,22 @@ struct Loader {
     /// The file of each rule.
     files: Vec<usize>,
     filters: Vec<Filter>,
+    setup: Setup,
     problems: Vec<Problem>,
 }
 
 impl Loader {
-    /// Adds what one file holds.
+    /// Adds what one file holds that rules may name.
+    fn set_up(&mut self, file: &RuleFile) -> Vec<RuleError> {
+        match file.contents {
+            Contents::Rules => Vec::new(),
+            Contents::List => self.setup.lists.add(&file.name(), &file.path, &file.text),
+        }
+    }
+
+    /// Adds the rules and filters of one file.
     fn add(&mut self, number: usize, file: &RuleFile) {
-        let parsed = sigma::parse(&file.path, &file.text);
+        let parsed = sigma::parse_with(&file.path, &file.text, &self.setup);
         let mut found = parsed.problems;
         found.extend(parsed.rules.iter().flat_map(|rule| sigma::lint(rule, &parsed.value_places)));
         found.extend(
@@ -227,12 +114,22 @@ impl Loader {
     /// Adds every file, and links what is in them and in the files `beside`, whose rules
     /// are then forgotten.
     fn finish(mut self, files: Vec<RuleFile>, beside: &[RuleFile]) -> Loaded {
+        for file in beside {
+            self.set_up(file);
+        }
         for (number, file) in files.iter().enumerate() {
+            let found = self.set_up(file);
+            self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
+        }
+        let is_rules = |file: &RuleFile| file.contents == Contents::Rules;
+        for (number, file) in files.iter().enumerate().filter(|(_, file)| is_rules(file)) {
             self.add(number, file);
         }
         let own: HashSet<String> = self.rules.iter().map(|rule| rule.id.clone()).collect();
-        let others = beside.iter().flat_map(|file| sigma::parse(&file.path, &file.text).rules);
-        self.rules.extend(others.filter(|rule| !own.contains(&rule.id)));
+        for file in beside.iter().filter(|file| is_rules(file)) {
+            let others = sigma::parse_with(&file.path, &file.text, &self.setup).rules;
+            self.rules.extend(others.into_iter().filter(|rule| !own.contains(&rule.id)));
+        }
         let linked = sigma::link(&mut self.rules, &self.filters);
         self.rules.truncate(self.files.len());
         for error in &linked.problems {
@@ -288,13 +185,15 @@ fn foreign(rules: &[Rule]) -> HashMap<String, Logsource> {
 }
 
 impl Loaded {
-    /// `12 rules and 1 filter`.
+    /// `12 rules, 1 filter, 2 lists`.
     pub(crate) fn contents(&self) -> String {
-        let rules = counted(self.rules.len() as u64, "rule");
-        match self.filters.len() {
-            0 => rules,
-            count => format!("{rules} and {}", counted(count as u64, "filter")),
+        let lists: HashSet<String> =
+            self.files.iter().filter(|file| file.contents == Contents::List).map(RuleFile::name).collect();
+        let mut parts = vec![counted(self.rules.len() as u64, "rule")];
+        for (count, noun) in [(self.filters.len(), "filter"), (lists.len(), "list")] {
+            parts.extend((count > 0).then(|| counted(count as u64, noun)));
         }
+        parts.join(", ")
     }
 
     /// How many problems there are of a severity.

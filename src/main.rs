@@ -8,6 +8,7 @@ use clap::Parser;
 mod args;
 mod commands;
 mod detector;
+mod files;
 mod loading;
 mod pipeline;
 mod progress;

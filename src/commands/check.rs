@@ -8,6 +8,7 @@ use sinks::clean;
 
 use super::Ending;
 use crate::args::{Check, Format};
+use crate::files;
 use crate::loading::{self, Loaded};
 use crate::report::{self, severity_name};
 use crate::terminal::Terminal;
@@ -28,7 +29,7 @@ struct ProblemLine<'p> {
 
 /// Checks the rules and writes what is wrong with them.
 pub(crate) fn run(args: &Check, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let loaded = loading::load_beside_embedded(loading::below_or_embedded(&args.paths)?);
+    let loaded = loading::load_beside_embedded(files::below_or_embedded(&args.paths, &args.setup)?);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.format == Format::Jsonl {
         write_lines(&mut out, &loaded)?;

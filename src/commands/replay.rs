@@ -20,6 +20,7 @@ use sinks::{Jsonl, Sink, Text, clean};
 use super::Ending;
 use crate::args::Replay;
 use crate::detector::Detector;
+use crate::files;
 use crate::loading::{self, Loaded};
 use crate::pipeline;
 use crate::progress::Progress;
@@ -31,7 +32,7 @@ use crate::totals::Totals;
 /// Replays the logs.
 pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> {
     let inputs = inputs::resolve(&paths(args)?);
-    let loaded = loading::load(loading::chosen(&args.choice)?);
+    let loaded = loading::load(files::chosen(&args.choice)?);
     if loaded.count(Severity::Error) > 0 {
         let _ = report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded);
         bail!("the rules have mistakes; nothing was replayed");

@@ -12,6 +12,7 @@ use sinks::palette::level_name;
 
 use super::Ending;
 use crate::args::{ListFormat, Rules};
+use crate::files;
 use crate::loading::{self, UsedFilter};
 use crate::report;
 use crate::terminal::{Stream, Terminal};
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
         out.flush()?;
         return Ok(Ending::Fine);
     }
-    let loaded = loading::load(loading::chosen(&args.choice)?);
+    let loaded = loading::load(files::chosen(&args.choice)?);
     let has_errors = loaded.count(Severity::Error) > 0;
     let _ = report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error);
     let mut rules: Vec<&Rule> = loaded.rules.iter().map(|(_, rule)| rule).collect();

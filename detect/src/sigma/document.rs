@@ -33,7 +33,7 @@ const KEYS: [&str; 20] = [
 ];
 const REQUIRED: [&str; 3] = ["title", "logsource", "detection"];
 const STATUSES: [&str; 5] = ["stable", "test", "experimental", "deprecated", "unsupported"];
-const LEVELS: [(&str, Level); 5] = [
+pub(super) const LEVELS: [(&str, Level); 5] = [
     ("informational", Level::Informational),
     ("low", Level::Low),
     ("medium", Level::Medium),
@@ -85,7 +85,7 @@ fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
     let id = keys.id(title);
     let level = keys.level();
     let status = keys.known("status", &STATUSES);
-    let rule = Rule {
+    let mut rule = Rule {
         path: keys.context.path().to_owned(),
         id,
         name: keys.text("name").map(str::to_owned),
@@ -101,7 +101,7 @@ fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
         logic: Logic::Event(super::Expr::All(Vec::new())),
     };
     keys.check_the_rest();
-    let condition = keys.condition();
+    let condition = keys.condition(&mut rule);
     if context.error_count() == before {
         return Some(Rule { logic: Logic::Event(condition?), ..rule });
     }
@@ -288,9 +288,18 @@ impl<'k> Keys<'k, '_> {
         logsource
     }
 
-    fn condition(&mut self) -> Option<super::Expr> {
+    /// The condition, after pipelines have changed it and the rule.
+    fn condition(&mut self, rule: &mut Rule) -> Option<super::Expr> {
+        let before = self.context.error_count();
         let node = self.required("detection")?;
-        detection::read(node, self.context)?.finish(self.context)
+        let mut detection = detection::read(node, self.context)?;
+        // Mistakes are told as they are written, so pipelines see sound rules only.
+        if self.context.error_count() == before
+            && !detection.process(self.document, node.place, rule, self.context)
+        {
+            return None;
+        }
+        detection.finish(self.context)
     }
 
     /// Keys that Sigma leaves to others; a warning for those that look like slips.

@@ -131,6 +131,11 @@ codes! {
     MH401 Warning "No audit event has a field of this name.",
     MH402 Warning "A field never has this value.",
     MH403 Warning "The rule can never fire.",
+    MH601 Error "A pipeline uses a part of pySigma's pipelines that is not supported.",
+    MH602 Error "A pipeline sets something that its transformation or condition does not have.",
+    MH603 Error "The conditions of a pipeline's step are not well formed.",
+    MH604 Error "A pipeline refuses the rule.",
+    MH605 Error "A pipeline cannot be applied to the rule.",
 }
 
 impl fmt::Display for Code {
@@ -263,6 +268,18 @@ pub enum RuleErrorKind {
     ImpossibleValue { field: String, value: String, note: Option<String> },
     #[error("the rule can never fire: {reason}")]
     NeverFires { reason: String, note: Option<String> },
+    #[error("{what} `{name}` is not supported")]
+    UnsupportedStep { what: &'static str, name: String },
+    #[error("`{owner}` has no `{key}`")]
+    UnknownParameter { owner: String, key: String, closest: Option<&'static str> },
+    #[error("{message}")]
+    StepConditions { message: String },
+    #[error("invalid replacement: {message}")]
+    InvalidReplacement { message: String },
+    #[error("a pipeline refuses the rule: {message}")]
+    RefusedByPipeline { message: String },
+    #[error("a pipeline cannot be applied: {message}")]
+    PipelineFailed { message: String },
 }
 
 impl RuleErrorKind {
@@ -292,7 +309,7 @@ impl RuleErrorKind {
             Self::ModifierType { .. } => Code::MH203,
             Self::ModifierNotFirst { .. } => Code::MH204,
             Self::Wildcards { .. } => Code::MH205,
-            Self::InvalidRegex { .. } => Code::MH206,
+            Self::InvalidRegex { .. } | Self::InvalidReplacement { .. } => Code::MH206,
             Self::UnsupportedRegex { .. } => Code::MH207,
             Self::RegexTooLarge { .. } => Code::MH208,
             Self::InvalidNetwork { .. } => Code::MH209,
@@ -313,13 +330,19 @@ impl RuleErrorKind {
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
             Self::NeverFires { .. } => Code::MH403,
+            Self::UnsupportedStep { .. } => Code::MH601,
+            Self::UnknownParameter { .. } => Code::MH602,
+            Self::StepConditions { .. } => Code::MH603,
+            Self::RefusedByPipeline { .. } => Code::MH604,
+            Self::PipelineFailed { .. } => Code::MH605,
         }
     }
 
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::UnknownModifier { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            Self::UnknownModifier { closest: Some(name), .. }
+            | Self::UnknownParameter { closest: Some(name), .. } => return Some(did_you_mean(name)),
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }

@@ -15,6 +15,7 @@ mod lint;
 mod lists;
 mod modifier;
 mod nearest;
+mod pipeline;
 mod placeholder;
 mod text;
 mod yaml;
@@ -30,6 +31,7 @@ pub use correlation::Correlation;
 pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
 pub use lint::lint;
 pub use lists::Lists;
+pub use pipeline::Pipeline;
 
 /// What a file of rules holds.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,8 @@ pub type ValuePlaces = HashMap<Place, Vec<Place>>;
 pub struct Setup {
     /// What placeholders stand for.
     pub lists: Lists,
+    /// What changes rules before they are understood.
+    pub pipelines: Vec<Pipeline>,
 }
 
 /// Reads a file of one or more rules, as [`parse_with`] does without lists and pipelines.

@@ -109,7 +109,7 @@ Examples:
 /// Where rules come from.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RuleChoice {
-    /// Rules to add: a file, or a folder that is searched for `.yml` and `.yaml`; repeatable
+    /// Rules and filters to add: a file, or a folder that is searched for `.yml` and `.yaml`; repeatable
     #[arg(long = "rules", id = "rules", value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 
@@ -117,23 +117,28 @@ pub(crate) struct RuleChoice {
     #[arg(long)]
     pub(crate) no_default_rules: bool,
 
-    /// What rules may name
+    /// What rules are read with
     #[command(flatten)]
     pub(crate) setup: SetupChoice,
 }
 
-/// What rules may name besides each other.
+/// What rules are read with.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SetupChoice {
     /// Lists to add to: a file `NAME.txt`, or a folder of such; repeatable
     #[arg(long, value_name = "PATH")]
     pub(crate) lists: Vec<PathBuf>,
+
+    /// A pySigma processing pipeline that changes rules before they are used; repeatable, in order
+    #[arg(long = "pipeline", id = "pipeline", value_name = "FILE")]
+    pub(crate) pipelines: Vec<PathBuf>,
 }
 
 /// Finds the mistakes in rules
 ///
 /// Reports every mistake of every file at its place. Rules that can never match are
-/// warnings; rules about other products than Kubernetes are counted and skipped.
+/// warnings; rules about other logs than that of Kubernetes are counted and skipped.
+/// Filters may name built-in rules.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --format jsonl")]
 pub(crate) struct Check {
@@ -141,7 +146,7 @@ pub(crate) struct Check {
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 
-    /// What rules may name
+    /// What rules are read with
     #[command(flatten)]
     pub(crate) setup: SetupChoice,
 
@@ -161,7 +166,7 @@ pub(crate) struct Test {
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 
-    /// What rules may name
+    /// What rules are read with
     #[command(flatten)]
     pub(crate) setup: SetupChoice,
 

@@ -53,6 +53,8 @@ pub(crate) enum Contents {
     Rules,
     /// The values of a list that is called as the file.
     List,
+    /// Steps that change rules before they are understood.
+    Pipeline,
 }
 
 impl RuleFile {
@@ -109,8 +111,11 @@ fn on_disk(rules: &[PathBuf], setup: &SetupChoice, files: &mut Vec<RuleFile>) ->
     for path in &setup.lists {
         found.extend(walk(path, in_list_folder, "no `.txt` file in it")?);
     }
+    // A pipeline is a file: which one comes first is for the user to say.
+    found.extend(setup.pipelines.iter().map(|path| (path.clone(), Contents::Pipeline)));
     for (path, contents) in found {
-        let is_known = |file: &RuleFile| file.path == path && file.origin == Origin::Disk;
+        let is_known =
+            |file: &RuleFile| file.path == path && file.contents == contents && file.origin == Origin::Disk;
         if !files.iter().any(is_known) {
             let text = Cow::Owned(read_text(&path)?);
             files.push(RuleFile { path, text, origin: Origin::Disk, contents });

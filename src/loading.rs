@@ -2,7 +2,7 @@
 //!
 //! All mistakes of all files are collected; nobody is shown one mistake at a time.
 
-use detect::sigma::{self, Filter, Label, Logsource, Place, Rule, RuleError, Setup, Severity};
+use detect::sigma::{self, Filter, Label, Logsource, Pipeline, Place, Rule, RuleError, Setup, Severity};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::files::{self, Contents, Origin, RuleFile};
@@ -94,6 +94,13 @@ impl Loader {
         match file.contents {
             Contents::Rules => Vec::new(),
             Contents::List => self.setup.lists.add(&file.name(), &file.path, &file.text),
+            Contents::Pipeline => match Pipeline::parse(&file.path, &file.text) {
+                Ok(pipeline) => {
+                    self.setup.pipelines.push(pipeline);
+                    Vec::new()
+                }
+                Err(problems) => problems,
+            },
         }
     }
 

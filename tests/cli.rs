@@ -332,7 +332,7 @@ fn a_filter_may_name_a_built_in_rule() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(
         (run.code, run.stdout.as_str()),
-        (Some(0), "0 rules and 1 filter in 1 file, 0 errors, 0 warnings\n")
+        (Some(0), "0 rules, 1 filter in 1 file, 0 errors, 0 warnings\n")
     );
 }
 
@@ -363,6 +363,49 @@ fn rules_about_other_logs_are_skipped_and_counted() {
     let replayed = run(&["replay", "--rules", "tests/cli/other_logs.yml", "--no-default-rules", EXEC_LOG]);
     let expected = "skipped 1 filter about windows, 1 rule about windows/process_creation\n";
     assert!(replayed.stderr.starts_with(expected), "{}", replayed.stderr);
+}
+
+#[test]
+fn lists_come_from_folders_of_rules_and_as_named() {
+    let named = ["--lists", "tests/cli/office_networks.txt"];
+    let rules = ["--no-default-rules", "--rules", "tests/cli/listed"];
+    assert_snapshot("check_list_missing", &transcript(&run(&["check", "tests/cli/listed"])));
+    assert_snapshot("check_list_broken", &transcript(&run(&["check", "--lists", "tests/cli/broken_lists"])));
+    assert_eq!(run(&[&["check", "tests/cli/listed"], &named[..]].concat()).code, Some(0));
+    assert_eq!(run(&[&["test", "tests/cli/listed"], &named[..]].concat()).code, Some(0));
+    assert!(
+        run(&[&["rules"], &rules[..], &named].concat()).stdout.contains("Command run by somebody unexpected")
+    );
+    let explained = run(&[&["explain", "exec_by_untrusted"], &rules[..], &named].concat()).stdout;
+    assert!(explained.contains("203.0.113.0/24"), "{explained}");
+    let replay = ["replay", "--quiet", "--format", "jsonl", EXEC_LOG];
+    let alerts = run(&[&replay[..], &rules, &named].concat()).stdout;
+    assert!(alerts.contains("bob") && !alerts.contains("mallory"), "{alerts}");
+}
+
+#[test]
+fn lists_that_are_not_there_are_told() {
+    let run = run(&["check", "--lists", "tests/cli/filters"]);
+    assert_eq!((run.code, run.stderr.contains("no `.txt` file in it")), (Some(2), true), "{}", run.stderr);
+}
+
+#[test]
+fn pipelines_change_rules_and_filters() {
+    let check =
+        |more: &[&str]| transcript(&run(&[&["check", "tests/cli/shipped_fields.yml"], more].concat()));
+    assert_snapshot("check_pipeline_left_out", &check(&[]));
+    assert_snapshot("check_pipeline", &check(&["--pipeline", "tests/cli/pipeline.yml"]));
+    assert_snapshot("check_pipeline_broken", &check(&["--pipeline", "tests/cli/broken_pipeline.yml"]));
+    let rules = [
+        "--no-default-rules",
+        "--rules",
+        "tests/cli/shipped_fields.yml",
+        "--pipeline",
+        "tests/cli/pipeline.yml",
+    ];
+    let replay = ["replay", "--quiet", "--format", "jsonl", EXEC_LOG];
+    let alerts = run(&[&replay[..], &rules].concat()).stdout;
+    assert_eq!(alerts.lines().count(), 1, "{alerts}");
 }
 
 #[test]

@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use super::condition;
 use super::context::Context;
 use super::draft::{Draft, DraftItem, DraftSelection, DraftValue};
-use super::error::{Label, RuleErrorKind as Kind};
+use super::error::{Label, RuleErrorKind as ErrorKind};
 use super::expression;
 use super::modifier::{self, Modifier, Value};
 use super::nearest::nearest;
+use super::pipeline::{self, Kind, Subject};
 use super::placeholder::{EXPANDED_BYTES_MAX, expand};
 use super::text::Text;
 use super::yaml::{Content, Node, Resolved};
-use super::{Expr, Place};
+use super::{Expr, Logsource, Place};
 
 /// How much one value may grow to, roughly in bytes: a command of 1,000 characters with
 /// three dashes becomes 125 texts.
@@ -29,8 +30,17 @@ pub(super) struct Selection {
 
 /// What `detection` holds, read but not yet understood.
 pub(super) struct Detection<'n> {
-    pub(super) selections: Vec<DraftSelection>,
+    selections: Vec<DraftSelection>,
     condition: &'n Node,
+    /// Selections that must hold besides the condition, and whether they must not.
+    added: Vec<(String, bool)>,
+}
+
+/// What pipelines may change in a document besides its selections, and what they look at.
+pub(super) struct Rest<'r> {
+    pub(super) logsource: &'r mut Logsource,
+    pub(super) custom: &'r mut Vec<(String, serde_json::Value)>,
+    pub(super) tags: &'r [String],
 }
 
 /// Reads the selections and the condition below `section`, which may have `keys` of other
@@ -42,36 +52,94 @@ pub(super) fn read<'n>(
     context: &mut Context<'_>,
 ) -> Option<Detection<'n>> {
     let Content::Map(entries) = &node.content else {
-        let kind = Kind::WrongType { key: section.to_owned(), expected: "a mapping", found: node.found() };
+        let kind =
+            ErrorKind::WrongType { key: section.to_owned(), expected: "a mapping", found: node.found() };
         context.report(node.place, kind);
         return None;
     };
     let mut selections = Vec::new();
     for (key, value) in entries {
         match key.scalar_text() {
-            Some("timeframe") => context.report(key.place, Kind::IgnoredTimeframe),
+            Some("timeframe") => context.report(key.place, ErrorKind::IgnoredTimeframe),
             None => {}
             Some(key) if keys.contains(&key) => {}
             Some(name) => selections.push(selection(name, key.place, value, context)),
         }
     }
     if let Some(condition) = node.get("condition") {
-        return Some(Detection { selections, condition });
+        return Some(Detection { selections, condition, added: Vec::new() });
     }
     let mut names = entries.iter().filter_map(|(key, _)| Some((key.scalar_text()?, key.place)));
     let slip = names.find(|(name, _)| nearest(name, ["condition"]).is_some());
     let (slip, place) = slip.map_or((None, node.place), |(name, place)| (Some(name.to_owned()), place));
-    context.report(place, Kind::MissingKey { key: "condition", slip });
+    context.report(place, ErrorKind::MissingKey { key: "condition", slip });
     None
 }
 
 impl Detection<'_> {
+    /// Has pipelines change the selections and the rest of the document; false when one
+    /// refused it.
+    pub(super) fn process(
+        &mut self,
+        document: &Node,
+        place: Place,
+        rest: Rest<'_>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Rest { logsource, custom, tags } = rest;
+        let kind = Kind::Rule { selections: std::mem::take(&mut self.selections), place, added: Vec::new() };
+        let mut subject = Subject {
+            document,
+            logsource: std::mem::take(logsource),
+            custom: std::mem::take(custom),
+            tags: tags.to_vec(),
+            kind,
+        };
+        let is_sound = pipeline::apply(&mut subject, context);
+        (*logsource, *custom) = (subject.logsource, subject.custom);
+        if let Kind::Rule { selections, added, .. } = subject.kind {
+            (self.selections, self.added) = (selections, added);
+        }
+        is_sound
+    }
+
     /// Understands the selections and the condition; nothing when a problem was reported.
     pub(super) fn finish(self, context: &mut Context<'_>) -> Option<Expr> {
         let selections: Vec<_> =
             self.selections.into_iter().map(|selection| selection.finish(context)).collect();
-        condition::read(self.condition, &selections, context)
+        let mut expr = condition::read(self.condition, &selections, &self.added, context)?;
+        for (name, is_negated) in self.added {
+            let added = selections.iter().find(|selection| selection.name == name)?;
+            let added = Expr::Named(name, Box::new(added.expr.clone()?));
+            let added = if is_negated { Expr::Not(Box::new(added)) } else { added };
+            expr = Expr::All(vec![added, expr]);
+        }
+        if context.setup.pipelines.is_empty() {
+            return Some(expr);
+        }
+        let left = without_dropped(expr);
+        if left.is_none() {
+            let message = "it drops everything that the rule looks at".to_owned();
+            context.report(self.condition.place, ErrorKind::PipelineFailed { message });
+        }
+        left
     }
+}
+
+/// The expression without the parts that pipelines emptied; as in pySigma these neither
+/// hold nor fail.
+fn without_dropped(expr: Expr) -> Option<Expr> {
+    let (parts, join): (_, fn(Vec<Expr>) -> Expr) = match expr {
+        Expr::All(parts) => (parts, join_all),
+        Expr::Any(parts) => (parts, join_any),
+        Expr::Not(part) => return without_dropped(*part).map(|part| Expr::Not(Box::new(part))),
+        Expr::Named(name, part) => {
+            return without_dropped(*part).map(|part| Expr::Named(name, Box::new(part)));
+        }
+        item @ Expr::Item(_) => return Some(item),
+    };
+    let left: Vec<Expr> = parts.into_iter().filter_map(without_dropped).collect();
+    (!left.is_empty()).then(|| join(left))
 }
 
 /// Reads one selection; what is wrong in it is left out.
@@ -105,7 +173,7 @@ impl Builder<'_, '_> {
             }
             _ => {
                 let place = if node.is_null() { self.place } else { node.place };
-                self.context.report(place, Kind::EmptySelection { name: self.name.to_owned() });
+                self.context.report(place, ErrorKind::EmptySelection { name: self.name.to_owned() });
                 None
             }
         }
@@ -121,7 +189,7 @@ impl Builder<'_, '_> {
         let nodes = match &value.content {
             Content::List(nodes) if nodes.is_empty() => {
                 let field = key.scalar_text().unwrap_or_default().to_owned();
-                self.context.report(value.place, Kind::EmptyValues { field });
+                self.context.report(value.place, ErrorKind::EmptyValues { field });
                 return None;
             }
             Content::List(nodes) => nodes.as_slice(),
@@ -145,17 +213,17 @@ impl Builder<'_, '_> {
             match Modifier::from_name(name) {
                 Some(modifier) if index > 0 && modifier.must_be_first() => {
                     is_sound = false;
-                    self.context.report(place, Kind::ModifierNotFirst { modifier: modifier.name() });
+                    self.context.report(place, ErrorKind::ModifierNotFirst { modifier: modifier.name() });
                 }
                 Some(modifier) => modifiers.push((modifier, place)),
                 None if name.is_empty() => {
                     is_sound = false;
-                    self.context.report(place, Kind::EmptyModifier);
+                    self.context.report(place, ErrorKind::EmptyModifier);
                 }
                 None => {
                     is_sound = false;
                     let closest = nearest(name, Modifier::NAMES.iter().copied());
-                    self.context.report(place, Kind::UnknownModifier { name: name.to_owned(), closest });
+                    self.context.report(place, ErrorKind::UnknownModifier { name: name.to_owned(), closest });
                 }
             }
         }
@@ -172,7 +240,7 @@ impl Builder<'_, '_> {
         if let (true, &[_], false) = (head.has(Modifier::All), nodes, is_expanded) {
             let place =
                 head.modifiers.iter().find(|(modifier, _)| *modifier == Modifier::All).map(|found| found.1);
-            self.context.report(place.unwrap_or(head.place), Kind::AllOnSingleValue);
+            self.context.report(place.unwrap_or(head.place), ErrorKind::AllOnSingleValue);
         }
         let mut values = Vec::new();
         for node in nodes {
@@ -200,7 +268,7 @@ impl Builder<'_, '_> {
                 // Modifiers multiply, so the limit must hold before and after each of them.
                 if bytes > bytes_max {
                     let what = "the size of a value with its modifiers";
-                    self.context.report(node.place, Kind::Limit { what, max: bytes_max });
+                    self.context.report(node.place, ErrorKind::Limit { what, max: bytes_max });
                     return None;
                 }
                 let more = match self.apply(head, node, modifier, value) {
@@ -219,7 +287,13 @@ impl Builder<'_, '_> {
         is_sound.then_some(values)
     }
 
-    fn apply(&self, head: &Head, node: &Node, modifier: Modifier, value: Value) -> Result<Vec<Value>, Kind> {
+    fn apply(
+        &self,
+        head: &Head,
+        node: &Node,
+        modifier: Modifier,
+        value: Value,
+    ) -> Result<Vec<Value>, ErrorKind> {
         if modifier != Modifier::Expand {
             return modifier::apply(modifier, value);
         }
@@ -256,7 +330,7 @@ impl Builder<'_, '_> {
 
     fn raw(&mut self, head: &Head, node: &Node) -> Option<Value> {
         let Content::Scalar(scalar) = &node.content else {
-            self.context.report(node.place, Kind::UnsupportedValue { found: node.found() });
+            self.context.report(node.place, ErrorKind::UnsupportedValue { found: node.found() });
             return None;
         };
         Some(match scalar.resolved() {
@@ -266,7 +340,7 @@ impl Builder<'_, '_> {
                 Value::Number(number)
             }
             Resolved::Number(value) => {
-                self.context.report(node.place, Kind::InfiniteNumber { value });
+                self.context.report(node.place, ErrorKind::InfiniteNumber { value });
                 return None;
             }
             // Backslashes and stars mean something else in regular expressions.
@@ -275,11 +349,11 @@ impl Builder<'_, '_> {
         })
     }
 
-    fn report_modified(&mut self, node: &Node, modifier: Modifier, place: Place, kind: Kind) {
+    fn report_modified(&mut self, node: &Node, modifier: Modifier, place: Place, kind: ErrorKind) {
         let (at, kind) = match kind {
-            Kind::UnresolvedPlaceholder { name, .. } => {
+            ErrorKind::UnresolvedPlaceholder { name, .. } => {
                 let closest = nearest(&name, self.context.setup.lists.names()).map(str::to_owned);
-                (self.place_of_placeholder(node, &name), Kind::UnresolvedPlaceholder { name, closest })
+                (self.place_of_placeholder(node, &name), ErrorKind::UnresolvedPlaceholder { name, closest })
             }
             kind => (node.place, kind),
         };

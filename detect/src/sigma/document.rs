@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::correlation;
-use super::detection;
+use super::detection::{self, Rest};
 use super::error::{DocumentKind, RuleErrorKind as Kind};
 use super::event_object;
 use super::filter::{self, Filter};
@@ -39,7 +39,7 @@ const KEYS: [&str; 22] = [
 ];
 const REQUIRED: [&str; 3] = ["title", "logsource", "detection"];
 const STATUSES: [&str; 5] = ["stable", "test", "experimental", "deprecated", "unsupported"];
-const LEVELS: [(&str, Level); 5] = [
+pub(super) const LEVELS: [(&str, Level); 5] = [
     ("informational", Level::Informational),
     ("low", Level::Low),
     ("medium", Level::Medium),
@@ -98,10 +98,11 @@ fn exception(document: &Node, context: &mut Context<'_>) -> Option<Filter> {
     let title = keys.title();
     let id = keys.get("id").is_some().then(|| keys.id(title));
     let title = title.unwrap_or_default().to_owned();
-    let logsource = keys.logsource();
-    keys.custom();
+    let mut logsource = keys.logsource();
+    let mut custom = keys.custom();
     keys.check_the_rest();
-    let section = filter::read(section, context);
+    let rest = Rest { logsource: &mut logsource, custom: &mut custom, tags: &[] };
+    let section = filter::read(document, section, rest, context);
     if context.error_count() > before {
         report_unknown_fields(&logsource, context);
         return None;
@@ -133,8 +134,8 @@ fn plain(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
     let before = context.error_count();
     let mut keys = Keys { document, context };
     let header = keys.header();
-    let rule = Rule { logsource: keys.logsource(), ..header };
-    let condition = keys.condition();
+    let mut rule = Rule { logsource: keys.logsource(), ..header };
+    let condition = keys.condition(&mut rule);
     if context.error_count() > before {
         report_unknown_fields(&rule.logsource, context);
         return None;
@@ -349,9 +350,19 @@ impl<'k> Keys<'k, '_> {
         logsource
     }
 
-    fn condition(&mut self) -> Option<super::Expr> {
+    /// The condition, after pipelines have changed it and the rule.
+    fn condition(&mut self, rule: &mut Rule) -> Option<super::Expr> {
+        let before = self.context.error_count();
         let node = self.required("detection")?;
-        detection::read(node, "detection", &["condition"], self.context)?.finish(self.context)
+        let mut detection = detection::read(node, "detection", &["condition"], self.context)?;
+        // Mistakes are told as they are written, so pipelines see sound rules only.
+        let Rule { logsource, custom, tags, .. } = rule;
+        if self.context.error_count() == before
+            && !detection.process(self.document, node.place, Rest { logsource, custom, tags }, self.context)
+        {
+            return None;
+        }
+        detection.finish(self.context)
     }
 
     /// Keys that Sigma leaves to others; a warning for those that look like slips.

@@ -138,6 +138,11 @@ codes! {
     MH601 Error "A time span is not a whole number with a unit.",
     MH602 Warning "A key has no meaning where it stands.",
     MH603 Error "A correlation computes with more than one field.",
+    MH701 Error "A pipeline uses a part of pySigma's pipelines that is not supported.",
+    MH702 Error "A pipeline sets something that its transformation or condition does not have.",
+    MH703 Error "The conditions of a pipeline's step are not well formed.",
+    MH704 Error "A pipeline refuses the rule.",
+    MH705 Error "A pipeline cannot be applied to the rule.",
 }
 
 impl fmt::Display for Code {
@@ -282,6 +287,18 @@ pub enum RuleErrorKind {
     AmbiguousRule { name: String, ids: Vec<String> },
     #[error("the filter has no effect here: {reason}")]
     IdleFilter { reason: String },
+    #[error("{what} `{name}` is not supported")]
+    UnsupportedStep { what: &'static str, name: String },
+    #[error("`{owner}` has no `{key}`")]
+    UnknownParameter { owner: String, key: String, closest: Option<&'static str> },
+    #[error("{message}")]
+    StepConditions { message: String },
+    #[error("invalid replacement: {message}")]
+    InvalidReplacement { message: String },
+    #[error("a pipeline refuses the rule: {message}")]
+    RefusedByPipeline { message: String },
+    #[error("a pipeline cannot be applied: {message}")]
+    PipelineFailed { message: String },
 }
 
 impl RuleErrorKind {
@@ -311,7 +328,7 @@ impl RuleErrorKind {
             Self::ModifierType { .. } => Code::MH203,
             Self::ModifierNotFirst { .. } => Code::MH204,
             Self::Wildcards { .. } => Code::MH205,
-            Self::InvalidRegex { .. } => Code::MH206,
+            Self::InvalidRegex { .. } | Self::InvalidReplacement { .. } => Code::MH206,
             Self::UnsupportedRegex { .. } => Code::MH207,
             Self::RegexTooLarge { .. } => Code::MH208,
             Self::InvalidNetwork { .. } => Code::MH209,
@@ -339,6 +356,11 @@ impl RuleErrorKind {
             Self::UnknownRule { .. } => Code::MH502,
             Self::AmbiguousRule { .. } => Code::MH503,
             Self::IdleFilter { .. } => Code::MH504,
+            Self::UnsupportedStep { .. } => Code::MH701,
+            Self::UnknownParameter { .. } => Code::MH702,
+            Self::StepConditions { .. } => Code::MH703,
+            Self::RefusedByPipeline { .. } => Code::MH704,
+            Self::PipelineFailed { .. } => Code::MH705,
         }
     }
 
@@ -346,7 +368,8 @@ impl RuleErrorKind {
     pub fn help(&self) -> Option<String> {
         let text = match self {
             Self::UnknownModifier { closest: Some(name), .. }
-            | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            | Self::IgnoredKey { closest: Some(name), .. }
+            | Self::UnknownParameter { closest: Some(name), .. } => return Some(did_you_mean(name)),
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }

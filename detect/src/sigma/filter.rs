@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::context::Context;
 use super::correlation::Reference;
-use super::detection;
+use super::detection::{self, Rest};
 use super::error::RuleErrorKind as Kind;
 use super::nearest::nearest;
 use super::yaml::{Content, Node};
@@ -55,8 +55,14 @@ pub(super) struct Section {
     pub(super) bytes: usize,
 }
 
-/// Reads the `filter` mapping; nothing when a problem was reported.
-pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Section> {
+/// Reads the `filter` mapping of a document; nothing when a problem was reported.
+pub(super) fn read(
+    document: &Node,
+    node: &Node,
+    rest: Rest<'_>,
+    context: &mut Context<'_>,
+) -> Option<Section> {
+    let errors = context.error_count();
     if !matches!(node.content, Content::Map(_)) {
         wrong("filter", node, "a mapping", context);
         return None;
@@ -81,7 +87,12 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Section> {
         wrong("condition", list, "a text", context);
         return None;
     }
-    let condition = detection::read(node, "filter", &keys, context)?.finish(context)?;
+    let mut detection = detection::read(node, "filter", &keys, context)?;
+    // Pipelines change a filter as they change the rules that it is added to.
+    if context.error_count() == errors && !detection.process(document, node.place, rest, context) {
+        return None;
+    }
+    let condition = detection.finish(context)?;
     let bytes = before.saturating_sub(context.bytes_left());
     Some(Section { rules: rules?, condition, place: listed.unwrap_or(node).place, bytes })
 }

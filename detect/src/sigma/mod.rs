@@ -19,6 +19,7 @@ mod lists;
 mod logsource;
 mod modifier;
 mod nearest;
+mod pipeline;
 mod placeholder;
 mod text;
 mod yaml;
@@ -37,6 +38,7 @@ pub use link::link;
 pub use lint::{lint, lint_filter};
 pub use lists::Lists;
 pub use logsource::Subject;
+pub use pipeline::Pipeline;
 
 /// What a file of rules holds.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +61,8 @@ pub type ValuePlaces = HashMap<Place, Vec<Place>>;
 pub struct Setup {
     /// What placeholders stand for.
     pub lists: Lists,
+    /// What changes rules before they are understood.
+    pub pipelines: Vec<Pipeline>,
 }
 
 /// Reads a file of one or more rules, as [`parse_with`] does without lists and pipelines.

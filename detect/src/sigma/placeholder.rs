@@ -95,6 +95,15 @@ impl Text {
         Self { pieces: pieces.0, ..self.clone() }
     }
 
+    /// Gives all placeholders another place.
+    pub(super) fn move_placeholders(&mut self, place: Place) {
+        for piece in &mut self.pieces {
+            if let Piece::Placeholder(placeholder) = piece {
+                placeholder.place = place;
+            }
+        }
+    }
+
     /// The first placeholder.
     pub(super) fn placeholder(&self) -> Option<&Placeholder> {
         self.pieces.iter().find_map(|piece| match piece {
@@ -125,7 +134,7 @@ impl Text {
 
 impl Pieces {
     /// Adds the pieces of another text; literals that meet become one.
-    fn append(&mut self, pieces: &[Piece]) {
+    pub(super) fn append(&mut self, pieces: &[Piece]) {
         for piece in pieces {
             match piece {
                 Piece::Literal(text) => self.literal(text),

@@ -1,0 +1,405 @@
+//! Processing pipelines change rules as pySigma's do, and say what they cannot do.
+//!
+//! `data/pipelines.txt` holds pipelines, a rule, and what pySigma 2.0.1 makes of them, as
+//! `tests/conformance/pipelines.py` wrote it down. Where this means something else on
+//! purpose, the case says what and why.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod show;
+
+use std::path::Path;
+
+use detect::sigma::{Code, Expr, Lists, Parsed, Pipeline, RuleError, Setup, Severity, parse_with};
+use serde_json::{Value, json};
+
+#[test]
+fn pipelines_mean_what_they_mean_in_pysigma() {
+    let mut differences = Vec::new();
+    let mut same_count = 0;
+    for case in include_str!("data/pipelines.txt").split("=== ").skip(1) {
+        let mut parts = case.split("\n--- ");
+        let name = parts.next().unwrap();
+        let parts: Vec<(&str, &str)> = parts.map(|part| part.split_once('\n').unwrap()).collect();
+        let part = |wanted: &str| parts.iter().find(|(title, _)| *title == wanted).map(|(_, text)| *text);
+        let pipelines = parts.iter().filter(|(title, _)| *title == "pipeline").map(|(_, text)| *text);
+        let found = outcome(&pipelines.collect::<Vec<_>>(), part("rule").unwrap());
+        let (pysigma, masthead) = (part("pysigma").unwrap().trim(), part("masthead").map(after_reason));
+        same_count += usize::from(masthead.is_none());
+        let expected = masthead.unwrap_or(pysigma);
+        assert_ne!(masthead, Some(pysigma), "{name}: there is no difference to explain");
+        if found != normal(expected) {
+            differences.push(format!("{name}\n  expected {expected}\n  masthead {found}"));
+        }
+    }
+    assert!(same_count >= 40, "only {same_count} cases agree with pySigma");
+    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
+}
+
+/// What stands after the line with the reason.
+fn after_reason(text: &str) -> &str {
+    let (reason, expected) = text.trim().split_once('\n').unwrap();
+    assert!(reason.starts_with("# "), "{text}");
+    expected
+}
+
+fn normal(json: &str) -> String {
+    if json == "error" { json.to_owned() } else { serde_json::from_str::<Value>(json).unwrap().to_string() }
+}
+
+/// Pipeline, and the place and message of its only mistake, with code and help.
+#[test]
+fn mistakes_in_pipelines_are_pointed_at() {
+    let cases = [
+        ("[a]", Code::MH102, "1:1: `the pipeline` must be a mapping, found a list", None),
+        ("nmae: x", Code::MH702, "1:1: `a pipeline` has no `nmae`", Some("did you mean `name`?")),
+        ("priority: high", Code::MH102, "1:11: `priority` must be a whole number, found a text", None),
+        ("a: {", Code::MH001, "1:5: while parsing a flow mapping, expected ',' or '}'", None),
+        ("a: 1\n---\nb: 2", Code::MH001, "3:1: a file must hold one pipeline", None),
+        (
+            "finalizers: [{type: concat}]",
+            Code::MH701,
+            "1:13: the section `finalizers` is not supported",
+            None,
+        ),
+        (
+            "transformations: {type: nest}",
+            Code::MH102,
+            "1:19: `transformations` must be a list of mappings, found a mapping",
+            None,
+        ),
+        ("transformations: [x]", Code::MH102, "1:19: `a step` must be a mapping, found a text", None),
+        ("transformations: [{id: x}]", Code::MH101, "1:20: missing key `type`", None),
+        (
+            "transformations: [{type: regex}]",
+            Code::MH701,
+            "1:26: transformation `regex` is not supported",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_itme}]",
+            Code::MH103,
+            "1:26: unknown transformation `drop_detection_itme`",
+            Some("did you mean `drop_detection_item`?"),
+        ),
+        (
+            "transformations: [{type: field_name_prefix, prefix: a, sufix: b}]",
+            Code::MH702,
+            "1:56: `field_name_prefix` has no `sufix`",
+            None,
+        ),
+        ("transformations: [{type: field_name_prefix}]", Code::MH101, "1:20: missing key `prefix`", None),
+        (
+            "transformations: [{type: field_name_mapping, mapping: {a: []}}]",
+            Code::MH201,
+            "1:56: `a` has an empty list of values",
+            None,
+        ),
+        (
+            "transformations: [{type: field_name_mapping, mapping: {a: {b: c}}}]",
+            Code::MH102,
+            "1:60: `a` must be a text or a list of texts, found a mapping",
+            None,
+        ),
+        ("transformations: [{type: change_logsource}]", Code::MH110, "1:20: `logsource` is empty", None),
+        (
+            "transformations: [{type: replace_string, regex: 'a(', replacement: b}]",
+            Code::MH206,
+            "1:51: invalid regular expression: unclosed group",
+            None,
+        ),
+        (
+            "transformations: [{type: replace_string, regex: '(?=a)', replacement: b}]",
+            Code::MH207,
+            "1:50: look-around is not supported in regular expressions",
+            Some("split the test in two and combine them in the condition, for instance with `not`"),
+        ),
+        (
+            r"transformations: [{type: replace_string, regex: 'a', replacement: '\1'}]",
+            Code::MH206,
+            "1:67: invalid replacement: the expression has no group `1`",
+            None,
+        ),
+        (
+            r"transformations: [{type: replace_string, regex: 'a', replacement: 'a\'}]",
+            Code::MH206,
+            "1:67: invalid replacement: it ends in a backslash",
+            None,
+        ),
+        (
+            "transformations: [{type: set_value, value: x, force_type: num}]",
+            Code::MH102,
+            "1:44: `value` must be a number, found a text",
+            None,
+        ),
+        (
+            "transformations: [{type: set_value, value: [x]}]",
+            Code::MH102,
+            "1:45: `value` must be one value, found a list",
+            None,
+        ),
+        (
+            "transformations: [{type: value_placeholders, include: [a], exclude: [b]}]",
+            Code::MH703,
+            "1:70: `include` and `exclude` exclude each other",
+            None,
+        ),
+        (
+            "transformations: [{type: add_condition, conditions: {'a|contain': b}}]",
+            Code::MH202,
+            "1:57: unknown modifier `contain`",
+            Some("did you mean `contains`?"),
+        ),
+        (
+            "transformations: [{type: add_condition, conditions: []}]",
+            Code::MH102,
+            "1:54: `conditions` must be a mapping, found a list",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_conditions: [{type: tags, tag: x}]}]",
+            Code::MH103,
+            "1:72: unknown rule condition `tags`",
+            Some("did you mean `tag`?"),
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_conditions: [{type: tag}]}]",
+            Code::MH101,
+            "1:66: missing key `tag`",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_conditions: x}]",
+            Code::MH102,
+            "1:64: `rule_conditions` must be a list or a mapping of conditions, found a text",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_item, detection_item_conditions: [{type: is_null, cond: some}]}]",
+            Code::MH103,
+            "1:95: unknown cond `some`",
+            Some("one of any, all"),
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_cond_op: xor}]",
+            Code::MH103,
+            "1:61: unknown operator `xor`",
+            Some("did you mean `or`?"),
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_cond_expr: a, rule_conditions: [{type: is_sigma_rule}]}]",
+            Code::MH703,
+            "1:63: an expression needs conditions with names: a mapping, not a list",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_cond_expr: a or, rule_conditions: {a: {type: is_sigma_rule}}}]",
+            Code::MH703,
+            "1:65: expected a condition, found the end",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_cond_expr: a and b, rule_conditions: {a: {type: is_sigma_rule}}}]",
+            Code::MH703,
+            "1:69: no condition is called `b`",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_cond_expr: a, rule_conditions: {a: {type: is_sigma_rule}, b: {type: is_sigma_rule}}}]",
+            Code::MH703,
+            "1:63: condition `b` is not used in the expression",
+            None,
+        ),
+        (
+            "transformations: [{type: drop_detection_item, rule_conditions: [{type: rule_attribute, attribute: level, value: hihg}]}]",
+            Code::MH103,
+            "1:112: unknown attribute `hihg`",
+            Some("did you mean `high`?"),
+        ),
+        (
+            "transformations: [{type: drop_detection_item, field_name_conditions: [{type: include_fields, fields: a, mode: regex}]}]",
+            Code::MH103,
+            "1:110: unknown mode `regex`",
+            Some("one of plain, re"),
+        ),
+    ];
+    for (text, code, expected, help) in cases {
+        let problems = Pipeline::parse(Path::new("p"), text).unwrap_err();
+        let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
+        assert_eq!(problem.to_string(), format!("p:{expected}"), "{text}");
+        assert_eq!((problem.code(), problem.help().as_deref()), (code, help), "{text}");
+    }
+}
+
+/// Steps, the item of a rule, and the place and message of what becomes of it.
+#[test]
+fn what_a_pipeline_does_not_let_pass_is_told_at_the_rule() {
+    let cases = [
+        (
+            "[{type: rule_failure, message: use something else}]",
+            "f: 1",
+            Code::MH704,
+            "1:1: a pipeline refuses the rule: use something else",
+        ),
+        (
+            "[{type: detection_item_failure, message: not this field}]",
+            "f: 1",
+            Code::MH704,
+            "8:5: a pipeline refuses the rule: not this field",
+        ),
+        (
+            "[{type: drop_detection_item}]",
+            "f: 1",
+            Code::MH705,
+            "9:14: a pipeline cannot be applied: it drops everything that the rule looks at",
+        ),
+        (
+            "[{type: set_state, key: a, val: b}]",
+            "f|expand: 'x%y%'",
+            Code::MH212,
+            "8:17: placeholder `%y%` is not defined",
+        ),
+        (
+            "[{type: add_condition, conditions: {f|expand: '%y%'}}]",
+            "f: 1",
+            Code::MH212,
+            "7:3: placeholder `%y%` is not defined",
+        ),
+        (
+            "[{type: add_condition, template: true, conditions: {'f|re': '$product('}}]",
+            "f: 1",
+            Code::MH705,
+            "7:3: a pipeline cannot be applied: a condition that it adds is wrong: invalid regular expression: unclosed group",
+        ),
+        (
+            "[{type: map_string, mapping: {a: []}}]",
+            "'|contains': a",
+            Code::MH213,
+            "8:5: the value `null` needs a field",
+        ),
+        ("[{type: replace_string, regex: x, replacement: '('}]", "f|re: ok", Code::MH001, ""),
+    ];
+    for (steps, item, code, expected) in cases {
+        let setup = setup(&[&format!("transformations: {steps}")], Lists::default());
+        let text = format!("{HEADER}{LOGSOURCE}detection:\n  s:\n    {item}\n  condition: s\n");
+        let errors = errors(&parse_with(Path::new("r"), &text, &setup));
+        if expected.is_empty() {
+            assert_eq!(errors, [], "{steps}");
+            continue;
+        }
+        let [problem] = &errors[..] else { panic!("{steps}: {errors:?}") };
+        assert_eq!((problem.code(), problem.to_string()), (code, format!("r:{expected}")), "{steps}");
+    }
+}
+
+#[test]
+fn lists_come_before_the_values_of_pipelines() {
+    let mut lists = Lists::default();
+    lists.add("people", Path::new("l"), "alice\nbob");
+    let pipeline = "vars: {people: mallory, others: eve}\n\
+                    transformations: [{type: value_placeholders}, {type: map_string, mapping: {bob: robert}}]";
+    let setup = setup(&[pipeline], lists);
+    let text = format!(
+        "{HEADER}{LOGSOURCE}detection:\n  s:\n    f|expand: ['%people%', '%others%']\n  condition: s\n"
+    );
+    let parsed = parse_with(Path::new("r"), &text, &setup);
+    assert_eq!(
+        tree(parsed.rules[0].condition().unwrap()),
+        json!({"any": ["f: text alice", "f: text robert", "f: text eve"]})
+    );
+}
+
+#[test]
+fn steps_that_multiply_end_at_a_limit() {
+    let doubled = "{type: field_name_mapping, mapping: {f: [f, f]}},";
+    let grown = r"{type: replace_string, regex: '(.+)', replacement: '\1\1'},";
+    let nested =
+        format!("{}{{type: drop_detection_item}}{}", "{type: nest, items: [".repeat(9), "]}".repeat(9));
+    for (steps, value) in [(doubled.repeat(40), "1"), (grown.repeat(60), "abc")] {
+        let setup = setup(&[&format!("transformations: [{steps}]")], Lists::default());
+        let text = format!("{HEADER}{LOGSOURCE}detection:\n  s:\n    f: {value}\n  condition: s\n");
+        let errors = errors(&parse_with(Path::new("r"), &text, &setup));
+        assert_eq!(errors.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003], "{errors:?}");
+    }
+    for steps in [doubled.repeat(1001), nested] {
+        let problems = Pipeline::parse(Path::new("p"), &format!("transformations: [{steps}]")).unwrap_err();
+        assert_eq!(problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003], "{problems:?}");
+    }
+}
+
+/// Every prefix of every pipeline of the table is read, or refused, without panic.
+#[test]
+fn cut_pipelines_never_panic() {
+    for case in include_str!("data/pipelines.txt").split("=== ").skip(1) {
+        for part in case.split("\n--- ").filter_map(|part| part.strip_prefix("pipeline\n")) {
+            for end in (0..part.len()).filter(|end| part.is_char_boundary(*end)) {
+                if let Err(problems) = Pipeline::parse(Path::new("p"), &part[..end]) {
+                    assert!(!problems.is_empty(), "{}", &part[..end]);
+                    assert!(problems.iter().all(|problem| problem.place.line >= 1), "{}", &part[..end]);
+                }
+            }
+        }
+    }
+}
+
+const HEADER: &str = "title: t\nid: 0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e001\nlevel: low\nstatus: test\n";
+const LOGSOURCE: &str = "logsource: {product: kubernetes, service: audit}\n";
+
+fn setup(pipelines: &[&str], lists: Lists) -> Setup {
+    let parse = |text: &&str| {
+        Pipeline::parse(Path::new("p"), text).unwrap_or_else(|found| panic!("{text}: {found:?}"))
+    };
+    Setup { lists, pipelines: pipelines.iter().map(parse).collect() }
+}
+
+fn errors(parsed: &Parsed) -> Vec<RuleError> {
+    parsed.problems.iter().filter(|problem| problem.severity() == Severity::Error).cloned().collect()
+}
+
+/// The rule as JSON after pipelines, or `error`.
+fn outcome(pipelines: &[&str], rule: &str) -> String {
+    let header = if rule.contains("level:") { HEADER.split("level").next().unwrap() } else { HEADER };
+    let logsource = if rule.contains("logsource:") { "" } else { LOGSOURCE };
+    let setup = setup(pipelines, Lists::default());
+    let parsed = parse_with(Path::new("r"), &format!("{header}{logsource}{rule}\n"), &setup);
+    let Some(rule) = parsed.rules.first() else {
+        assert!(!errors(&parsed).is_empty());
+        return "error".to_owned();
+    };
+    let logsource = &rule.logsource;
+    let keys =
+        [("category", &logsource.category), ("product", &logsource.product), ("service", &logsource.service)];
+    let logsource: Value =
+        keys.iter().filter_map(|(key, value)| Some(((*key).to_owned(), json!(value.as_ref()?)))).collect();
+    let custom: Value = rule.custom.iter().cloned().collect();
+    json!({"condition": tree(rule.condition().unwrap()), "custom": custom, "logsource": logsource})
+        .to_string()
+}
+
+/// A condition in which groups of the same sort are one, and single parts stand alone.
+fn tree(expr: &Expr) -> Value {
+    match expr {
+        Expr::All(parts) => join("all", parts.iter().map(tree).collect()),
+        Expr::Any(parts) => join("any", parts.iter().map(tree).collect()),
+        Expr::Not(part) => json!({"not": tree(part)}),
+        Expr::Named(_, part) => tree(part),
+        Expr::Item(item) => {
+            let field = item.field.as_deref().unwrap_or("keyword");
+            join(
+                "any",
+                item.tests.iter().map(|test| json!(format!("{field}: {}", show::test(test)))).collect(),
+            )
+        }
+    }
+}
+
+fn join(how: &str, parts: Vec<Value>) -> Value {
+    let mut flat: Vec<Value> = Vec::new();
+    for part in parts {
+        match part.get(how).and_then(Value::as_array) {
+            Some(parts) => flat.extend(parts.iter().cloned()),
+            None => flat.push(part),
+        }
+    }
+    if flat.len() == 1 { flat.remove(0) } else { json!({ how: flat }) }
+}

@@ -27,8 +27,8 @@ fn pipelines_mean_what_they_mean_in_pysigma() {
         let (pysigma, masthead) = (part("pysigma").unwrap().trim(), part("masthead").map(after_reason));
         same_count += usize::from(masthead.is_none());
         let expected = masthead.unwrap_or(pysigma);
-        assert_ne!(masthead, Some(pysigma), "{name}: there is no difference to explain");
-        if found != normal(expected) {
+        let is_explained = masthead != Some(pysigma);
+        if found != normal(expected) || !is_explained {
             differences.push(format!("{name}\n  expected {expected}\n  masthead {found}"));
         }
     }
@@ -54,7 +54,7 @@ fn mistakes_in_pipelines_are_pointed_at() {
         ("[a]", Code::MH102, "1:1: `the pipeline` must be a mapping, found a list", None),
         ("nmae: x", Code::MH602, "1:1: `a pipeline` has no `nmae`", Some("did you mean `name`?")),
         ("priority: high", Code::MH102, "1:11: `priority` must be a whole number, found a text", None),
-        ("a: {", Code::MH001, "1:5: while parsing a flow mapping, expected ',' or '}'", None),
+        ("a: {", Code::MH001, "1:5: while parsing a node, did not find expected node content", None),
         ("a: 1\n---\nb: 2", Code::MH001, "3:1: a file must hold one pipeline", None),
         (
             "finalizers: [{type: concat}]",
@@ -91,8 +91,8 @@ fn mistakes_in_pipelines_are_pointed_at() {
         ("transformations: [{type: field_name_prefix}]", Code::MH101, "1:20: missing key `prefix`", None),
         (
             "transformations: [{type: field_name_mapping, mapping: {a: []}}]",
-            Code::MH201,
-            "1:56: `a` has an empty list of values",
+            Code::MH102,
+            "1:56: `a` must be one or more fields, found an empty list",
             None,
         ),
         (
@@ -135,13 +135,13 @@ fn mistakes_in_pipelines_are_pointed_at() {
         (
             "transformations: [{type: set_value, value: [x]}]",
             Code::MH102,
-            "1:45: `value` must be one value, found a list",
+            "1:44: `value` must be one value, found a list",
             None,
         ),
         (
             "transformations: [{type: value_placeholders, include: [a], exclude: [b]}]",
             Code::MH603,
-            "1:70: `include` and `exclude` exclude each other",
+            "1:69: `include` and `exclude` exclude each other",
             None,
         ),
         (
@@ -153,7 +153,7 @@ fn mistakes_in_pipelines_are_pointed_at() {
         (
             "transformations: [{type: add_condition, conditions: []}]",
             Code::MH102,
-            "1:54: `conditions` must be a mapping, found a list",
+            "1:53: `conditions` must be a mapping, found a list",
             None,
         ),
         (
@@ -177,7 +177,7 @@ fn mistakes_in_pipelines_are_pointed_at() {
         (
             "transformations: [{type: drop_detection_item, detection_item_conditions: [{type: is_null, cond: some}]}]",
             Code::MH103,
-            "1:95: unknown cond `some`",
+            "1:97: unknown cond `some`",
             Some("one of any, all"),
         ),
         (
@@ -213,22 +213,26 @@ fn mistakes_in_pipelines_are_pointed_at() {
         (
             "transformations: [{type: drop_detection_item, rule_conditions: [{type: rule_attribute, attribute: level, value: hihg}]}]",
             Code::MH103,
-            "1:112: unknown attribute `hihg`",
+            "1:113: unknown attribute `hihg`",
             Some("did you mean `high`?"),
         ),
         (
             "transformations: [{type: drop_detection_item, field_name_conditions: [{type: include_fields, fields: a, mode: regex}]}]",
             Code::MH103,
-            "1:110: unknown mode `regex`",
+            "1:111: unknown mode `regex`",
             Some("one of plain, re"),
         ),
     ];
+    let mut differences = Vec::new();
     for (text, code, expected, help) in cases {
         let problems = Pipeline::parse(Path::new("p"), text).unwrap_err();
         let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
-        assert_eq!(problem.to_string(), format!("p:{expected}"), "{text}");
-        assert_eq!((problem.code(), problem.help().as_deref()), (code, help), "{text}");
+        let found = (problem.code(), problem.to_string(), problem.help());
+        if found != (code, format!("p:{expected}"), help.map(str::to_owned)) {
+            differences.push(format!("{text}\n  {found:?}"));
+        }
     }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 /// Steps, the item of a rule, and the place and message of what becomes of it.
@@ -266,13 +270,13 @@ fn what_a_pipeline_does_not_let_pass_is_told_at_the_rule() {
             "7:3: placeholder `%y%` is not defined",
         ),
         (
-            "[{type: add_condition, template: true, conditions: {'f|re': '$product('}}]",
+            "[{type: add_condition, template: true, conditions: {'f|windash': '-x -x -x -$product'}}]",
             "f: 1",
             Code::MH605,
-            "7:3: a pipeline cannot be applied: a condition that it adds is wrong: invalid regular expression: unclosed group",
+            "7:3: a pipeline cannot be applied: a condition that it adds is wrong: `windash` varies at most 3 dashes, found 4",
         ),
         (
-            "[{type: map_string, mapping: {a: []}}]",
+            "[{type: map_string, mapping: {'*a*': []}}]",
             "'|contains': a",
             Code::MH213,
             "8:5: the value `null` needs a field",

@@ -435,11 +435,8 @@ impl<'n, 'c, 't> Parameters<'n, 'c, 't> {
             self.report(place, fault.kind);
             return None;
         }
-        let compiled = match is_anchored {
-            true => expression::compile(&format!(r"\A(?:{text})")),
-            false => expression::compile(text),
-        };
-        match compiled {
+        let anchored = if is_anchored { format!(r"\A(?:{text})") } else { text.to_owned() };
+        match expression::compile(&anchored) {
             Ok(regex) => Some(regex.regex),
             Err(kind) => {
                 self.report(node.place, kind);

@@ -167,10 +167,9 @@ fn matches<'t>(regex: &Regex, text: &'t str) -> impl Iterator<Item = Captures<'t
     std::iter::from_fn(move || {
         let captures = regex.captures_at(text, at?)?;
         let end = captures.get(0)?.end();
-        at = match captures.get(0)?.is_empty() {
-            true => text.get(end..)?.chars().next().map(|next| end + next.len_utf8()),
-            false => Some(end),
-        };
+        // An empty match at the end is the last.
+        let after = |end: usize| text.get(end..)?.chars().next().map(|next| end + next.len_utf8());
+        at = if captures.get(0)?.is_empty() { after(end) } else { Some(end) };
         Some(captures)
     })
 }
@@ -188,7 +187,9 @@ impl Written {
         for piece in &text.pieces {
             match piece {
                 Piece::Literal(literal) => {
-                    literal.chars().for_each(|character| written.unit(Piece::Literal(character.to_string())))
+                    for character in literal.chars() {
+                        written.unit(Piece::Literal(character.to_string()));
+                    }
                 }
                 other => written.unit(other.clone()),
             }

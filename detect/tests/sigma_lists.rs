@@ -167,7 +167,7 @@ fn lines_that_are_no_values_are_reported_with_their_place() {
             "l.txt:5:1: `::1/x` is not a network: the prefix length is no number",
         ]
     );
-    let setup = Setup { lists };
+    let setup = Setup { lists, ..Setup::default() };
     let parsed = parse_with(Path::new("r.yml"), &rule("f|expand", "'%l%'"), &setup);
     assert_eq!(groups(parsed.rules[0].condition().unwrap()), json!([["text fine"]]), "the rest is kept");
 }
@@ -184,7 +184,7 @@ fn a_list_ends_at_its_limit_and_files_of_one_name_add_up() {
         "b.txt:4001:1: the number of values of the list exceeds the limit of 10000"
     );
     assert_eq!(lists.names().collect::<Vec<_>>(), ["l"]);
-    let setup = Setup { lists };
+    let setup = Setup { lists, ..Setup::default() };
     let parsed = parse_with(Path::new("r.yml"), &rule("f|expand", "'%l%'"), &setup);
     assert_eq!(groups(parsed.rules[0].condition().unwrap())[0].as_array().unwrap().len(), 10_000);
     let problem = only_problem(parse_with(Path::new("r.yml"), &rule("f|expand", "'%l%%l%'"), &setup));

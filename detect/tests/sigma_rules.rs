@@ -25,6 +25,8 @@ fn every_broken_rule_is_pointed_at() {
 #[test]
 fn every_code_has_a_broken_rule() {
     let mut missing: Vec<Code> = Code::ALL.to_vec();
+    // Mistakes of pipelines, which have tests of their own.
+    missing.retain(|code| !code.id().starts_with("MH7"));
     for file in rule_files(&workspace().join("tests/broken_rules")) {
         let text = std::fs::read_to_string(&file).unwrap();
         let found: Vec<Code> = all_problems(&parse(&file, &text)).iter().map(RuleError::code).collect();

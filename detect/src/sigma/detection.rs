@@ -114,7 +114,8 @@ impl Detection<'_> {
             let added = if is_negated { Expr::Not(Box::new(added)) } else { added };
             expr = Expr::All(vec![added, expr]);
         }
-        if context.setup.pipelines.is_empty() {
+        let is_sound = selections.iter().all(|selection| selection.expr.is_some());
+        if context.setup.pipelines.is_empty() || !is_sound {
             return Some(expr);
         }
         let left = without_dropped(expr);

@@ -87,3 +87,56 @@ impl<'p> Merged<'p> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::super::{Logsource, yaml};
+    use super::subject::Names;
+    use super::*;
+
+    #[test]
+    fn fields_of_correlations_get_other_names() {
+        let names = renamed("{type: field_name_mapping, mapping: {a: [x, y], alias: never, b: z}}").unwrap();
+        assert_eq!((names.group_by.join(" "), names.singles.join(" ")), ("x y alias".into(), "z c".into()));
+        let errors = renamed("{type: field_name_mapping, mapping: {b: [x, y]}}").unwrap_err();
+        assert!(errors[0].to_string().contains("`b` would become several fields"), "{errors:?}");
+        let errors = renamed("{type: rule_failure, message: none}").unwrap_err();
+        assert!(errors[0].to_string().ends_with("a pipeline refuses the rule: none"), "{errors:?}");
+    }
+
+    #[test]
+    fn steps_know_correlations_and_the_log_sources_of_their_rules() {
+        let conditions = "[{type: is_sigma_correlation_rule}, {type: logsource, product: linux}]";
+        let step = format!("{{type: field_name_prefix, prefix: p., rule_conditions: {conditions}}}");
+        assert_eq!(renamed(&step).unwrap().singles, ["p.b", "p.c"]);
+        let step = step.replace("linux", "windows");
+        assert_eq!(renamed(&step).unwrap().singles, ["b", "c"]);
+        let step = "{type: set_value, value: 1}, {type: drop_detection_item}, {type: add_condition, conditions: {a: b}}";
+        assert_eq!(renamed(step).unwrap().group_by, ["a", "alias"]);
+    }
+
+    /// What becomes of the names of a correlation.
+    fn renamed(steps: &str) -> Result<Names, Vec<RuleError>> {
+        let pipeline = Pipeline::parse(Path::new("p"), &format!("transformations: [{steps}]"))?;
+        let setup = Setup { pipelines: vec![pipeline], ..Setup::default() };
+        let mut context = Context::new(Path::new("c"), "title: t", &setup);
+        let documents = yaml::read(&mut context);
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let names =
+            Names { group_by: list(&["a", "alias"]), aliases: list(&["alias"]), singles: list(&["b", "c"]) };
+        let product = |name: &str| Logsource { product: Some(name.to_owned()), ..Logsource::default() };
+        let mut subject = Subject {
+            document: &documents[0].root,
+            logsource: Logsource::default(),
+            custom: Vec::new(),
+            tags: Vec::new(),
+            kind: Kind::Correlation { names, logsources: vec![product("macos"), product("linux")] },
+        };
+        let is_sound = apply(&mut subject, &mut context);
+        match subject.kind {
+            Kind::Correlation { names, .. } if is_sound => Ok(names),
+            _ => Err(context.problems),
+        }
+    }
+}

@@ -353,8 +353,9 @@ impl<'n, 'c, 't> Parameters<'n, 'c, 't> {
         let mut names = Vec::new();
         for (key, fields) in mapping {
             if fields.is_empty() {
-                let field = key.scalar_text().unwrap_or_default().to_owned();
-                self.report(key.place, Kind::EmptyValues { field });
+                let key_text = key.scalar_text().unwrap_or_default().to_owned();
+                let (expected, found) = ("one or more fields", "an empty list");
+                self.report(key.place, Kind::WrongType { key: key_text, expected, found });
                 return None;
             }
             names.push((key.scalar_text().filter(|_| !key.is_null()).map(str::to_owned), fields));
@@ -434,11 +435,8 @@ impl<'n, 'c, 't> Parameters<'n, 'c, 't> {
             self.report(place, fault.kind);
             return None;
         }
-        let compiled = match is_anchored {
-            true => expression::compile(&format!(r"\A(?:{text})")),
-            false => expression::compile(text),
-        };
-        match compiled {
+        let anchored = if is_anchored { format!(r"\A(?:{text})") } else { text.to_owned() };
+        match expression::compile(&anchored) {
             Ok(regex) => Some(regex.regex),
             Err(kind) => {
                 self.report(node.place, kind);

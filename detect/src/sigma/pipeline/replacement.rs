@@ -121,7 +121,7 @@ impl Replacement {
             };
             let mut replaced = String::new();
             let mut at = 0;
-            for captures in self.regex.captures_iter(literal) {
+            for captures in matches(&self.regex, literal) {
                 let Some(whole) = captures.get(0) else { continue };
                 replaced.push_str(literal.get(at..whole.start()).unwrap_or_default());
                 self.template.expand(&captures, &mut replaced)?;
@@ -149,7 +149,7 @@ impl Replacement {
             next: 0,
         };
         let mut at = 0;
-        for captures in self.regex.captures_iter(&written.text) {
+        for captures in matches(&self.regex, &written.text) {
             let Some(whole) = captures.get(0) else { continue };
             rewriting.keep(at, whole.start());
             self.template.expand(&captures, &mut rewriting.pending)?;
@@ -159,6 +159,19 @@ impl Replacement {
         rewriting.flush();
         Ok(rewriting.pieces)
     }
+}
+
+/// Every match; as in pySigma an empty one may follow directly on another.
+fn matches<'t>(regex: &Regex, text: &'t str) -> impl Iterator<Item = Captures<'t>> {
+    let mut at = Some(0);
+    std::iter::from_fn(move || {
+        let captures = regex.captures_at(text, at?)?;
+        let end = captures.get(0)?.end();
+        // An empty match at the end is the last.
+        let after = |end: usize| text.get(end..)?.chars().next().map(|next| end + next.len_utf8());
+        at = if captures.get(0)?.is_empty() { after(end) } else { Some(end) };
+        Some(captures)
+    })
 }
 
 /// A text as Sigma writes it, and which of its characters are what.
@@ -174,7 +187,9 @@ impl Written {
         for piece in &text.pieces {
             match piece {
                 Piece::Literal(literal) => {
-                    literal.chars().for_each(|character| written.unit(Piece::Literal(character.to_string())))
+                    for character in literal.chars() {
+                        written.unit(Piece::Literal(character.to_string()));
+                    }
                 }
                 other => written.unit(other.clone()),
             }

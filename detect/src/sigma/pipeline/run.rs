@@ -131,7 +131,7 @@ impl<'p> Run<'_, 'p, '_> {
         &mut self,
         step: &Step,
         subject: &mut Subject<'_>,
-        change: &mut dyn FnMut(&mut Self, &mut DraftItem) -> Result<Option<Draft>, Refused>,
+        change: &mut impl FnMut(&mut Self, &mut DraftItem) -> Result<Option<Draft>, Refused>,
     ) -> Result<(), Refused> {
         let Kind::Rule { selections, .. } = &mut subject.kind else { return Ok(()) };
         for draft in selections.iter_mut().filter_map(|selection| selection.draft.as_mut()) {
@@ -275,13 +275,11 @@ impl<'p> Run<'_, 'p, '_> {
         let id = step.id.as_deref();
         for single in &mut names.singles {
             let mut renamed = self.names(step, rename, single, id);
-            match (renamed.pop(), renamed.is_empty()) {
-                (Some(name), true) => *single = name,
-                _ => {
-                    let message = format!("`{single}` would become several fields, where only one can stand");
-                    return self.fail(place, RuleErrorKind::PipelineFailed { message });
-                }
-            }
+            let Some(name) = renamed.pop().filter(|_| renamed.is_empty()) else {
+                let message = format!("`{single}` would become several fields, where only one can stand");
+                return self.fail(place, RuleErrorKind::PipelineFailed { message });
+            };
+            *single = name;
         }
         let mut group_by = Vec::new();
         for field in &names.group_by {
@@ -308,7 +306,7 @@ impl<'p> Run<'_, 'p, '_> {
         let Kind::Rule { selections, place, added } = &mut subject.kind else { return Ok(()) };
         let name = match &condition.name {
             Some(name) => name.clone(),
-            None => (1..)
+            None => (1..=selections.len() + 1)
                 .map(|number| format!("_cond_{number}"))
                 .find(|name| !selections.iter().any(|selection| selection.name == *name))
                 .unwrap_or_default(),

@@ -361,7 +361,7 @@ fn filters_keep_alerts_away() {
 fn rules_about_other_logs_are_skipped_and_counted() {
     assert_snapshot("check_other_logs", &transcript(&run(&["check", "tests/cli/other_logs.yml"])));
     let replayed = run(&["replay", "--rules", "tests/cli/other_logs.yml", "--no-default-rules", EXEC_LOG]);
-    let expected = "skipped 1 filter about windows, 1 rule about windows/process_creation\n";
+    let expected = "skipped 2 rules about windows/process_creation, 1 filter about windows\n";
     assert!(replayed.stderr.starts_with(expected), "{}", replayed.stderr);
 }
 

@@ -12,7 +12,10 @@ use std::path::Path;
 
 use detect::explain::explain;
 use detect::field::Settings;
-use detect::sigma::{Code, Logsource, Parsed, RuleError, Subject, link, lint, lint_filter, parse};
+use detect::sigma::link::Names;
+use detect::sigma::{
+    Code, Logsource, Parsed, Rule, RuleError, RuleErrorKind, Subject, link, lint, lint_filter, parse,
+};
 use detect::{Engine, Event, Truth};
 use serde_json::{Value, json};
 
@@ -145,6 +148,42 @@ fn names_in_filters_are_checked() {
         assert_eq!(codes.join(" "), expected, "{section}");
         assert!(problems.iter().all(|problem| problem.place.line == 39), "{section}: {problems:?}");
     }
+}
+
+#[test]
+fn rules_are_found_by_id_and_name_and_suggested_by_all_that_people_try() {
+    let named = |number: u8, name: &str| {
+        let id = format!("0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e00{number}");
+        let rule = rule(&id, "product: kubernetes", "{verb: get}");
+        let rule = rule.replace("title: t", &format!("title: Title {number}"));
+        parse(
+            Path::new(&format!("rules/file_{number}.yml")),
+            &rule.replace("level:", &format!("name: {name}\nlevel:")),
+        )
+    };
+    let parsed = [named(1, "first"), named(2, "second"), named(3, "second")];
+    let rules: Vec<Rule> = parsed.into_iter().flat_map(|parsed| parsed.rules).collect();
+    let names = Names::new(&rules);
+    for (text, expected) in [
+        ("0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e002", Ok(1)),
+        ("0F6F4A0A6A7B4F6E9D1B2C33A6A7E003", Ok(2)),
+        ("first", Ok(0)),
+        ("First", Err(Some("first"))),
+        ("fisrt", Err(Some("first"))),
+        ("Title 1", Err(Some("0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e001"))),
+        ("file_2", Err(Some("0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e002"))),
+        ("something else", Err(None)),
+        ("", Err(None)),
+    ] {
+        let found = names.find(text);
+        let found = found.as_ref().copied().map_err(|kind| match kind {
+            RuleErrorKind::UnknownRule { closest, .. } => closest.as_deref(),
+            other => panic!("{text}: {other}"),
+        });
+        assert_eq!(found, expected, "{text}");
+    }
+    let twins = names.find("second").unwrap_err();
+    assert_eq!(twins.to_string(), "2 rules are named `second`");
 }
 
 #[test]

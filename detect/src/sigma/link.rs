@@ -116,8 +116,8 @@ pub struct Names {
     given: HashMap<String, Vec<usize>>,
     /// Every id and name as written, in the order of the rules, for suggestions.
     spellings: Vec<String>,
-    /// Titles, by which nobody may refer to a rule but somebody will try.
-    titles: HashMap<String, usize>,
+    /// Titles and file names, by which nobody may refer to a rule but somebody will try.
+    others: HashMap<String, usize>,
     /// The id of each rule.
     id_of: Vec<String>,
 }
@@ -128,7 +128,10 @@ impl Names {
         let mut names = Self::default();
         for (number, rule) in rules.iter().enumerate() {
             names.ids.entry(plain(&rule.id)).or_insert(number);
-            names.titles.entry(rule.title.clone()).or_insert(number);
+            let stem = rule.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            for other in [rule.title.clone(), stem] {
+                names.others.entry(other).or_insert(number);
+            }
             names.spellings.push(rule.id.clone());
             names.id_of.push(rule.id.clone());
             if let Some(name) = &rule.name {
@@ -161,9 +164,9 @@ impl Names {
 
     /// What somebody who wrote `text` most likely meant.
     fn closest(&self, text: &str) -> Option<String> {
-        let by_title = self.titles.get(text).and_then(|&number| self.id_of.get(number));
-        let by_title = by_title.map(String::as_str);
-        by_title.or_else(|| nearest(text, self.spellings.iter().map(String::as_str))).map(str::to_owned)
+        let other = self.others.get(text).and_then(|&number| self.id_of.get(number));
+        let other = other.map(String::as_str);
+        other.or_else(|| nearest(text, self.spellings.iter().map(String::as_str))).map(str::to_owned)
     }
 }
 

@@ -109,6 +109,19 @@ fn filters_cannot_multiply_without_end() {
 }
 
 #[test]
+fn mistakes_without_end_are_not_all_looked_into() {
+    let many = |count: usize| {
+        let rules: Vec<String> = (0..count).map(|number| format!("no_such_rule_{number}")).collect();
+        filter("product: kubernetes", &format!("[{}, last]", rules.join(", ")), "{verb: list}", "not x")
+    };
+    let parsed = parse(Path::new("rule.yml"), &many(1_000));
+    assert_eq!(parsed.problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003]);
+    let parsed = sound(&[many(999), many(999)].join("---\n"));
+    let linked = link(&mut [], &parsed.filters);
+    assert_eq!((linked.problems.len(), linked.filtered.len()), (1_000, 2));
+}
+
+#[test]
 fn names_in_filters_are_checked() {
     for (section, expected) in [
         ("{rules: any, x: {user.nmae: a}, condition: not x}", "MH401"),

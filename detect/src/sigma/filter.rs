@@ -17,6 +17,9 @@ use super::{Expr, Logsource, Place};
 /// The keys of `filter` that are no selections.
 const KEYS: [&str; 2] = ["rules", "condition"];
 
+/// How many rules one filter may list.
+const REFERENCES_MAX: usize = 1000;
+
 /// A condition that must hold besides those of the rules that it is added to.
 #[derive(Clone, Debug)]
 pub struct Filter {
@@ -107,6 +110,11 @@ fn rules_of(node: &Node, context: &mut Context<'_>) -> Option<FilteredRules> {
     }
     if nodes.is_empty() {
         context.report(node.place, Kind::EmptyText { key: "rules" });
+        return None;
+    }
+    if nodes.len() > REFERENCES_MAX {
+        let what = "the number of rules that the filter lists";
+        context.report(node.place, Kind::Limit { what, max: REFERENCES_MAX });
         return None;
     }
     let mut references: Vec<Reference> = Vec::new();

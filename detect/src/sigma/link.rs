@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::context::PROBLEMS_MAX;
 use super::error::{RuleError, RuleErrorKind as Kind};
 use super::filter::{Filter, FilteredRules};
 use super::logsource::Subject;
@@ -27,6 +28,10 @@ pub fn link(rules: &mut [Rule], filters: &[Filter]) -> Linked {
     let mut linked = Linked::default();
     let mut bytes_left = FILTER_BYTES_MAX;
     for filter in filters {
+        // Whoever has so many mistakes will come back.
+        if linked.problems.len() >= PROBLEMS_MAX {
+            break;
+        }
         let numbers = targets(filter, rules, &names, &mut linked.problems);
         let Some(left) = bytes_left.checked_sub(filter.bytes.saturating_mul(numbers.len())) else {
             let kind = Kind::Limit { what: "the size of all filtered rules", max: FILTER_BYTES_MAX };
@@ -40,6 +45,7 @@ pub fn link(rules: &mut [Rule], filters: &[Filter]) -> Linked {
         }
         linked.filtered.push(numbers);
     }
+    linked.filtered.resize_with(filters.len(), BTreeSet::new);
     linked
 }
 

@@ -54,10 +54,9 @@ fn every_sample_alerts_on_an_event_of_its_own() {
 /// The events that the rule is to match, one a line.
 fn matching(examples: &str) -> String {
     let examples = examples.lines().map(|line| serde_json::from_str::<Value>(line).expect("an example"));
-    examples
-        .filter(|example| example["match"] == true)
-        .map(|example| format!("{}\n", example["event"]))
-        .collect()
+    let events =
+        examples.filter(|example| example["match"] == true).map(|example| example["event"].to_string());
+    events.collect::<Vec<_>>().join("\n")
 }
 
 /// The ids of the rules of a file.

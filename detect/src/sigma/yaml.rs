@@ -496,14 +496,13 @@ impl<'t> Loader<'_, 't> {
         };
         let mut entries = Vec::new();
         for map in maps {
-            match map.content {
-                Content::Map(more) => entries.extend(more),
-                _ => {
-                    let (key, found) = ("<<".to_owned(), map.found());
-                    let expected = "a mapping or a list of mappings";
-                    self.context.report(map.place, RuleErrorKind::WrongType { key, expected, found });
-                }
+            let (place, found) = (map.place, map.found());
+            if let Content::Map(more) = map.content {
+                entries.extend(more);
+                continue;
             }
+            let expected = "a mapping or a list of mappings";
+            self.context.report(place, RuleErrorKind::WrongType { key: "<<".to_owned(), expected, found });
         }
         entries
     }

@@ -1,5 +1,7 @@
 //! Texts with wildcards, and what modifiers make of them.
 
+use core::ops::Range;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -194,14 +196,14 @@ pub(super) fn vary_dashes(text: &Text) -> Result<Vec<Text>, Kind> {
             }
             continue;
         };
-        // Invariant: dashes are single bytes at places that `char_indices` gave.
+        // Invariant: `dashes` takes both ends from `char_indices` and character lengths.
         let mut from = 0;
         for dash in dashes(part) {
             for variant in &mut variants {
-                variant.literal(&literal[from..dash]);
+                variant.literal(&literal[from..dash.start]);
             }
             variants = variants.iter().flat_map(|variant| DASHES.map(|dash| variant.with(dash))).collect();
-            from = dash + 1;
+            from = dash.end;
         }
         for variant in &mut variants {
             variant.literal(&literal[from..]);
@@ -210,8 +212,8 @@ pub(super) fn vary_dashes(text: &Text) -> Result<Vec<Text>, Kind> {
     Ok(variants.into_iter().map(|parts| Text { parts: parts.0, ..text.clone() }).collect())
 }
 
-/// Where a literal has a `-` or `/` that begins a word and does not follow one.
-fn dashes(part: &Part) -> Vec<usize> {
+/// Where a literal has a dash that begins a word and does not follow one.
+fn dashes(part: &Part) -> Vec<Range<usize>> {
     let Part::Literal(text) = part else { return Vec::new() };
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     let mut before = None;
@@ -219,8 +221,8 @@ fn dashes(part: &Part) -> Vec<usize> {
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
         let begins_word = characters.peek().is_some_and(|&(_, next)| is_word(next));
-        if matches!(character, '-' | '/') && begins_word && !before.is_some_and(is_word) {
-            found.push(at);
+        if DASHES.contains(&character) && begins_word && !before.is_some_and(is_word) {
+            found.push(at..at + character.len_utf8());
         }
         before = Some(character);
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::engines::{Answer, Configuration, Engine};
-use crate::vectors::{Expected, Group, Vector};
+use crate::vectors::{Expected, Group, Standing, Vector};
 
 const BEGIN: &str = "<!-- results:begin -->";
 const END: &str = "<!-- results:end -->";
@@ -93,29 +93,38 @@ fn shown(expected: &Expected) -> String {
 pub fn markdown(groups: &[Group], results: &[Result]) -> String {
     let mut text = String::new();
     introduce(&mut text, groups, results);
-    table(&mut text, groups, results, false);
-    if groups.iter().flat_map(|group| &group.vectors).any(|vector| vector.is_silent()) {
-        text.push_str("\n### Where the specification is silent\n\n");
-        text.push_str("What an engine does here is its own choice; the vectors say what Masthead chose.\n\n");
-        table(&mut text, groups, results, true);
+    let parts = [
+        (Standing::Meaning, "What rules mean", "Vectors passed, of those whose rules are sound."),
+        (
+            Standing::Mistake,
+            "Rules that must be refused",
+            "Mistakes found. An engine that loads such a rule leaves its author in the belief that it works.",
+        ),
+        (
+            Standing::Open,
+            "What the specification leaves open",
+            "What an engine does here is its own choice; the vectors say what Masthead chose.",
+        ),
+    ];
+    for (standing, title, meaning) in parts {
+        if groups.iter().flat_map(|group| &group.vectors).any(|vector| vector.standing() == standing) {
+            let _ = write!(text, "### {title}\n\n{meaning}\n\n");
+            table(&mut text, groups, results, standing);
+            text.push('\n');
+        }
     }
     for result in results {
-        let _ = write!(text, "\n### What {} does otherwise\n\n", result.name);
+        let _ = write!(text, "### What {} does otherwise\n\n", result.name);
         failures(&mut text, groups, result);
+        text.push('\n');
     }
     text
 }
 
 fn introduce(text: &mut String, groups: &[Group], results: &[Result]) {
     let total: usize = groups.iter().map(|group| group.vectors.len()).sum();
-    let silent = groups.iter().flat_map(|group| &group.vectors).filter(|vector| vector.is_silent()).count();
     let date = chrono::Utc::now().format("%Y-%m-%d");
-    let _ = writeln!(
-        text,
-        "Made on {date} from {total} vectors in {} groups, {silent} of which stand on what the specification \
-         leaves open.\n",
-        groups.len()
-    );
+    let _ = writeln!(text, "Made on {date} from {total} vectors in {} groups.\n", groups.len());
     text.push_str("| engine | version | configuration |\n| --- | --- | --- |\n");
     for result in results {
         let _ = writeln!(text, "| {} | {} | {} |", result.name, result.version, result.configuration);
@@ -124,15 +133,14 @@ fn introduce(text: &mut String, groups: &[Group], results: &[Result]) {
 }
 
 /// One row a group: how many vectors there are, and how many of them each engine passes.
-fn table(text: &mut String, groups: &[Group], results: &[Result], is_silent: bool) {
+fn table(text: &mut String, groups: &[Group], results: &[Result], standing: Standing) {
     let names: Vec<&str> = results.iter().map(|result| result.name).collect();
     let _ = writeln!(text, "| group | vectors | {} |", names.join(" | "));
     let _ = writeln!(text, "| --- | ---: |{}", " ---: |".repeat(results.len()));
     let mut sums = vec![0; results.len() + 1];
     for (number, group) in groups.iter().enumerate() {
-        let counted: Vec<usize> = (0..group.vectors.len())
-            .filter(|vector| group.vectors[*vector].is_silent() == is_silent)
-            .collect();
+        let counted: Vec<usize> =
+            (0..group.vectors.len()).filter(|vector| group.vectors[*vector].standing() == standing).collect();
         if counted.is_empty() {
             continue;
         }
@@ -158,8 +166,8 @@ fn failures(text: &mut String, groups: &[Group], result: &Result) {
         for (vector, fault) in group.vectors.iter().zip(faults) {
             let Some(fault) = fault else { continue };
             is_any = true;
-            let silent = if vector.is_silent() { " (silent)" } else { "" };
-            let _ = writeln!(text, "- `{}`{silent}: {} — {fault}", group.name, vector.name);
+            let open = if vector.standing() == Standing::Open { " (open)" } else { "" };
+            let _ = writeln!(text, "- `{}`{open}: {} — {fault}", group.name, vector.name);
         }
     }
     if !is_any {

@@ -30,6 +30,17 @@ pub struct Vector {
     silent: bool,
 }
 
+/// What a vector stands on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// What the specification says that rules mean.
+    Meaning,
+    /// What it says that a rule must not be.
+    Mistake,
+    /// Nothing that it says.
+    Open,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Match {
@@ -60,10 +71,16 @@ impl Vector {
         text
     }
 
-    /// Whether the specification leaves open what the vector says. It says nothing of arrays
-    /// in events, so whatever meets one is left open.
-    pub fn is_silent(&self) -> bool {
-        self.silent || self.events.iter().any(has_array)
+    /// What the vector stands on. The specification says nothing of arrays in events, so
+    /// whatever meets one is left open.
+    pub fn standing(&self) -> Standing {
+        if self.silent || self.events.iter().any(has_array) {
+            Standing::Open
+        } else if self.error {
+            Standing::Mistake
+        } else {
+            Standing::Meaning
+        }
     }
 
     pub fn expected(&self) -> Expected {

@@ -36,6 +36,9 @@ struct Vector {
     /// True when the rule must be refused.
     #[serde(default)]
     error: bool,
+    /// Whether the specification leaves open what the vector says; comparisons ask.
+    #[serde(default, rename = "silent")]
+    _silent: bool,
     /// Tools that do otherwise, and why the vector does not follow them.
     #[serde(default)]
     differs: BTreeMap<String, String>,

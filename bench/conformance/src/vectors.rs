@@ -167,3 +167,42 @@ pub fn read(path: &Path) -> Result<Group, String> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Group { name, vectors })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(text: &str) -> Vector {
+        serde_norway::from_str(text).expect("a vector")
+    }
+
+    #[test]
+    fn a_detection_gets_a_rule_around_it() {
+        let rules = vector("name: n\ndetection: |\n  s:\n    verb: get\n\n  condition: s\nmatch: []").rules();
+        assert!(rules.ends_with("detection:\n  s:\n    verb: get\n\n  condition: s\n"), "{rules}");
+        assert_eq!(documents(&rules).len(), 1);
+    }
+
+    #[test]
+    fn matches_are_told_by_the_names_that_the_vector_uses() {
+        let text =
+            "name: n\nrule: |\n  title: One\n  name: one\n  ---\n  title: Two\nmatch: {one: [0], Two: [1]}";
+        let found = |titles: &[&[&str]]| {
+            let titles =
+                titles.iter().map(|of_event| of_event.iter().map(|&title| title.to_owned()).collect());
+            vector(text).told(&titles.collect::<Vec<_>>())
+        };
+        assert_eq!(found(&[&["One"], &["Two"]]), vector(text).expected());
+        assert_ne!(found(&[&["One", "Two"], &["Two"]]), vector(text).expected());
+        assert_ne!(found(&[&[], &["Two"]]), vector(text).expected());
+    }
+
+    #[test]
+    fn arrays_are_open_and_mistakes_are_mistakes() {
+        let standing = |rest: &str| vector(&format!("name: n\ndetection: d\n{rest}")).standing();
+        assert!(standing("events: [{a: {b: c}}]\nmatch: [0]") == Standing::Meaning);
+        assert!(standing("events: [{a: {b: [c]}}]\nmatch: [0]") == Standing::Open);
+        assert!(standing("silent: true\nerror: true") == Standing::Open);
+        assert!(standing("error: true") == Standing::Mistake);
+    }
+}

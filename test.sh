@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Passes all tests: formatting, lints, documentation, unit, property, snapshot and
-# end-to-end tests, rule tests, the comparison with other engines (built), fuzz targets (built, and run for a few seconds each).
+# end-to-end tests, rule tests, the comparison with other engines (built), fuzz targets
+# (built, and run for a few seconds each).
 #
 # Installs what it lacks on Debian and Ubuntu, and says so. Needs Rust (rustup or the
 # distribution's). MASTHEAD_REQUIRE_CORPUS=1 makes tests fail that need the recorded

@@ -38,7 +38,22 @@ pub(super) fn read(node: &Node, selections: &[Selection], context: &mut Context<
     parts.into_iter().collect::<Option<_>>().map(join_any)
 }
 
-fn one<'s>(
+/// Every name in a condition and where it stands, operators and quantifiers aside.
+pub(super) fn words(node: &Node, context: &Context<'_>) -> Vec<(String, Place)> {
+    let is_name = |token: &Token<'_>| {
+        let is_operator = matches!(token.text.to_ascii_lowercase().as_str(), "and" | "or" | "not" | "of");
+        !is_operator && token.text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
+    };
+    let place = |token: &Token<'_>| context.source.place_in(node, token.from, token.text.chars().count());
+    tokens(node.scalar_text().unwrap_or_default())
+        .iter()
+        .filter(|token| is_name(token))
+        .map(|token| (token.text.to_owned(), place(token)))
+        .collect()
+}
+
+/// Reads one text; notes which selections it names.
+pub(super) fn one<'s>(
     node: &Node,
     selections: &'s [Selection],
     used: &mut HashSet<&'s str>,

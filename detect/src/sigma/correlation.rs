@@ -1,21 +1,270 @@
-//! Correlation documents: how matches of other rules relate in time.
+//! Correlation documents: how the matches of other rules relate in time.
+//!
+//! Follows the Sigma correlation rules specification, the boolean conditions over rule
+//! names of its later version, and one extension: [`Relation::FirstSeen`].
+
+mod reader;
+
+use core::time::Duration;
+
+pub(super) use reader::read;
 
 use super::Place;
 
+/// How many rules one correlation may relate.
+pub const RULES_MAX: usize = 64;
+/// How many rules a correlation may put in order: what is remembered of a group doubles
+/// with each.
+pub const ORDERED_RULES_MAX: usize = 10;
+/// How many fields may group, or be counted together.
+pub const FIELDS_MAX: usize = 16;
+
 /// A relation between the matches of other rules.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Correlation {
+    /// What must be seen within the time span.
+    pub relation: Relation,
     /// The rules whose matches are related, in the order in which they are listed.
     pub rules: Vec<Reference>,
-    /// Whether those rules give alerts of their own besides.
+    /// Fields that matches must agree in to be related.
+    pub group_by: Vec<String>,
+    /// Names of `group_by` that stand for different fields of different rules.
+    pub aliases: Vec<Alias>,
+    /// How far apart matches may be.
+    pub timespan: Duration,
+    /// Whether the rules give alerts of their own besides.
     pub generate: bool,
 }
 
+/// What must be seen within the time span of a correlation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Relation {
+    /// So many requests.
+    EventCount(Range),
+    /// So many different values of a field, or different tuples of several.
+    ValueCount(Vec<String>, Range),
+    /// A sum, average or percentile of the numbers in a field.
+    Metric(Metric, String, Range),
+    /// Matches of several rules, in any order.
+    Temporal(Needed),
+    /// Matches of several rules in the order in which the rules are listed.
+    TemporalOrdered(Needed),
+    /// A group that was not seen within the time span before. Nothing is said in the time
+    /// after the first match of all: there everything is new.
+    FirstSeen {
+        /// How long that time is.
+        learning: Duration,
+    },
+}
+
+/// What is computed from numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Metric {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Average,
+    /// The number below which this share of them lies, from 0 to 100, interpolated
+    /// linearly. The median is 50.
+    Percentile(f64),
+}
+
+/// Which rules have to match.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Needed {
+    /// So many different ones.
+    Count(Range),
+    /// Those for which an expression holds.
+    Expression(RuleExpr),
+}
+
+/// A boolean expression over rules.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RuleExpr {
+    /// The rule at this position of [`Correlation::rules`] matched.
+    Rule(usize),
+    /// Every part holds.
+    All(Vec<RuleExpr>),
+    /// At least one part holds.
+    Any(Vec<RuleExpr>),
+    /// The part does not hold.
+    Not(Box<RuleExpr>),
+}
+
+/// A number that satisfies every bound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Range(pub Vec<(Bound, f64)>);
+
+/// How a number is compared with a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Bound {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Equal,
+    NotEqual,
+}
+
 /// A mention of a rule by id or name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// The id or name as written.
+    /// The id or name as written; the id once rules have been linked.
     pub text: String,
     /// Where it is mentioned.
     pub place: Place,
+}
+
+/// A name for fields that differ from rule to rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The name, as `group_by` has it.
+    pub name: String,
+    /// The field that stands for it in the matches of each rule.
+    pub fields: Vec<(Reference, String)>,
+}
+
+impl Correlation {
+    /// The field of the rule of this id that `name`, a field or an alias, stands for.
+    pub fn field_of<'c>(&'c self, rule_id: &str, name: &'c str) -> &'c str {
+        let alias = self.aliases.iter().find(|alias| alias.name == name);
+        let mut fields = alias.into_iter().flat_map(|alias| &alias.fields);
+        fields.find(|(rule, _)| rule.text == rule_id).map_or(name, |(_, field)| field)
+    }
+
+    /// Every mention of another rule.
+    pub fn references_mut(&mut self) -> impl Iterator<Item = &mut Reference> {
+        let in_aliases = self.aliases.iter_mut().flat_map(|alias| &mut alias.fields).map(|(rule, _)| rule);
+        self.rules.iter_mut().chain(in_aliases)
+    }
+}
+
+impl Relation {
+    /// The name in rules.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Relation::EventCount(_) => "event_count",
+            Relation::ValueCount(..) => "value_count",
+            Relation::Metric(Metric::Sum, ..) => "value_sum",
+            Relation::Metric(Metric::Average, ..) => "value_avg",
+            Relation::Metric(Metric::Percentile(50.0), ..) => "value_median",
+            Relation::Metric(Metric::Percentile(_), ..) => "value_percentile",
+            Relation::Temporal(_) => "temporal",
+            Relation::TemporalOrdered(_) => "temporal_ordered",
+            Relation::FirstSeen { .. } => "first_seen",
+        }
+    }
+
+    /// The fields whose values are counted or computed with.
+    pub fn fields(&self) -> &[String] {
+        match self {
+            Relation::ValueCount(fields, _) => fields,
+            Relation::Metric(_, field, _) => std::slice::from_ref(field),
+            _ => &[],
+        }
+    }
+
+    /// Whether more matches can never undo the relation. Only then can it be judged before
+    /// the time span is over.
+    pub fn is_monotone(&self) -> bool {
+        match self {
+            Relation::EventCount(range)
+            | Relation::ValueCount(_, range)
+            | Relation::Metric(Metric::Sum, _, range) => range.is_monotone(),
+            Relation::Metric(..) => false,
+            Relation::Temporal(needed) | Relation::TemporalOrdered(needed) => match needed {
+                Needed::Count(range) => range.is_monotone(),
+                Needed::Expression(expr) => expr.is_monotone(),
+            },
+            Relation::FirstSeen { .. } => true,
+        }
+    }
+}
+
+impl Range {
+    /// At least so much.
+    pub fn at_least(number: f64) -> Self {
+        Self(vec![(Bound::GreaterOrEqual, number)])
+    }
+
+    /// Whether a number satisfies every bound.
+    pub fn holds(&self, number: f64) -> bool {
+        self.0.iter().all(|(bound, limit)| bound.holds(number, *limit))
+    }
+
+    /// The smallest whole number that satisfies the lower bounds.
+    pub fn least(&self) -> usize {
+        let lower = self.0.iter().map(|(bound, limit)| match bound {
+            Bound::Greater => limit.floor() + 1.0,
+            Bound::GreaterOrEqual | Bound::Equal => limit.ceil(),
+            _ => 0.0,
+        });
+        // Negative numbers become 0, absurd ones the largest there is.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let least = lower.fold(0.0, f64::max) as usize;
+        least
+    }
+
+    fn is_monotone(&self) -> bool {
+        self.0.iter().all(|(bound, _)| matches!(bound, Bound::Greater | Bound::GreaterOrEqual))
+    }
+}
+
+impl Bound {
+    fn holds(self, number: f64, limit: f64) -> bool {
+        match self {
+            Bound::Less => number < limit,
+            Bound::LessOrEqual => number <= limit,
+            Bound::Greater => number > limit,
+            Bound::GreaterOrEqual => number >= limit,
+            // Whole numbers and medians are compared; what is written is meant exactly.
+            #[allow(clippy::float_cmp)]
+            Bound::Equal => number == limit,
+            #[allow(clippy::float_cmp)]
+            Bound::NotEqual => number != limit,
+        }
+    }
+
+    /// The sign, for people.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Bound::Less => "<",
+            Bound::LessOrEqual => "≤",
+            Bound::Greater => ">",
+            Bound::GreaterOrEqual => "≥",
+            Bound::Equal => "=",
+            Bound::NotEqual => "≠",
+        }
+    }
+}
+
+impl RuleExpr {
+    /// Whether the expression holds when `has` says which rules matched and `lacks` which
+    /// of them did not.
+    pub fn holds(&self, has: &impl Fn(usize) -> bool, lacks: &impl Fn(usize) -> bool) -> bool {
+        match self {
+            RuleExpr::Rule(rule) => has(*rule),
+            RuleExpr::All(parts) => parts.iter().all(|part| part.holds(has, lacks)),
+            RuleExpr::Any(parts) => parts.iter().any(|part| part.holds(has, lacks)),
+            RuleExpr::Not(part) => part.fails(has, lacks),
+        }
+    }
+
+    fn fails(&self, has: &impl Fn(usize) -> bool, lacks: &impl Fn(usize) -> bool) -> bool {
+        match self {
+            RuleExpr::Rule(rule) => lacks(*rule),
+            RuleExpr::All(parts) => parts.iter().any(|part| part.fails(has, lacks)),
+            RuleExpr::Any(parts) => parts.iter().all(|part| part.fails(has, lacks)),
+            RuleExpr::Not(part) => part.holds(has, lacks),
+        }
+    }
+
+    fn is_monotone(&self) -> bool {
+        match self {
+            RuleExpr::Rule(_) => true,
+            RuleExpr::All(parts) | RuleExpr::Any(parts) => parts.iter().all(RuleExpr::is_monotone),
+            RuleExpr::Not(_) => false,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Documents: the keys of a rule besides what `detection` holds.
 
 use super::context::Context;
+use super::correlation;
 use super::detection;
 use super::error::{DocumentKind, RuleErrorKind as Kind};
 use super::lint;
@@ -9,7 +10,7 @@ use super::yaml::{self, Content, Document, FILE_BYTES_MAX, Node};
 use super::{Level, Logic, Logsource, Place, Rule};
 
 /// The keys that Sigma defines for rules.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "title",
     "id",
     "name",
@@ -24,6 +25,7 @@ const KEYS: [&str; 20] = [
     "modified",
     "logsource",
     "detection",
+    "correlation",
     "fields",
     "falsepositives",
     "level",
@@ -64,7 +66,6 @@ fn one(Document { root: document, is_sound }: &Document, context: &mut Context<'
         return None;
     };
     let unsupported = [
-        ("correlation", DocumentKind::Correlation),
         ("filter", DocumentKind::Filter),
         ("action", DocumentKind::Action),
     ];
@@ -74,33 +75,29 @@ fn one(Document { root: document, is_sound }: &Document, context: &mut Context<'
             return None;
         }
     }
-    rule(document, context).filter(|_| *is_sound)
+    context.begin_rule();
+    let rule = match document.get("correlation") {
+        Some(correlation) => related(document, correlation, context),
+        None => rule(document, context),
+    };
+    rule.filter(|_| *is_sound)
 }
 
+/// A rule about the matches of other rules.
+fn related(document: &Node, correlation: &Node, context: &mut Context<'_>) -> Option<Rule> {
+    let before = context.error_count();
+    let header = Keys { document, context }.header();
+    let correlation = correlation::read(correlation, context)?;
+    let rule = Rule { logic: Logic::Correlation(correlation), ..header };
+    (context.error_count() == before).then_some(rule)
+}
+
+/// A rule about single events.
 fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
     let before = context.error_count();
-    context.begin_rule();
     let mut keys = Keys { document, context };
-    let title = keys.title();
-    let id = keys.id(title);
-    let level = keys.level();
-    let status = keys.known("status", &STATUSES);
-    let rule = Rule {
-        path: keys.context.path().to_owned(),
-        id,
-        name: keys.text("name").map(str::to_owned),
-        title: title.unwrap_or_default().to_owned(),
-        level,
-        status: status.map(str::to_owned),
-        description: keys.text("description").unwrap_or_default().trim().to_owned(),
-        tags: keys.tags(),
-        falsepositives: keys.texts("falsepositives"),
-        references: keys.texts("references"),
-        logsource: keys.logsource(),
-        custom: keys.custom(),
-        logic: Logic::Event(super::Expr::All(Vec::new())),
-    };
-    keys.check_the_rest();
+    let header = keys.header();
+    let rule = Rule { logsource: keys.logsource(), ..header };
     let condition = keys.condition();
     if context.error_count() == before {
         return Some(Rule { logic: Logic::Event(condition?), ..rule });
@@ -127,6 +124,31 @@ struct Keys<'k, 't> {
 }
 
 impl<'k> Keys<'k, '_> {
+    /// Everything that rules of all kinds have; what they are about is left open.
+    fn header(&mut self) -> Rule {
+        let title = self.title();
+        let id = self.id(title);
+        let level = self.level();
+        let status = self.known("status", &STATUSES);
+        let rule = Rule {
+            path: self.context.path().to_owned(),
+            id,
+            name: self.text("name").map(str::to_owned),
+            title: title.unwrap_or_default().to_owned(),
+            level,
+            status: status.map(str::to_owned),
+            description: self.text("description").unwrap_or_default().trim().to_owned(),
+            tags: self.tags(),
+            falsepositives: self.texts("falsepositives"),
+            references: self.texts("references"),
+            logsource: Logsource::default(),
+            custom: self.custom(),
+            logic: Logic::Event(super::Expr::All(Vec::new())),
+        };
+        self.check_the_rest();
+        rule
+    }
+
     fn get(&self, key: &str) -> Option<&'k Node> {
         let document = self.document;
         document.get(key).filter(|node| !node.is_null())

@@ -128,9 +128,16 @@ codes! {
     MH305 Error "The condition uses an aggregation, which correlations have replaced.",
     MH306 Warning "A selection is defined but no condition uses it.",
     MH307 Warning "A `timeframe` has no effect outside correlations.",
+    MH308 Error "A correlation lists a rule that its condition does not name.",
     MH401 Warning "No audit event has a field of this name.",
     MH402 Warning "A field never has this value.",
     MH403 Warning "The rule can never fire.",
+    MH601 Error "A time span is not a whole number with a unit.",
+    MH602 Warning "A key has no meaning where it stands.",
+    MH603 Error "A correlation computes with more than one field.",
+    MH502 Error "A document refers to a rule that does not exist.",
+    MH503 Error "A document refers to a rule by a name that several rules have.",
+    MH504 Warning "A filter applies to no rule.",
 }
 
 impl fmt::Display for Code {
@@ -257,12 +264,26 @@ pub enum RuleErrorKind {
     UnusedSelection { name: String },
     #[error("`timeframe` has no effect here")]
     IgnoredTimeframe,
+    #[error("rule `{name}` is not in the condition")]
+    UnusedRule { name: String },
+    #[error("`{key}` must be a number and a unit, found `{value}`")]
+    InvalidTimespan { key: &'static str, value: String },
+    #[error("`{key}` has no meaning here")]
+    IgnoredKey { key: String, closest: Option<&'static str> },
+    #[error("only one field can be computed with")]
+    OneField,
     #[error("unknown field `{field}`")]
     UnknownField { field: String, closest: Option<String> },
     #[error("`{field}` is never {value}")]
     ImpossibleValue { field: String, value: String, note: Option<String> },
     #[error("the rule can never fire: {reason}")]
     NeverFires { reason: String, note: Option<String> },
+    #[error("no rule has the id or name `{reference}`")]
+    UnknownRule { reference: String, closest: Option<String> },
+    #[error("{count} rules are named `{name}`", count = ids.len())]
+    AmbiguousRule { name: String, ids: Vec<String> },
+    #[error("the filter applies to no rule: {reason}")]
+    IdleFilter { reason: String },
 }
 
 impl RuleErrorKind {
@@ -310,20 +331,29 @@ impl RuleErrorKind {
             Self::Aggregation => Code::MH305,
             Self::UnusedSelection { .. } => Code::MH306,
             Self::IgnoredTimeframe => Code::MH307,
+            Self::UnusedRule { .. } => Code::MH308,
+            Self::InvalidTimespan { .. } => Code::MH601,
+            Self::IgnoredKey { .. } => Code::MH602,
+            Self::OneField => Code::MH603,
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
             Self::NeverFires { .. } => Code::MH403,
+            Self::UnknownRule { .. } => Code::MH502,
+            Self::AmbiguousRule { .. } => Code::MH503,
+            Self::IdleFilter { .. } => Code::MH504,
         }
     }
 
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::UnknownModifier { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            Self::UnknownModifier { closest: Some(name), .. } | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }
-            Self::UnknownField { closest, .. } | Self::UnknownSelection { closest, .. } => {
+            Self::UnknownField { closest, .. }
+            | Self::UnknownSelection { closest, .. }
+            | Self::UnknownRule { closest, .. } => {
                 return closest.as_deref().map(did_you_mean);
             }
             Self::UnknownValue { closest, known, .. } => {
@@ -331,6 +361,9 @@ impl RuleErrorKind {
                     Some(name) => did_you_mean(name),
                     None => format!("one of {known}"),
                 });
+            }
+            Self::AmbiguousRule { ids, .. } => {
+                return Some(format!("refer to one by its id: {}", ids.join(", ")));
             }
             Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
             Self::ImpossibleValue { note, .. } | Self::NeverFires { note, .. } => return note.clone(),
@@ -357,6 +390,8 @@ impl RuleErrorKind {
             Self::TooManyDashes { .. } => "split the value into several",
             Self::Aggregation => "use a correlation document instead",
             Self::IgnoredTimeframe => "it belongs into a correlation document",
+            Self::InvalidTimespan { .. } => "write a whole number and s, m, h, d, w, M or y, such as `10m`",
+            Self::UnusedRule { .. } => "name it in the condition or remove it from `rules`",
             Self::UnusedSelection { .. } => "use it in the condition or remove it",
             _ => return None,
         };

@@ -10,6 +10,7 @@ mod detection;
 mod document;
 mod error;
 mod expression;
+pub mod link;
 mod lint;
 mod modifier;
 mod nearest;

@@ -291,6 +291,7 @@ def check_usable(node):
 
 
 def documents_of(vector):
+    """The documents as pySigma's loader for single rules reads them: it sees duplicate keys."""
     if "rule" in vector:
         return [document for document in yaml.load_all(vector["rule"], SigmaYAMLLoader) if document]
     return [{**HEAD, "detection": yaml.load(vector["detection"], SigmaYAMLLoader)}]

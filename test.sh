@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Passes all tests: formatting, lints, documentation, unit, property, snapshot and
-# end-to-end tests, rule tests, fuzz targets (built, and run for a few seconds each).
+# end-to-end tests, rule tests, the comparison with other engines (built), fuzz targets
+# (built, and run for a few seconds each).
 #
 # Installs what it lacks on Debian and Ubuntu, and says so. Needs Rust (rustup or the
 # distribution's). MASTHEAD_REQUIRE_CORPUS=1 makes tests fail that need the recorded
@@ -45,6 +46,8 @@ cargo test --workspace --quiet
 say "rules and their example events"
 cargo run --quiet -- check
 cargo run --quiet -- test
+say "the comparison with other engines"
+cargo test --quiet --manifest-path bench/conformance/Cargo.toml --target-dir target/conformance
 say "fuzz targets"
 ./fuzz.sh
 say "all passed"

@@ -3,7 +3,7 @@
 // The functions around the tests are tests as well.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -140,6 +140,23 @@ fn the_table_of_fields_is_the_codes_own() {
 }
 
 #[test]
+fn the_comparison_counts_the_published_vectors() {
+    let document = fs::read_to_string(root().join("docs/CONFORMANCE.md")).expect("docs/CONFORMANCE.md");
+    let mut counted: BTreeMap<String, usize> = BTreeMap::new();
+    for row in document.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (group, rest) = row.split_once("` | ").expect("a group");
+        let count: usize = rest.split(' ').next().and_then(|count| count.parse().ok()).expect("a count");
+        *counted.entry(group.to_owned()).or_default() += count;
+    }
+    let published = files(&root().join("tests/conformance"), "yml").into_iter().map(|path| {
+        let text = fs::read_to_string(&path).expect("readable");
+        let count = text.lines().filter(|line| line.starts_with("- name:")).count();
+        (path.file_stem().expect("a name").to_string_lossy().into_owned(), count)
+    });
+    assert_eq!(counted, published.collect(), "run the command of docs/CONFORMANCE.md");
+}
+
+#[test]
 fn links_in_the_documents_lead_somewhere() {
     for path in files(&root(), "md") {
         let text = fs::read_to_string(&path).expect("readable");
@@ -160,7 +177,7 @@ fn root() -> PathBuf {
 
 /// Production sources of all packages, with their paths from the root.
 fn sources() -> Vec<(PathBuf, String)> {
-    let folders = ["src", "detect/src", "ingest/src", "sinks/src", "bench/src"];
+    let folders = ["src", "detect/src", "ingest/src", "sinks/src", "bench/src", "bench/conformance/src"];
     let found: Vec<_> = folders
         .iter()
         .flat_map(|folder| files(&root().join(folder), "rs"))

@@ -57,6 +57,36 @@ fn the_rules_of_others_load() {
 }
 
 #[test]
+fn mappings_merge_as_yaml_1_1_says() {
+    let rule = |selection: &str| {
+        let text = format!(
+            "title: t\nid: 0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e002\nlevel: low\nlogsource: {{product: kubernetes}}\n\
+             parts: [&a {{verb: get, stage: Panic}}, &b {{verb: list, level: None}}]\n\
+             detection:\n  s: {selection}\n  condition: s\n"
+        );
+        parse(Path::new("merge.yml"), &text)
+    };
+    let fields = |selection: &str| {
+        let parsed = rule(selection);
+        assert!(parsed.problems.is_empty(), "{selection}: {:?}", parsed.problems);
+        let shown = format!("{:?}", parsed.rules[0].condition());
+        let written = ["get", "list", "create", "Panic", "None"];
+        written.into_iter().filter(|text| shown.contains(&format!("{text:?}"))).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(fields("{<<: *a}"), "get Panic");
+    assert_eq!(fields("{<<: *a, verb: create}"), "create Panic");
+    assert_eq!(fields("{verb: create, <<: *a}"), "create Panic");
+    assert_eq!(fields("{<<: [*a, *b]}"), "get Panic None");
+    assert_eq!(fields("{<<: [*b, *a]}"), "list Panic None");
+    let codes = |selection: &str| rule(selection).problems.iter().map(RuleError::code).collect::<Vec<_>>();
+    assert_eq!(codes("{<<: text, verb: get}"), [Code::MH102]);
+    assert_eq!(codes("{<<: [*a, 5]}"), [Code::MH102]);
+    assert_eq!(codes("{<<: *a, <<: *b}"), [Code::MH002]);
+    // In quotes it is the name of a field, as it is for PyYAML.
+    assert_eq!(fields("{'<<': create}"), "create");
+}
+
+#[test]
 fn a_rule_holds_what_was_written() {
     let text = "\u{feff}title: Something happened\r\nid: 0F6F4A0A-6a7b-4f6e-9d1b-2c33a6a7e001\r\nlevel: High\r\nstatus: test\r\n\
         description: >\r\n  In two\r\n  lines.\r\ntags: [attack.t1609]\r\nfalsepositives: Backups\r\nreferences: [https://kubernetes.io]\r\n\

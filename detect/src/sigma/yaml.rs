@@ -329,6 +329,21 @@ impl<'t> Source<'t> {
     }
 }
 
+/// True for the key that merges another mapping into its own, a feature of YAML 1.1.
+fn is_merge(key: &Node) -> bool {
+    matches!(&key.content, Content::Scalar(scalar) if scalar.text == "<<" && !scalar.is_text)
+}
+
+/// Adds what is merged to the entries of a mapping; of equal keys the first counts.
+fn merge(entries: &mut Vec<(Node, Node)>, merged: Vec<(Node, Node)>, mut places: HashMap<String, Place>) {
+    for (key, value) in merged {
+        let name = key.scalar_text().unwrap_or_default().to_owned();
+        if places.insert(name, key.place).is_none() {
+            entries.push((key, value));
+        }
+    }
+}
+
 /// Reads every document of a file; empty ones are left out, broken ones reported.
 pub(super) fn read(context: &mut Context<'_>) -> Vec<Document> {
     let mut documents = Vec::new();
@@ -439,10 +454,14 @@ impl<'t> Loader<'_, 't> {
 
     fn map(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Stopped> {
         let mut entries: Vec<(Node, Node)> = Vec::new();
+        let mut merged: Vec<(Node, Node)> = Vec::new();
         let mut places: HashMap<String, Place> = HashMap::new();
         loop {
             let key = match self.next()? {
-                (Event::MappingEnd, _) => return Ok(entries),
+                (Event::MappingEnd, _) => {
+                    merge(&mut entries, merged, places);
+                    return Ok(entries);
+                }
                 (event, span) => self.node(event, span, depth + 1)?,
             };
             let (event, span) = self.next()?;
@@ -461,8 +480,31 @@ impl<'t> Loader<'_, 't> {
                 continue;
             }
             places.insert(name.to_owned(), key.place);
-            entries.push((key, value));
+            if is_merge(&key) {
+                merged.extend(self.mergeable(value));
+            } else {
+                entries.push((key, value));
+            }
         }
+    }
+
+    /// The entries behind a merge key: of a mapping, or of each mapping of a list.
+    fn mergeable(&mut self, value: Node) -> Vec<(Node, Node)> {
+        let maps = match value.content {
+            Content::List(nodes) => nodes,
+            _ => vec![value],
+        };
+        let mut entries = Vec::new();
+        for map in maps {
+            let (place, found) = (map.place, map.found());
+            if let Content::Map(more) = map.content {
+                entries.extend(more);
+                continue;
+            }
+            let expected = "a mapping or a list of mappings";
+            self.context.report(place, RuleErrorKind::WrongType { key: "<<".to_owned(), expected, found });
+        }
+        entries
     }
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<Node, Stopped> {

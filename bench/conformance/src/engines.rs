@@ -1,0 +1,180 @@
+//! The engines, each behind the same question, each set up as well as it can be.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use detect::field::Settings;
+use detect::sigma::{self, Severity};
+use rsigma_eval::{CorrelationAction, CorrelationConfig, CorrelationEngine, JsonEvent};
+use rsigma_parser::lint::{self, lint_yaml_str};
+use serde_json::Value;
+
+use crate::vectors::documents;
+
+/// How long an engine may think about one vector.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An engine and the ways to set it up.
+pub struct Engine {
+    pub name: &'static str,
+    /// Its package in the lock file.
+    pub package: &'static str,
+    /// The configurations; the one that passes most vectors is reported.
+    pub configurations: Vec<Configuration>,
+}
+
+/// A way to set an engine up, in words and in code.
+pub struct Configuration {
+    pub words: &'static str,
+    ask: fn(&str, &[Value]) -> Answer,
+}
+
+/// What an engine says about the rules and events of a vector.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Some rule was not loaded.
+    Refused(String),
+    /// The engine panicked, or did not come back.
+    Broken(String),
+    Loaded {
+        /// What it found wrong with a rule that it loaded all the same.
+        complaint: Option<String>,
+        /// For each event, the titles of the rules that match it.
+        matches: Vec<Vec<String>>,
+    },
+}
+
+impl Configuration {
+    /// Asks the engine in a thread of its own, so that it may panic or never return.
+    pub fn answer(&self, rules: &str, events: &[Value]) -> Answer {
+        let (ask, rules, events) = (self.ask, rules.to_owned(), events.to_vec());
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let answer = catch_unwind(AssertUnwindSafe(|| ask(&rules, &events)));
+            let _ = sender
+                .send(answer.unwrap_or_else(|panic| Answer::Broken(format!("panic: {}", words(&panic)))));
+        });
+        let late = || Answer::Broken(format!("no answer within {} s", PATIENCE.as_secs()));
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| late())
+    }
+}
+
+fn words(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+/// Every engine that is compared.
+pub fn all() -> Vec<Engine> {
+    vec![
+        Engine {
+            name: "Masthead",
+            package: "masthead-detect",
+            configurations: vec![Configuration { words: "as it is", ask: masthead }],
+        },
+        Engine {
+            name: "rsigma",
+            package: "rsigma-eval",
+            configurations: vec![
+                Configuration {
+                    words: "event time from `requestReceivedTimestamp`, state kept after a correlation fires",
+                    ask: |rules, events| rsigma(rules, events, CorrelationAction::Alert),
+                },
+                Configuration {
+                    words: "event time from `requestReceivedTimestamp`, state reset after a correlation fires",
+                    ask: |rules, events| rsigma(rules, events, CorrelationAction::Reset),
+                },
+            ],
+        },
+        Engine {
+            name: "sigma-rust",
+            package: "sigma-rust",
+            configurations: vec![Configuration {
+                words: "nested events, each rule by itself",
+                ask: sigma_rust,
+            }],
+        },
+    ]
+}
+
+fn masthead(rules: &str, events: &[Value]) -> Answer {
+    let parsed = sigma::parse(Path::new("vector.yml"), rules);
+    let mistakes = parsed.problems.iter().filter(|problem| problem.severity() == Severity::Error);
+    let mistakes: Vec<String> = mistakes.map(|problem| problem.kind.to_string()).collect();
+    if !mistakes.is_empty() || parsed.rules.is_empty() {
+        return Answer::Refused(mistakes.join("; "));
+    }
+    let engine = detect::Engine::new(parsed.rules, Settings::default());
+    let mut matches = Vec::new();
+    for event in events {
+        let text = event.to_string();
+        let event = match detect::Event::parse(text.as_bytes()) {
+            Ok(event) => event,
+            Err(error) => return Answer::Broken(error.to_string()),
+        };
+        let mut titles = Vec::new();
+        engine.evaluate(&event, &mut engine.scratch(), |found| {
+            titles.push(engine.rules()[found.rule].title.clone())
+        });
+        matches.push(titles);
+    }
+    Answer::Loaded { complaint: None, matches }
+}
+
+fn rsigma(rules: &str, events: &[Value], action_on_match: CorrelationAction) -> Answer {
+    let collection = match rsigma_parser::parse_sigma_yaml(rules) {
+        Ok(collection) => collection,
+        Err(error) => return Answer::Refused(error.to_string()),
+    };
+    // Its linter knows mistakes that loading lets pass.
+    let lints = lint_yaml_str(rules).into_iter().filter(|lint| lint.severity == lint::Severity::Error);
+    let complaints: Vec<String> =
+        collection.errors.iter().cloned().chain(lints.map(|lint| lint.message)).collect();
+    let complaint = complaints.join("; ");
+    let loaded = collection.rules.len() + collection.correlations.len() + collection.filters.len();
+    if loaded < documents(rules).iter().filter(|document| is_rule(document)).count() {
+        return Answer::Refused(complaint);
+    }
+    let mut configuration = CorrelationConfig { action_on_match, ..CorrelationConfig::default() };
+    configuration.timestamp_fields.insert(0, "requestReceivedTimestamp".to_owned());
+    // Rules that only correlations refer to stay silent, as `generate: false` asks.
+    configuration.emit_detections = false;
+    let mut engine = CorrelationEngine::new(configuration);
+    if let Err(error) = engine.add_collection(&collection) {
+        return Answer::Refused(error.to_string());
+    }
+    let found = |event: &Value| {
+        let results = engine.process_event(&JsonEvent::borrow(event));
+        results.into_iter().map(|result| result.header.rule_title).collect()
+    };
+    let matches = events.iter().map(found).collect();
+    Answer::Loaded { complaint: Some(complaint).filter(|complaint| !complaint.is_empty()), matches }
+}
+
+/// False for documents that only change the ones around them.
+fn is_rule(document: &str) -> bool {
+    let is_action = |line: &str| line.starts_with("action:") && !line.contains("repeat");
+    !document.lines().any(is_action)
+}
+
+fn sigma_rust(rules: &str, events: &[Value]) -> Answer {
+    let mut loaded = Vec::new();
+    for document in documents(rules) {
+        match sigma_rust::rule_from_yaml(&document) {
+            Ok(rule) => loaded.push(rule),
+            Err(error) => return Answer::Refused(error.to_string()),
+        }
+    }
+    let mut matches = Vec::new();
+    for event in events {
+        let event = match sigma_rust::event_from_json(&event.to_string()) {
+            Ok(event) => event,
+            Err(error) => return Answer::Broken(format!("event refused: {error}")),
+        };
+        let titles = loaded.iter().filter(|rule| rule.is_match(&event)).map(|rule| rule.title.clone());
+        matches.push(titles.collect());
+    }
+    Answer::Loaded { complaint: None, matches }
+}

@@ -77,6 +77,7 @@ impl Detection<'_> {
             logsource: std::mem::take(&mut rule.logsource),
             custom: std::mem::take(&mut rule.custom),
             tags: rule.tags.clone(),
+            fields: pipeline::texts(document, "fields").map(str::to_owned).collect(),
             kind,
         };
         let is_sound = pipeline::apply(&mut subject, context);

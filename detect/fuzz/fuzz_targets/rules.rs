@@ -35,8 +35,15 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     for problem in problems.iter().chain(&parsed.problems) {
         assert!(problem.place.line >= 1 && problem.place.column >= 1, "{problem}");
     }
-    for rule in parsed.rules {
-        let _ = sigma::lint(&rule, &parsed.value_places);
+    for rule in &parsed.rules {
+        let _ = sigma::lint(rule, &parsed.value_places);
+    }
+    for filter in &parsed.filters {
+        let _ = sigma::lint_filter(filter, &parsed.value_places);
+    }
+    let mut rules = parsed.rules;
+    let _ = sigma::link(&mut rules, &parsed.filters);
+    for rule in rules {
         let Some(condition) = rule.condition() else { continue };
         let expected = reference::truth(condition, EVENT);
         let engine = Engine::new(vec![rule], Settings::default());

@@ -162,12 +162,12 @@ fn steps_that_multiply_end_at_a_limit() {
     }
 }
 
-/// Every prefix of every pipeline of the table is read, or refused, without panic.
+/// Prefixes of every pipeline of the table are read, or refused, without panic.
 #[test]
 fn cut_pipelines_never_panic() {
     for case in include_str!("data/pipelines.txt").split("=== ").skip(1) {
         for part in case.split("\n--- ").filter_map(|part| part.strip_prefix("pipeline\n")) {
-            for end in (0..part.len()).filter(|end| part.is_char_boundary(*end)) {
+            for end in (0..part.len()).step_by(3).filter(|end| part.is_char_boundary(*end)) {
                 if let Err(problems) = Pipeline::parse(Path::new("p"), &part[..end]) {
                     assert!(!problems.is_empty(), "{}", &part[..end]);
                     assert!(problems.iter().all(|problem| problem.place.line >= 1), "{}", &part[..end]);

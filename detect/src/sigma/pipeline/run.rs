@@ -95,7 +95,17 @@ impl<'p> Run<'_, 'p, '_> {
             Transformation::SetState { key, value } => {
                 self.applied.state.insert(key, value);
             }
-            Transformation::Ignored => {}
+            Transformation::AddFields(fields) => {
+                self.spend(subject.document.place, fields.iter().map(String::len).sum())?;
+                subject.fields.extend(fields.iter().cloned());
+            }
+            Transformation::RemoveFields(fields) => {
+                for field in fields {
+                    let found = subject.fields.iter().position(|known| known == field);
+                    found.map(|index| subject.fields.remove(index));
+                }
+            }
+            Transformation::SetFields(fields) => subject.fields.clone_from(fields),
             Transformation::FailRule(message) => {
                 return self.refuse(subject.document.place, message);
             }
@@ -179,10 +189,11 @@ impl<'p> Run<'_, 'p, '_> {
     }
 
     fn rename(&mut self, step: &'p Step, rename: &Rename, subject: &mut Subject<'_>) -> Result<(), Refused> {
+        let id = step.id.as_deref();
+        subject.fields = self.rename_all(step, rename, &subject.fields, subject.document.place)?;
         if let Kind::Correlation { names, .. } = &mut subject.kind {
             return self.rename_names(step, rename, names, subject.document.place);
         }
-        let id = step.id.as_deref();
         self.each_item(step, subject, &mut |run, item| {
             let is_referring = run.rename_references(step, rename, item, id);
             let names = rename.names(item.field.as_deref()).filter(|_| {
@@ -265,6 +276,22 @@ impl<'p> Run<'_, 'p, '_> {
         }
     }
 
+    fn rename_all(
+        &mut self,
+        step: &'p Step,
+        rename: &Rename,
+        fields: &[String],
+        place: Place,
+    ) -> Result<Vec<String>, Refused> {
+        let mut renamed = Vec::new();
+        for field in fields {
+            let names = self.names(step, rename, field, step.id.as_deref());
+            self.spend(place, names.iter().map(|name| name.len() + size_of::<String>()).sum())?;
+            renamed.extend(names);
+        }
+        Ok(renamed)
+    }
+
     fn rename_names(
         &mut self,
         step: &'p Step,
@@ -283,12 +310,10 @@ impl<'p> Run<'_, 'p, '_> {
         }
         let mut group_by = Vec::new();
         for field in &names.group_by {
-            if names.aliases.contains(field) {
-                group_by.push(field.clone());
-                continue;
-            }
-            let renamed = self.names(step, rename, field, id);
-            self.spend(place, renamed.iter().map(|name| name.len() + size_of::<String>()).sum())?;
+            let is_alias = names.aliases.contains(field);
+            let field = std::slice::from_ref(field);
+            let renamed =
+                if is_alias { field.to_vec() } else { self.rename_all(step, rename, field, place)? };
             group_by.extend(renamed);
         }
         names.group_by = group_by;

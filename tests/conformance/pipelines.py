@@ -88,8 +88,8 @@ def show(value):
         anchor = {(False, False): "whole", (True, False): "start", (False, True): "end", (True, True): "anywhere"}
         return f"field {anchor[(value.starts_with, value.ends_with)]} {value.field}"
     if isinstance(value, SigmaCompareExpression):
-        names = {"<": "less", "<=": "lessorequal", ">": "greater", ">=": "greaterorequal"}
-        return f"{names[value.op.value]} {value.number}"
+        names = {"LT": "less", "LTE": "lessorequal", "GT": "greater", "GTE": "greaterorequal"}
+        return f"{names[value.op.name]} {value.number}"
     raise TypeError(type(value))
 
 
@@ -149,7 +149,7 @@ def outcome(pipelines, text):
             sort_keys=True,
             ensure_ascii=False,
         )
-    except (SigmaError, ValueError, AttributeError, TypeError, KeyError) as error:
+    except (SigmaError, ValueError) as error:
         print(f"  {type(error).__name__}: {error}", file=sys.stderr)
         return "error"
 

@@ -22,7 +22,20 @@ pub(in super::super) fn apply(subject: &mut Subject<'_>, context: &mut Context<'
     }
     let Merged { steps, vars } = Merged::new(&setup.pipelines);
     let mut run = Run { vars, applied: Applied::default(), context };
-    steps.into_iter().try_for_each(|step| run.step(step, subject)).is_ok()
+    let is_sound = steps.into_iter().try_for_each(|step| run.step(step, subject)).is_ok();
+    if let Kind::Rule { selections, .. } = &mut subject.kind {
+        selections.iter_mut().filter_map(|selection| selection.draft.as_mut()).for_each(fill_empty);
+    }
+    is_sound
+}
+
+/// As in pySigma, no value left is the value `null`.
+fn fill_empty(draft: &mut Draft) {
+    draft.visit_items(&mut |item| {
+        if item.values.is_empty() {
+            item.values.push(DraftValue { value: Value::Null, place: item.place });
+        }
+    });
 }
 
 /// Which steps have been applied to what, and what they noted.
@@ -177,10 +190,6 @@ impl<'p> Run<'_, 'p, '_> {
                 values.extend(new.into_iter().map(|value| DraftValue { value, place: found.place }));
             }
             if is_changed {
-                // As in pySigma, no value left is the value `null`.
-                if values.is_empty() {
-                    values.push(DraftValue { value: Value::Null, place: item.place });
-                }
                 item.values = values;
                 item.applied.extend(step.id.clone());
             }

@@ -1,4 +1,4 @@
-//! Embeds the rules and their example events, so that the binary needs no other file.
+//! Embeds the rules, their example events and lists, so that the binary needs no other file.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,12 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     println!("cargo::rerun-if-changed=rules");
-    let mut rules = Vec::new();
+    let (mut rules, mut lists) = (Vec::new(), Vec::new());
     if root.join("rules").is_dir() {
-        find(&root.join("rules"), &mut rules)?;
+        find(&root.join("rules"), &mut rules, &mut lists)?;
     }
     rules.sort();
+    lists.sort();
     let mut list = String::from("&[\n");
     for rule in &rules {
         let path = rule.strip_prefix(&root).unwrap_or(rule);
@@ -26,18 +27,28 @@ fn main() -> io::Result<()> {
     }
     list.push(']');
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("embedded_rules.rs"), list)
+    fs::write(out.join("embedded_rules.rs"), list)?;
+    let mut list = String::from("&[\n");
+    for path in &lists {
+        let name = path.strip_prefix(&root).unwrap_or(path).display().to_string();
+        let _ = writeln!(list, "    ({name:?}, include_str!({:?})),", path.display().to_string());
+    }
+    list.push(']');
+    fs::write(out.join("embedded_lists.rs"), list)
 }
 
-/// Collects every rule file below a folder. Lists are data that rules name, not rules.
-fn find(folder: &Path, rules: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Collects every rule file below a folder, and every list, which rules name.
+fn find(folder: &Path, rules: &mut Vec<PathBuf>, lists: &mut Vec<PathBuf>) -> io::Result<()> {
+    let is_list_folder = folder.file_name().is_some_and(|name| name == "lists");
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         println!("cargo::rerun-if-changed={}", path.display());
         if path.is_dir() {
-            find(&path, rules)?;
+            find(&path, rules, lists)?;
         } else if path.extension().is_some_and(|extension| extension == "yml") {
             rules.push(path);
+        } else if is_list_folder && path.extension().is_some_and(|extension| extension == "txt") {
+            lists.push(path);
         }
     }
     Ok(())

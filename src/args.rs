@@ -109,25 +109,46 @@ Examples:
 /// Where rules come from.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RuleChoice {
-    /// Rules to add: a file, or a folder that is searched for `.yml` and `.yaml`; repeatable
+    /// Rules and filters to add: a file, or a folder that is searched for `.yml` and `.yaml`; repeatable
     #[arg(long = "rules", id = "rules", value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 
     /// Leave out the built-in rules
     #[arg(long)]
     pub(crate) no_default_rules: bool,
+
+    /// What rules are read with
+    #[command(flatten)]
+    pub(crate) setup: SetupChoice,
+}
+
+/// What rules are read with.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SetupChoice {
+    /// Lists to add to: a file `NAME.txt`, or a folder of such; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub(crate) lists: Vec<PathBuf>,
+
+    /// A pySigma processing pipeline that changes rules before they are used; repeatable, in order
+    #[arg(long = "pipeline", id = "pipeline", value_name = "FILE")]
+    pub(crate) pipelines: Vec<PathBuf>,
 }
 
 /// Finds the mistakes in rules
 ///
 /// Reports every mistake of every file at its place. Rules that can never match are
-/// warnings; rules about other products than Kubernetes are counted and skipped.
+/// warnings; rules about other logs than that of Kubernetes are counted and skipped.
+/// Filters may name built-in rules.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --format jsonl")]
 pub(crate) struct Check {
     /// Rule files or folders; the built-in rules if there are none
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+
+    /// What rules are read with
+    #[command(flatten)]
+    pub(crate) setup: SetupChoice,
 
     /// How to write the problems; `auto` is text, whether on a terminal or in a pipe
     #[arg(long, value_enum, default_value_t = Format::Auto)]
@@ -144,6 +165,10 @@ pub(crate) struct Test {
     /// Rule files or folders; the built-in rules if there are none
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+
+    /// What rules are read with
+    #[command(flatten)]
+    pub(crate) setup: SetupChoice,
 
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]

@@ -1,60 +1,37 @@
-//! Where rules come from: those in the binary, and files and folders of the user's own.
+//! What the files say: rules and filters that have been understood, and every mistake.
 //!
 //! All mistakes of all files are collected; nobody is shown one mistake at a time.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use detect::sigma::{self, Filter, Label, Logsource, Pipeline, Place, Rule, RuleError, Setup, Severity};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use detect::sigma::{self, Label, Place, Rule, RuleError, Severity};
-use walkdir::WalkDir;
-
-use crate::args::RuleChoice;
-
-/// Path, rule text and example events of every rule in the binary.
-type Embedded = (&'static str, &'static str, Option<&'static str>);
-const EMBEDDED: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/embedded_rules.rs"));
+use crate::files::{self, Contents, Origin, RuleFile};
+use crate::skipped::Skipped;
+use crate::totals::counted;
 
 /// The code of the one problem that no file shows on its own.
 const DUPLICATE_ID: &str = "MH501";
-
-/// How long a rule file, or a file of example events, may be: a rule of the size of a
-/// book is somebody's log file.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-
-/// A file of rules.
-#[derive(Debug)]
-pub(crate) struct RuleFile {
-    /// Where it lies; embedded ones as in the source tree.
-    pub(crate) path: PathBuf,
-    /// The rules.
-    pub(crate) text: Cow<'static, str>,
-    /// Where it came from.
-    pub(crate) origin: Origin,
-}
-
-/// Where a rule file came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The binary, with the example events if there are some.
-    Embedded(Option<&'static str>),
-    /// The file system.
-    Disk,
-}
 
 /// Rules, and what is wrong with them.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     /// The files in the order they were read.
     pub(crate) files: Vec<RuleFile>,
-    /// The rules about Kubernetes that have no errors, with the file each is from.
+    /// The rules about the audit log that have no errors, with the file each is from.
     pub(crate) rules: Vec<(usize, Rule)>,
+    /// The filters about the audit log that have no errors.
+    pub(crate) filters: Vec<UsedFilter>,
     /// What is wrong, in the order of the files.
     pub(crate) problems: Vec<Problem>,
-    /// Rules about other products.
-    pub(crate) skipped_count: u64,
+    /// What is about other logs.
+    pub(crate) skipped: Skipped,
+}
+
+/// A filter and how many rules it was added to.
+#[derive(Debug)]
+pub(crate) struct UsedFilter {
+    pub(crate) filter: Filter,
+    pub(crate) rule_count: usize,
 }
 
 /// Something wrong in a rule file.
@@ -90,127 +67,140 @@ impl Problem {
     }
 }
 
-/// True for rules about the audit log of Kubernetes, or about no log in particular.
-fn is_about_audit_events(rule: &Rule) -> bool {
-    let is =
-        |part: &Option<String>, name: &str| part.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(name));
-    is(&rule.logsource.product, "kubernetes") && is(&rule.logsource.service, "audit")
-}
-
-/// A rule file that could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read `{path}`", path = path.display())]
-pub(crate) struct LoadError {
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
-/// The files that the user chose: the embedded ones first.
-pub(crate) fn chosen(choice: &RuleChoice) -> Result<Vec<RuleFile>, LoadError> {
-    let mut files = if choice.no_default_rules { Vec::new() } else { embedded() };
-    files.extend(on_disk(&choice.paths)?);
-    Ok(files)
-}
-
-/// The files below `paths`, or the embedded ones if no path is given.
-pub(crate) fn below_or_embedded(paths: &[PathBuf]) -> Result<Vec<RuleFile>, LoadError> {
-    if paths.is_empty() { Ok(embedded()) } else { on_disk(paths) }
-}
-
-fn embedded() -> Vec<RuleFile> {
-    let file = |&(path, text, events): &Embedded| RuleFile {
-        path: PathBuf::from(path),
-        text: Cow::Borrowed(text),
-        origin: Origin::Embedded(events),
-    };
-    EMBEDDED.iter().map(file).collect()
-}
-
-fn on_disk(paths: &[PathBuf]) -> Result<Vec<RuleFile>, LoadError> {
-    let mut files = Vec::new();
-    for path in paths {
-        for found in walk(path)? {
-            if !files.iter().any(|file: &RuleFile| file.path == found) {
-                let text = Cow::Owned(read_text(&found)?);
-                files.push(RuleFile { path: found, text, origin: Origin::Disk });
-            }
-        }
-    }
-    Ok(files)
-}
-
-/// A file itself, or every rule file below a folder by name. Links are followed, but
-/// hidden entries are left out: a mounted ConfigMap shows each file once more in one.
-fn walk(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let is_rule =
-        |path: &Path| path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
-    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
-    let mut paths = Vec::new();
-    let entries = WalkDir::new(root).follow_links(true).sort_by_file_name();
-    for entry in entries.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()))
-    {
-        let entry = entry.map_err(|error| LoadError {
-            path: error.path().unwrap_or(root).to_path_buf(),
-            // Without the path, which the outer error names already.
-            source: error
-                .io_error()
-                .map_or_else(|| io::Error::other("a link to a folder around it"), copy_of),
-        })?;
-        if !entry.file_type().is_dir() && (entry.depth() == 0 || is_rule(entry.path())) {
-            paths.push(entry.into_path());
-        }
-    }
-    if paths.is_empty() {
-        // Passing a check of nothing would be taken for passing it.
-        let source = io::Error::other("no `.yml` or `.yaml` file in it");
-        return Err(LoadError { path: root.to_path_buf(), source });
-    }
-    Ok(paths)
-}
-
-fn copy_of(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
-}
-
-/// The text of a file, which must be UTF-8 and not larger than any sane rule.
-pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
-    let fail = |source| LoadError { path: path.to_path_buf(), source };
-    let mut text = String::new();
-    let file = File::open(path).map_err(fail)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(fail)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(fail(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes"))));
-    }
-    Ok(text)
-}
-
 /// Understands the rules in the files.
 pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
-    let mut loaded = Loaded::default();
-    for (number, file) in files.iter().enumerate() {
-        loaded.add(number, file);
+    Loader::default().finish(files, &[])
+}
+
+/// Understands the rules in the files; those that are built in may be referred to.
+pub(crate) fn load_beside_embedded(files: Vec<RuleFile>) -> Loaded {
+    Loader::default().finish(files, &files::embedded())
+}
+
+/// Everything in the files, before it is known what concerns the audit log.
+#[derive(Default)]
+struct Loader {
+    rules: Vec<Rule>,
+    /// The file of each rule.
+    files: Vec<usize>,
+    filters: Vec<Filter>,
+    setup: Setup,
+    problems: Vec<Problem>,
+}
+
+impl Loader {
+    /// Adds what one file holds that rules may name.
+    fn set_up(&mut self, file: &RuleFile) -> Vec<RuleError> {
+        match file.contents {
+            Contents::Rules => Vec::new(),
+            Contents::List => self.setup.lists.add(&file.name(), &file.path, &file.text),
+            Contents::Pipeline => match Pipeline::parse(&file.path, &file.text) {
+                Ok(pipeline) => {
+                    self.setup.pipelines.push(pipeline);
+                    Vec::new()
+                }
+                Err(problems) => problems,
+            },
+        }
     }
-    loaded.files = files;
-    loaded.refuse_twins();
-    loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
-    loaded
+
+    /// Adds the rules and filters of one file.
+    fn add(&mut self, number: usize, file: &RuleFile) {
+        let parsed = sigma::parse_with(&file.path, &file.text, &self.setup);
+        let mut found = parsed.problems;
+        found.extend(parsed.rules.iter().flat_map(|rule| sigma::lint(rule, &parsed.value_places)));
+        found.extend(
+            parsed.filters.iter().flat_map(|filter| sigma::lint_filter(filter, &parsed.value_places)),
+        );
+        self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
+        self.files.extend(parsed.rules.iter().map(|_| number));
+        self.rules.extend(parsed.rules);
+        self.filters.extend(parsed.filters);
+    }
+
+    /// Adds every file, and links what is in them and in the files `beside`, whose rules
+    /// are then forgotten.
+    fn finish(mut self, files: Vec<RuleFile>, beside: &[RuleFile]) -> Loaded {
+        for file in beside {
+            self.set_up(file);
+        }
+        for (number, file) in files.iter().enumerate() {
+            let found = self.set_up(file);
+            self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
+        }
+        let is_rules = |file: &RuleFile| file.contents == Contents::Rules;
+        for (number, file) in files.iter().enumerate().filter(|(_, file)| is_rules(file)) {
+            self.add(number, file);
+        }
+        let own: HashSet<String> = self.rules.iter().map(|rule| rule.id.clone()).collect();
+        for file in beside.iter().filter(|file| is_rules(file)) {
+            let others = sigma::parse_with(&file.path, &file.text, &self.setup).rules;
+            self.rules.extend(others.into_iter().filter(|rule| !own.contains(&rule.id)));
+        }
+        let linked = sigma::link(&mut self.rules, &self.filters);
+        self.rules.truncate(self.files.len());
+        for error in &linked.problems {
+            // The user's own file, should it have the path of an embedded one.
+            let file = files.iter().rposition(|file| file.path == error.path).unwrap_or_default();
+            self.problems.push(Problem::new(file, error));
+        }
+        let rule_counts = linked.filtered.iter().map(BTreeSet::len).collect();
+        let mut loaded = Loaded { files, ..self.route(rule_counts) };
+        loaded.refuse_twins();
+        loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
+        loaded
+    }
+
+    /// Leaves out what is not about the audit log.
+    fn route(self, rule_counts: Vec<usize>) -> Loaded {
+        let foreign = foreign(&self.rules);
+        let mut loaded = Loaded { problems: self.problems, ..Loaded::default() };
+        for (file, rule) in self.files.into_iter().zip(self.rules) {
+            match foreign.get(&rule.id) {
+                Some(logsource) => loaded.skipped.add_rule(logsource),
+                None => loaded.rules.push((file, rule)),
+            }
+        }
+        for (filter, rule_count) in self.filters.into_iter().zip(rule_counts) {
+            match filter.logsource.subject() {
+                Some(_) => loaded.filters.push(UsedFilter { filter, rule_count }),
+                None => loaded.skipped.add_filter(&filter.logsource),
+            }
+        }
+        loaded
+    }
+}
+
+/// The rules about other logs, by id, and which log: what they say themselves, or what the
+/// rules say that they relate.
+fn foreign(rules: &[Rule]) -> HashMap<String, Logsource> {
+    let is_foreign = |rule: &&Rule| rule.logsource.subject().is_none();
+    let mut foreign: HashMap<String, Logsource> =
+        rules.iter().filter(is_foreign).map(|rule| (rule.id.clone(), rule.logsource.clone())).collect();
+    loop {
+        let mut more = Vec::new();
+        for rule in rules.iter().filter(|rule| !foreign.contains_key(&rule.id)) {
+            let mut related = rule.correlation().into_iter().flat_map(|correlation| &correlation.rules);
+            let logsource = related.find_map(|related| foreign.get(&related.text));
+            more.extend(logsource.map(|logsource| (rule.id.clone(), logsource.clone())));
+        }
+        if more.is_empty() {
+            return foreign;
+        }
+        foreign.extend(more);
+    }
 }
 
 impl Loaded {
-    /// Adds what one file holds.
-    fn add(&mut self, number: usize, file: &RuleFile) {
-        let parsed = sigma::parse(&file.path, &file.text);
-        self.problems.extend(parsed.problems.iter().map(|error| Problem::new(number, error)));
-        for rule in parsed.rules {
-            if is_about_audit_events(&rule) {
-                let found = sigma::lint(&rule, &parsed.value_places);
-                self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
-                self.rules.push((number, rule));
-            } else {
-                self.skipped_count += 1;
-            }
+    /// `12 rules, 1 filter, 2 lists`.
+    pub(crate) fn contents(&self) -> String {
+        let lists: HashSet<String> =
+            self.files.iter().filter(|file| file.contents == Contents::List).map(RuleFile::name).collect();
+        let mut parts = vec![counted(self.rules.len() as u64, "rule")];
+        for (count, noun) in [(self.filters.len(), "filter"), (lists.len(), "list")] {
+            parts.extend((count > 0).then(|| counted(count as u64, noun)));
         }
+        parts.join(", ")
     }
 
     /// How many problems there are of a severity.

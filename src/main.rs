@@ -8,11 +8,13 @@ use clap::Parser;
 mod args;
 mod commands;
 mod detector;
+mod files;
 mod loading;
 mod pipeline;
 mod progress;
 mod report;
 mod reporter;
+mod skipped;
 mod terminal;
 mod totals;
 

@@ -7,7 +7,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use detect::sigma::{Place, Severity};
 use sinks::{Palette, clean};
 
-use crate::loading::{Loaded, Problem, RuleFile};
+use crate::files::RuleFile;
+use crate::loading::{Loaded, Problem};
 use crate::terminal::Stream;
 
 /// How wide a drawing is where nothing says how wide it may be.

@@ -316,6 +316,99 @@ fn rules_without_mistakes_pass_the_check() {
 }
 
 #[test]
+fn filters_are_checked_with_the_rules_that_they_name() {
+    let check = |paths: &[&str]| transcript(&run(&[&["check"], paths].concat()));
+    assert_snapshot("check_filters", &check(&["tests/cli/rules", "tests/cli/filters"]));
+    assert_snapshot("check_filter_without_its_rule", &check(&["tests/cli/filters"]));
+}
+
+#[test]
+fn a_filter_may_name_a_built_in_rule() {
+    let filter = "title: f\nlogsource: {product: kubernetes}\nfilter:\n  rules: f486081f-5d24-4d64-abe9-b1e2f3924800\n  \
+        ours: {actor.name: ours}\n  condition: not ours\n";
+    let path = std::env::temp_dir().join(format!("masthead-filter-{}.yml", std::process::id()));
+    std::fs::write(&path, filter).unwrap();
+    let run = run(&["check", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (Some(0), "0 rules, 1 filter in 1 file, 0 errors, 0 warnings\n")
+    );
+}
+
+#[test]
+fn filters_keep_alerts_away() {
+    let alerts_about_mallory = |rules: &[&str]| {
+        let replay = ["replay", "--quiet", "--format", "jsonl", "--no-default-rules", EXEC_LOG];
+        let run = run(&[&replay[..], rules].concat());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        run.stdout.lines().filter(|line| line.contains("mallory")).count()
+    };
+    assert_eq!(alerts_about_mallory(&["--rules", "tests/cli/rules"]), 1);
+    assert_eq!(alerts_about_mallory(&["--rules", "tests/cli/rules", "--rules", "tests/cli/filters"]), 0);
+    let filtered = ["--rules", "tests/cli/rules", "--rules", "tests/cli/filters", "--no-default-rules"];
+    assert_snapshot(
+        "rules_with_filters",
+        &run(&[&["rules", "--format", "text"], &filtered[..]].concat()).stdout,
+    );
+    assert_snapshot(
+        "explain_filtered_rule",
+        &run(&[&["explain", "pod_exec"], &filtered[..]].concat()).stdout,
+    );
+}
+
+#[test]
+fn rules_about_other_logs_are_skipped_and_counted() {
+    assert_snapshot("check_other_logs", &transcript(&run(&["check", "tests/cli/other_logs.yml"])));
+    let replayed = run(&["replay", "--rules", "tests/cli/other_logs.yml", "--no-default-rules", EXEC_LOG]);
+    let expected = "skipped 2 rules about windows/process_creation, 1 filter about windows\n";
+    assert!(replayed.stderr.starts_with(expected), "{}", replayed.stderr);
+}
+
+#[test]
+fn lists_come_from_folders_of_rules_and_as_named() {
+    let named = ["--lists", "tests/cli/office_networks.txt"];
+    let rules = ["--no-default-rules", "--rules", "tests/cli/listed"];
+    assert_snapshot("check_list_missing", &transcript(&run(&["check", "tests/cli/listed"])));
+    assert_snapshot("check_list_broken", &transcript(&run(&["check", "--lists", "tests/cli/broken_lists"])));
+    assert_eq!(run(&[&["check", "tests/cli/listed"], &named[..]].concat()).code, Some(0));
+    assert_eq!(run(&[&["test", "tests/cli/listed"], &named[..]].concat()).code, Some(0));
+    assert!(
+        run(&[&["rules"], &rules[..], &named].concat()).stdout.contains("Command run by somebody unexpected")
+    );
+    let explained = run(&[&["explain", "exec_by_untrusted"], &rules[..], &named].concat()).stdout;
+    assert!(explained.contains("203.0.113.0/24"), "{explained}");
+    let replay = ["replay", "--quiet", "--format", "jsonl", EXEC_LOG];
+    let alerts = run(&[&replay[..], &rules, &named].concat()).stdout;
+    assert!(alerts.contains("bob") && !alerts.contains("mallory"), "{alerts}");
+}
+
+#[test]
+fn lists_that_are_not_there_are_told() {
+    let run = run(&["check", "--lists", "tests/cli/filters"]);
+    assert_eq!((run.code, run.stderr.contains("no `.txt` file in it")), (Some(2), true), "{}", run.stderr);
+}
+
+#[test]
+fn pipelines_change_rules_and_filters() {
+    let check =
+        |more: &[&str]| transcript(&run(&[&["check", "tests/cli/shipped_fields.yml"], more].concat()));
+    assert_snapshot("check_pipeline_left_out", &check(&[]));
+    assert_snapshot("check_pipeline", &check(&["--pipeline", "tests/cli/pipeline.yml"]));
+    assert_snapshot("check_pipeline_broken", &check(&["--pipeline", "tests/cli/broken_pipeline.yml"]));
+    let rules = [
+        "--no-default-rules",
+        "--rules",
+        "tests/cli/shipped_fields.yml",
+        "--pipeline",
+        "tests/cli/pipeline.yml",
+    ];
+    let replay = ["replay", "--quiet", "--format", "jsonl", EXEC_LOG];
+    let alerts = run(&[&replay[..], &rules].concat()).stdout;
+    assert_eq!(alerts.lines().count(), 1, "{alerts}");
+}
+
+#[test]
 fn two_rules_with_one_id_are_an_error_that_names_both() {
     assert_snapshot("check_twins", &transcript(&run(&["check", "tests/cli/rules", "tests/cli/twin.yml"])));
 }

@@ -118,20 +118,34 @@ pub enum RawEvent {
 /// A request is cluster, audit id, time of receipt, user, verb and URI. The audit id alone
 /// is not enough: it comes from a header that the client may set.
 pub fn id_of(rule: &Rule, cluster: &str, event: &Event<'_>) -> u128 {
+    identity(&rule.id, cluster, event)
+}
+
+/// What identifies a request whatever rule it matches.
+pub(crate) fn request_identity(cluster: &str, event: &Event<'_>) -> u128 {
+    identity("", cluster, event)
+}
+
+fn identity(rule_id: &str, cluster: &str, event: &Event<'_>) -> u128 {
     let user = event.str_at(Key::User, "username");
     let mut hasher = blake3::Hasher::new();
     let mut add = |text: &str| {
         hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
     };
-    add(&rule.id);
+    add(rule_id);
     add(cluster);
     add(&event.str(Key::AuditId).unwrap_or_default());
     add(&event.str(Key::RequestReceivedTimestamp).unwrap_or_default());
     add(&user.unwrap_or_default());
     add(&event.str(Key::Verb).unwrap_or_default());
     add(&event.str(Key::RequestUri).unwrap_or_default());
+    first_half(&hasher.finalize())
+}
+
+/// 128 bits of a hash: enough that no two requests ever share them.
+pub(crate) fn first_half(hash: &blake3::Hash) -> u128 {
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    bytes.copy_from_slice(&hash.as_bytes()[..16]);
     u128::from_be_bytes(bytes)
 }
 
@@ -258,10 +272,15 @@ fn first(view: View<'_>, derived: Derived) -> Option<String> {
 /// When the request was received, as RFC 3339 in UTC with microseconds; the time of the
 /// stage where the former is missing.
 pub fn event_time(event: &Event<'_>) -> Option<String> {
+    time_of(event).map(rfc3339)
+}
+
+/// When the request was received; the time of the stage where that is missing.
+pub fn time_of(event: &Event<'_>) -> Option<DateTime<Utc>> {
     [Key::RequestReceivedTimestamp, Key::StageTimestamp]
         .iter()
         .find_map(|key| DateTime::parse_from_rfc3339(&event.str(*key)?).ok())
-        .map(|time| rfc3339(time.with_timezone(&Utc)))
+        .map(|time| time.with_timezone(&Utc))
 }
 
 fn rfc3339(time: DateTime<Utc>) -> String {

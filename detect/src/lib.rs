@@ -4,6 +4,7 @@
 //! process, so the same events and rules always give the same alerts.
 
 pub mod alert;
+pub mod correlate;
 pub mod derived;
 mod engine;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod summary;
 pub mod truth;
 
 pub use alert::Alert;
+pub use correlate::{Correlator, Episode};
 pub use engine::{Engine, Match, Scratch};
 pub use event::Event;
 pub use scan::{ScanError, ScanErrorKind};

@@ -7,9 +7,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod show;
+
 use std::path::Path;
 
-use detect::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Test, parse};
+use detect::sigma::{Expr, Item, parse};
 use serde_json::{Value, json};
 
 #[test]
@@ -92,60 +94,5 @@ fn found(key: &str, value: &str) -> Option<Value> {
 
 fn alternatives(expr: &Expr) -> Vec<String> {
     let Expr::Item(Item { tests, .. }) = expr else { panic!("{expr:?}") };
-    tests.iter().map(show).collect()
-}
-
-fn show(test: &Test) -> String {
-    match test {
-        Test::Text(Pattern { parts, is_cased }) => {
-            let kind = if *is_cased { "cased" } else { "text" };
-            format!("{kind} {}", parts.iter().map(show_part).collect::<String>())
-        }
-        Test::Number(number) => format!("number {number}"),
-        Test::Null => "null".to_owned(),
-        Test::Exists(expected) => format!("exists {expected}"),
-        Test::Regex(regex) => show_regex(regex.regex.as_str()),
-        Test::Cidr(network) => format!("cidr {network}"),
-        Test::Compare(comparison, number) => format!("{} {number}", show_comparison(*comparison)),
-        Test::FieldRef(field, anchor) => format!("field {} {field}", show_anchor(*anchor)),
-        Test::Time(part, number) => format!("{} {number}", format!("{part:?}").to_lowercase()),
-    }
-}
-
-fn show_part(part: &Part) -> String {
-    match part {
-        Part::Literal(text) => text.replace('\\', r"\\").replace('*', r"\*").replace('?', r"\?"),
-        Part::Many => "*".to_owned(),
-        Part::One => "?".to_owned(),
-    }
-}
-
-/// Splits the flags off that stand before the expression.
-fn show_regex(text: &str) -> String {
-    match text.strip_prefix("(?").and_then(|rest| rest.split_once(')')) {
-        Some((flags, rest)) if flags.chars().all(|flag| "ims".contains(flag)) => {
-            let mut flags: Vec<char> = flags.chars().collect();
-            flags.sort_unstable();
-            format!("regex {} {rest}", flags.into_iter().collect::<String>())
-        }
-        _ => format!("regex  {text}"),
-    }
-}
-
-fn show_comparison(comparison: Comparison) -> &'static str {
-    match comparison {
-        Comparison::Less => "less",
-        Comparison::LessOrEqual => "lessorequal",
-        Comparison::Greater => "greater",
-        Comparison::GreaterOrEqual => "greaterorequal",
-    }
-}
-
-fn show_anchor(anchor: Anchor) -> &'static str {
-    match anchor {
-        Anchor::Whole => "whole",
-        Anchor::Start => "start",
-        Anchor::End => "end",
-        Anchor::Anywhere => "anywhere",
-    }
+    tests.iter().map(show::test).collect()
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use detect::sigma::{Code, Expr, Level, Parsed, Place, RuleError, Severity, lint, parse};
+use detect::sigma::{Code, Expr, Level, Parsed, Place, RuleError, Severity, link, lint, lint_filter, parse};
 
 #[test]
 fn every_broken_rule_is_pointed_at() {
@@ -25,6 +25,8 @@ fn every_broken_rule_is_pointed_at() {
 #[test]
 fn every_code_has_a_broken_rule() {
     let mut missing: Vec<Code> = Code::ALL.to_vec();
+    // Mistakes of pipelines, which have tests of their own.
+    missing.retain(|code| !code.id().starts_with("MH7"));
     for file in rule_files(&workspace().join("tests/broken_rules")) {
         let text = std::fs::read_to_string(&file).unwrap();
         let found: Vec<Code> = all_problems(&parse(&file, &text)).iter().map(RuleError::code).collect();
@@ -351,8 +353,10 @@ fn right_names_are_suggested() {
 }
 
 fn all_problems(parsed: &Parsed) -> Vec<RuleError> {
-    let warnings = parsed.rules.iter().flat_map(|rule| lint(rule, &parsed.value_places));
-    parsed.problems.iter().cloned().chain(warnings).collect()
+    let of_rules = parsed.rules.iter().flat_map(|rule| lint(rule, &parsed.value_places));
+    let of_filters = parsed.filters.iter().flat_map(|filter| lint_filter(filter, &parsed.value_places));
+    let linked = link(&mut parsed.rules.clone(), &parsed.filters).problems;
+    parsed.problems.iter().cloned().chain(of_rules).chain(of_filters).chain(linked).collect()
 }
 
 const HEAD: &str = "title: t\nid: 0f6f4a0a-6a7b-4f6e-9d1b-2c33a6a7e001\nlevel: low\nlogsource: {product: kubernetes}\ndetection:\n";

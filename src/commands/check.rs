@@ -4,9 +4,11 @@ use std::io::{self, BufWriter, Write};
 
 use detect::sigma::Severity;
 use serde::Serialize;
+use sinks::clean;
 
 use super::Ending;
 use crate::args::{Check, Format};
+use crate::files;
 use crate::loading::{self, Loaded};
 use crate::report::{self, severity_name};
 use crate::terminal::Terminal;
@@ -27,7 +29,7 @@ struct ProblemLine<'p> {
 
 /// Checks the rules and writes what is wrong with them.
 pub(crate) fn run(args: &Check, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let loaded = loading::load(loading::below_or_embedded(&args.paths)?);
+    let loaded = loading::load_beside_embedded(files::below_or_embedded(&args.paths, &args.setup)?);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.format == Format::Jsonl {
         write_lines(&mut out, &loaded)?;
@@ -56,16 +58,15 @@ fn write_lines(out: &mut impl Write, loaded: &Loaded) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `12 rules in 9 files, 3 errors, 2 warnings`.
+/// `12 rules and 1 filter in 9 files, 3 errors, 2 warnings`.
 fn verdict(loaded: &Loaded) -> String {
-    let rules = counted(loaded.rules.len() as u64, "rule");
     let mut parts = vec![
-        format!("{rules} in {}", counted(loaded.files.len() as u64, "file")),
+        format!("{} in {}", loaded.contents(), counted(loaded.files.len() as u64, "file")),
         counted(loaded.count(Severity::Error), "error"),
         counted(loaded.count(Severity::Warning), "warning"),
     ];
-    if loaded.skipped_count > 0 {
-        parts.push(format!("{} about other logs skipped", counted(loaded.skipped_count, "rule")));
+    if !loaded.skipped.is_empty() {
+        parts.push(clean(&loaded.skipped.to_string()).into_owned());
     }
     parts.join(", ")
 }

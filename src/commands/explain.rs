@@ -14,6 +14,7 @@ use sinks::{Palette, clean};
 
 use super::Ending;
 use crate::args::{Explain, RuleChoice};
+use crate::files;
 use crate::loading;
 use crate::terminal::{Stream, Terminal};
 
@@ -63,12 +64,13 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
 
 /// The rule of this id, title, file name or path.
 fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<Rule> {
-    let is_path = Path::new(name).is_file();
-    let choice =
-        if is_path { &RuleChoice { paths: vec![name.into()], no_default_rules: true } } else { choice };
-    let rules = loading::load(loading::chosen(choice)?).into_rules();
+    let path = Path::new(name);
+    let is_path = path.is_file();
+    let rules =
+        loading::load(if is_path { files_with(path, choice) } else { files::chosen(choice) }?).into_rules();
     let wanted = name.to_lowercase();
-    if let Some(rule) = rules.iter().find(|rule| is_path || names(rule).contains(&wanted)) {
+    let is_wanted = |rule: &&Rule| if is_path { rule.path == path } else { names(rule).contains(&wanted) };
+    if let Some(rule) = rules.iter().find(is_wanted) {
         return Ok(rule.clone());
     }
     if is_path {
@@ -80,6 +82,12 @@ fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<Rule> {
             bail!("no rule has the id, title or file name `{name}`; did you mean {}?", titles.join(", "))
         }
     }
+}
+
+/// One rule file, with the filters and lists that the user has besides.
+fn files_with(path: &Path, choice: &RuleChoice) -> Result<Vec<files::RuleFile>, files::LoadError> {
+    let paths = [path.to_owned()].into_iter().chain(choice.paths.iter().cloned()).collect();
+    files::chosen(&RuleChoice { paths, no_default_rules: true, setup: choice.setup.clone() })
 }
 
 /// What a rule may be called by, in lower case.
@@ -192,18 +200,17 @@ fn chain(part: &Explanation) -> (String, &Explanation) {
     let mut part = part;
     loop {
         let is_chained = matches!(part.parts.as_slice(), [_]);
-        match part.kind {
+        let label = clean(&part.label);
+        let word = match part.kind {
             Kind::Test => break,
-            Kind::Not => heading.push_str("not "),
-            Kind::Selection => heading.push_str(&clean(&part.label)),
+            Kind::Not => "not ",
             // Of one part, all and any are the same.
-            Kind::All | Kind::Any if is_chained => {}
-            Kind::All | Kind::Any => {
-                let comma = if heading.is_empty() || heading.ends_with(' ') { "" } else { ", " };
-                heading.push_str(comma);
-                heading.push_str(&part.label);
-            }
-        }
+            Kind::All | Kind::Any if is_chained => "",
+            Kind::Selection | Kind::All | Kind::Any => &label,
+        };
+        let comma = if word.is_empty() || heading.is_empty() || heading.ends_with(' ') { "" } else { ", " };
+        heading.push_str(comma);
+        heading.push_str(word);
         match part.parts.as_slice() {
             [only] if only.kind != Kind::Test || part.kind != Kind::Selection => part = only,
             _ => break,

@@ -15,11 +15,12 @@ use ingest::inputs::{self, Inputs};
 use ingest::{Input, Log};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use sinks::{Jsonl, Sink, Text};
+use sinks::{Jsonl, Sink, Text, clean};
 
 use super::Ending;
 use crate::args::Replay;
 use crate::detector::Detector;
+use crate::files;
 use crate::loading::{self, Loaded};
 use crate::pipeline;
 use crate::progress::Progress;
@@ -31,7 +32,7 @@ use crate::totals::Totals;
 /// Replays the logs.
 pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> {
     let inputs = inputs::resolve(&paths(args)?);
-    let loaded = loading::load(loading::chosen(&args.choice)?);
+    let loaded = loading::load(files::chosen(&args.choice)?);
     if loaded.count(Severity::Error) > 0 {
         let _ = report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded);
         bail!("the rules have mistakes; nothing was replayed");
@@ -69,7 +70,11 @@ fn paths(args: &Replay) -> anyhow::Result<Vec<PathBuf>> {
 
 fn engine(loaded: Loaded, args: &Replay) -> anyhow::Result<Engine> {
     let mut warnings = BufWriter::new(io::stderr().lock());
-    let _ = report::write_short(&mut warnings, &loaded, Severity::Warning).and_then(|()| warnings.flush());
+    let _ = report::write_short(&mut warnings, &loaded, Severity::Warning);
+    if !loaded.skipped.is_empty() && !args.quiet {
+        let _ = writeln!(warnings, "{}", clean(&loaded.skipped.to_string()));
+    }
+    let _ = warnings.flush();
     let rules = loaded.into_rules();
     if rules.is_empty() {
         bail!("no rules to look for: add some with `--rules`, or leave out `--no-default-rules`");

@@ -12,9 +12,11 @@ use sinks::palette::level_name;
 
 use super::Ending;
 use crate::args::{ListFormat, Rules};
-use crate::loading;
+use crate::files;
+use crate::loading::{self, UsedFilter};
 use crate::report;
 use crate::terminal::{Stream, Terminal};
+use crate::totals::counted;
 
 /// On terminals narrower than this a rule's file name stands below its title.
 const WIDTH_OF_ALL_COLUMNS: usize = 130;
@@ -51,12 +53,17 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
         out.flush()?;
         return Ok(Ending::Fine);
     }
-    let loaded = loading::load(loading::chosen(&args.choice)?);
+    let loaded = loading::load(files::chosen(&args.choice)?);
     let has_errors = loaded.count(Severity::Error) > 0;
     let _ = report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error);
-    let mut rules = loaded.into_rules();
+    let mut rules: Vec<&Rule> = loaded.rules.iter().map(|(_, rule)| rule).collect();
     rules.sort_by(|left, right| right.level.cmp(&left.level).then_with(|| left.title.cmp(&right.title)));
     write_rules(&mut out, terminal.stdout, format, &rules)?;
+    if format != ListFormat::Jsonl && !loaded.filters.is_empty() {
+        writeln!(out)?;
+        write_filters(&mut out, terminal.stdout, format, &loaded.filters)?;
+        writeln!(out, "\n{}", loaded.contents())?;
+    }
     out.flush()?;
     Ok(if has_errors { Ending::Unusable } else { Ending::Fine })
 }
@@ -65,10 +72,10 @@ fn write_rules(
     out: &mut impl Write,
     stream: Stream,
     format: ListFormat,
-    rules: &[Rule],
+    rules: &[&Rule],
 ) -> anyhow::Result<()> {
     if format == ListFormat::Jsonl {
-        return write_lines(out, rules.iter().map(RuleLine::new));
+        return write_lines(out, rules.iter().map(|rule| RuleLine::new(rule)));
     }
     let is_narrow =
         stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
@@ -87,6 +94,21 @@ fn write_rules(
         ];
         row.extend((!is_narrow).then(|| stem.into_owned()));
         table.add_row(row);
+    }
+    write_table(out, &table)
+}
+
+fn write_filters(
+    out: &mut impl Write,
+    stream: Stream,
+    format: ListFormat,
+    filters: &[UsedFilter],
+) -> anyhow::Result<()> {
+    let mut table = table(stream, format, &["FILTER", "ADDED TO", "FILE"]);
+    for UsedFilter { filter, rule_count } in filters {
+        let stem = filter.path.file_stem().unwrap_or_default().to_string_lossy();
+        let rules = counted(*rule_count as u64, "rule");
+        table.add_row([clean(&filter.title).as_ref(), &rules, &clean(&stem)]);
     }
     write_table(out, &table)
 }

@@ -17,7 +17,8 @@ use sinks::clean;
 
 use super::{Ending, explain as drawing};
 use crate::args::Test;
-use crate::loading::{self, Loaded, Origin, RuleFile};
+use crate::files::{self, Origin, RuleFile};
+use crate::loading::{self, Loaded};
 use crate::report;
 use crate::terminal::{Stream, Terminal};
 use crate::totals::counted;
@@ -56,7 +57,7 @@ struct Tested {
 
 /// Tests the rules.
 pub(crate) fn run(args: &Test, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let loaded = loading::load(loading::below_or_embedded(&args.paths)?);
+    let loaded = loading::load_beside_embedded(files::below_or_embedded(&args.paths, &args.setup)?);
     if loaded.count(Severity::Error) > 0 {
         let _ = report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded);
         return Ok(Ending::Unusable);
@@ -102,7 +103,7 @@ fn examples(file: &RuleFile) -> anyhow::Result<(PathBuf, Cow<'static, str>)> {
     let path = file.path.with_extension("events.jsonl");
     let text = match file.origin {
         Origin::Embedded(events) => Cow::Borrowed(events.unwrap_or("")),
-        Origin::Disk if path.is_file() => Cow::Owned(loading::read_text(&path)?),
+        Origin::Disk if path.is_file() => Cow::Owned(files::read_text(&path)?),
         Origin::Disk => Cow::Borrowed(""),
     };
     Ok((path, text))

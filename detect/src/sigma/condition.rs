@@ -14,8 +14,14 @@ use super::{Expr, Place};
 /// How deep parentheses may nest; rules seldom exceed 3.
 pub(super) const PARENTHESES_MAX: usize = 64;
 
-/// Reads `condition`, a text or a list of texts of which any suffices.
-pub(super) fn read(node: &Node, selections: &[Selection], context: &mut Context<'_>) -> Option<Expr> {
+/// Reads `condition`, a text or a list of texts of which any suffices. `added` selections
+/// are used whether or not it names them.
+pub(super) fn read(
+    node: &Node,
+    selections: &[Selection],
+    added: &[(String, bool)],
+    context: &mut Context<'_>,
+) -> Option<Expr> {
     let nodes = match &node.content {
         Content::List(nodes) => nodes.as_slice(),
         _ => std::slice::from_ref(node),
@@ -25,7 +31,7 @@ pub(super) fn read(node: &Node, selections: &[Selection], context: &mut Context<
         return None;
     }
     let before = context.error_count();
-    let mut used = HashSet::new();
+    let mut used: HashSet<&str> = added.iter().map(|(name, _)| name.as_str()).collect();
     let mut parts = Vec::new();
     for node in nodes {
         parts.push(one(node, selections, &mut used, context));
@@ -91,12 +97,12 @@ pub(super) fn one<'s>(
 
 /// A word or a single other character, and where it begins, counted in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Token<'c> {
-    text: &'c str,
-    from: usize,
+pub(super) struct Token<'c> {
+    pub(super) text: &'c str,
+    pub(super) from: usize,
 }
 
-fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     let is_word = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '*');
     let mut tokens = Vec::new();
     let mut characters = text.char_indices().enumerate().peekable();

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::Place;
 use super::error::{Label, RuleError, RuleErrorKind, Severity};
 use super::yaml::Source;
+use super::{Place, Setup};
 
 /// How much one rule may hold when everything in it is spelled out, roughly in bytes:
 /// `windash` multiplies values, and a condition may name a selection many times.
@@ -16,6 +16,8 @@ pub(super) const PROBLEMS_MAX: usize = 1000;
 /// The file that is being parsed.
 pub(super) struct Context<'t> {
     pub(super) source: Source<'t>,
+    /// What the user set up besides rules.
+    pub(super) setup: &'t Setup,
     pub(super) problems: Vec<RuleError>,
     /// Where the values of an item stand, by the place of the item.
     pub(super) value_places: HashMap<Place, Vec<Place>>,
@@ -28,9 +30,10 @@ pub(super) struct Context<'t> {
 }
 
 impl<'t> Context<'t> {
-    pub(super) fn new(path: &'t Path, text: &'t str) -> Self {
+    pub(super) fn new(path: &'t Path, text: &'t str, setup: &'t Setup) -> Self {
         Self {
             source: Source::new(text),
+            setup,
             problems: Vec::new(),
             value_places: HashMap::new(),
             fields: Vec::new(),

@@ -3,10 +3,12 @@
 //! Follows the Sigma correlation rules specification, the boolean conditions over rule
 //! names of its later version, and one extension: [`Relation::FirstSeen`].
 
+mod linking;
 mod reader;
 
 use core::time::Duration;
 
+pub use linking::resolve;
 pub(super) use reader::read;
 
 use super::Place;
@@ -16,6 +18,8 @@ pub const RULES_MAX: usize = 64;
 /// How many rules a correlation may put in order: what is remembered of a group doubles
 /// with each.
 pub const ORDERED_RULES_MAX: usize = 10;
+/// How much a count may be compared with: as many matches of each group are remembered.
+pub const COUNT_MAX: usize = 100_000;
 /// How many fields may group, or be counted together.
 pub const FIELDS_MAX: usize = 16;
 

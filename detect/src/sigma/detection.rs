@@ -1,14 +1,19 @@
 //! Selections: what `detection` says about fields and keywords.
 
+use std::collections::BTreeSet;
+
 use super::condition;
 use super::context::Context;
-use super::error::{Label, RuleErrorKind as Kind};
+use super::draft::{Draft, DraftItem, DraftSelection, DraftValue};
+use super::error::{Label, RuleErrorKind as ErrorKind};
 use super::expression;
 use super::modifier::{self, Modifier, Value};
 use super::nearest::nearest;
+use super::pipeline::{self, Kind, Subject};
+use super::placeholder::{EXPANDED_BYTES_MAX, expand};
 use super::text::Text;
 use super::yaml::{Content, Node, Resolved};
-use super::{Expr, Item, Place, Test};
+use super::{Expr, Logsource, Place};
 
 /// How much one value may grow to, roughly in bytes: a command of 1,000 characters with
 /// three dashes becomes 125 texts.
@@ -23,42 +28,126 @@ pub(super) struct Selection {
     pub(super) bytes: usize,
 }
 
-/// Reads `detection` into one condition; nothing when a problem was reported.
-pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Expr> {
+/// What `detection` holds, read but not yet understood.
+pub(super) struct Detection<'n> {
+    selections: Vec<DraftSelection>,
+    condition: &'n Node,
+    /// Selections that must hold besides the condition, and whether they must not.
+    added: Vec<(String, bool)>,
+}
+
+/// What pipelines may change in a document besides its selections, and what they look at.
+pub(super) struct Rest<'r> {
+    pub(super) logsource: &'r mut Logsource,
+    pub(super) custom: &'r mut Vec<(String, serde_json::Value)>,
+    pub(super) tags: &'r [String],
+}
+
+/// Reads the selections and the condition below `section`, which may have `keys` of other
+/// meaning; nothing when it is not a mapping or has no condition.
+pub(super) fn read<'n>(
+    node: &'n Node,
+    section: &str,
+    keys: &[&str],
+    context: &mut Context<'_>,
+) -> Option<Detection<'n>> {
     let Content::Map(entries) = &node.content else {
         let kind =
-            Kind::WrongType { key: "detection".to_owned(), expected: "a mapping", found: node.found() };
+            ErrorKind::WrongType { key: section.to_owned(), expected: "a mapping", found: node.found() };
         context.report(node.place, kind);
         return None;
     };
     let mut selections = Vec::new();
     for (key, value) in entries {
         match key.scalar_text() {
-            Some("timeframe") => context.report(key.place, Kind::IgnoredTimeframe),
-            None | Some("condition") => {}
-            Some(name) => selections.push(selection(name, key, value, context)),
+            Some("timeframe") => context.report(key.place, ErrorKind::IgnoredTimeframe),
+            None => {}
+            Some(key) if keys.contains(&key) => {}
+            Some(name) => selections.push(selection(name, key.place, value, context)),
         }
     }
     if let Some(condition) = node.get("condition") {
-        return condition::read(condition, &selections, context);
+        return Some(Detection { selections, condition, added: Vec::new() });
     }
     let mut names = entries.iter().filter_map(|(key, _)| Some((key.scalar_text()?, key.place)));
     let slip = names.find(|(name, _)| nearest(name, ["condition"]).is_some());
     let (slip, place) = slip.map_or((None, node.place), |(name, place)| (Some(name.to_owned()), place));
-    context.report(place, Kind::MissingKey { key: "condition", slip });
+    context.report(place, ErrorKind::MissingKey { key: "condition", slip });
     None
 }
 
-fn selection(name: &str, key: &Node, value: &Node, context: &mut Context<'_>) -> Selection {
-    let before = (context.error_count(), context.bytes_left());
-    let expr = Builder { name, place: key.place, context }.group(value);
-    let is_sound = context.error_count() == before.0;
-    Selection {
-        name: name.to_owned(),
-        place: key.place,
-        expr: expr.filter(|_| is_sound),
-        bytes: before.1.saturating_sub(context.bytes_left()),
+impl Detection<'_> {
+    /// Has pipelines change the selections and the rest of the document; false when one
+    /// refused it.
+    pub(super) fn process(
+        &mut self,
+        document: &Node,
+        place: Place,
+        rest: Rest<'_>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Rest { logsource, custom, tags } = rest;
+        let kind = Kind::Rule { selections: std::mem::take(&mut self.selections), place, added: Vec::new() };
+        let mut subject = Subject {
+            document,
+            logsource: std::mem::take(logsource),
+            custom: std::mem::take(custom),
+            tags: tags.to_vec(),
+            kind,
+        };
+        let is_sound = pipeline::apply(&mut subject, context);
+        (*logsource, *custom) = (subject.logsource, subject.custom);
+        if let Kind::Rule { selections, added, .. } = subject.kind {
+            (self.selections, self.added) = (selections, added);
+        }
+        is_sound
     }
+
+    /// Understands the selections and the condition; nothing when a problem was reported.
+    pub(super) fn finish(self, context: &mut Context<'_>) -> Option<Expr> {
+        let selections: Vec<_> =
+            self.selections.into_iter().map(|selection| selection.finish(context)).collect();
+        let mut expr = condition::read(self.condition, &selections, &self.added, context)?;
+        for (name, is_negated) in self.added {
+            let added = selections.iter().find(|selection| selection.name == name)?;
+            let added = Expr::Named(name, Box::new(added.expr.clone()?));
+            let added = if is_negated { Expr::Not(Box::new(added)) } else { added };
+            expr = Expr::All(vec![added, expr]);
+        }
+        let is_sound = selections.iter().all(|selection| selection.expr.is_some());
+        if context.setup.pipelines.is_empty() || !is_sound {
+            return Some(expr);
+        }
+        let left = without_dropped(expr);
+        if left.is_none() {
+            let message = "it drops everything that the rule looks at".to_owned();
+            context.report(self.condition.place, ErrorKind::PipelineFailed { message });
+        }
+        left
+    }
+}
+
+/// The expression without the parts that pipelines emptied; as in pySigma these neither
+/// hold nor fail.
+fn without_dropped(expr: Expr) -> Option<Expr> {
+    let (parts, join): (_, fn(Vec<Expr>) -> Expr) = match expr {
+        Expr::All(parts) => (parts, join_all),
+        Expr::Any(parts) => (parts, join_any),
+        Expr::Not(part) => return without_dropped(*part).map(|part| Expr::Not(Box::new(part))),
+        Expr::Named(name, part) => {
+            return without_dropped(*part).map(|part| Expr::Named(name, Box::new(part)));
+        }
+        item @ Expr::Item(_) => return Some(item),
+    };
+    let left: Vec<Expr> = parts.into_iter().filter_map(without_dropped).collect();
+    (!left.is_empty()).then(|| join(left))
+}
+
+/// Reads one selection; what is wrong in it is left out.
+pub(super) fn selection(name: &str, place: Place, value: &Node, context: &mut Context<'_>) -> DraftSelection {
+    let before = context.error_count();
+    let draft = Builder { name, place, context }.group(value);
+    DraftSelection { name: name.to_owned(), place, draft, is_sound: context.error_count() == before }
 }
 
 struct Builder<'b, 't> {
@@ -69,45 +158,45 @@ struct Builder<'b, 't> {
 
 impl Builder<'_, '_> {
     /// A mapping holds when all of its items do, a list when any of its elements does.
-    fn group(&mut self, node: &Node) -> Option<Expr> {
+    fn group(&mut self, node: &Node) -> Option<Draft> {
         match &node.content {
             Content::Map(entries) if !entries.is_empty() => {
-                let parts: Vec<_> = entries.iter().map(|(key, value)| self.item(key, value)).collect();
-                parts.into_iter().collect::<Option<_>>().map(join_all)
+                Some(Draft::All(entries.iter().filter_map(|(key, value)| self.item(key, value)).collect()))
             }
             Content::List(nodes) if nodes.iter().all(is_scalar) && !nodes.is_empty() => {
-                self.keywords(node.place, nodes)
+                Some(self.keywords(node.place, nodes))
             }
             Content::List(nodes) if !nodes.is_empty() => {
-                let parts: Vec<_> = nodes.iter().map(|node| self.group(node)).collect();
-                parts.into_iter().collect::<Option<_>>().map(join_any)
+                Some(Draft::Any(nodes.iter().filter_map(|node| self.group(node)).collect()))
             }
-            Content::Scalar(_) if !node.is_null() => self.keywords(node.place, std::slice::from_ref(node)),
+            Content::Scalar(_) if !node.is_null() => {
+                Some(self.keywords(node.place, std::slice::from_ref(node)))
+            }
             _ => {
                 let place = if node.is_null() { self.place } else { node.place };
-                self.context.report(place, Kind::EmptySelection { name: self.name.to_owned() });
+                self.context.report(place, ErrorKind::EmptySelection { name: self.name.to_owned() });
                 None
             }
         }
     }
 
-    fn keywords(&mut self, place: Place, nodes: &[Node]) -> Option<Expr> {
+    fn keywords(&mut self, place: Place, nodes: &[Node]) -> Draft {
         let head = Head { field: None, modifiers: Vec::new(), place };
-        self.tests(&head, nodes)
+        self.values(&head, nodes)
     }
 
-    fn item(&mut self, key: &Node, value: &Node) -> Option<Expr> {
+    fn item(&mut self, key: &Node, value: &Node) -> Option<Draft> {
         let head = self.head(key);
         let nodes = match &value.content {
             Content::List(nodes) if nodes.is_empty() => {
                 let field = key.scalar_text().unwrap_or_default().to_owned();
-                self.context.report(value.place, Kind::EmptyValues { field });
+                self.context.report(value.place, ErrorKind::EmptyValues { field });
                 return None;
             }
             Content::List(nodes) => nodes.as_slice(),
             _ => std::slice::from_ref(value),
         };
-        self.tests(&head?, nodes)
+        Some(self.values(&head?, nodes))
     }
 
     /// Understands `field|modifier|modifier`.
@@ -125,17 +214,17 @@ impl Builder<'_, '_> {
             match Modifier::from_name(name) {
                 Some(modifier) if index > 0 && modifier.must_be_first() => {
                     is_sound = false;
-                    self.context.report(place, Kind::ModifierNotFirst { modifier: modifier.name() });
+                    self.context.report(place, ErrorKind::ModifierNotFirst { modifier: modifier.name() });
                 }
                 Some(modifier) => modifiers.push((modifier, place)),
                 None if name.is_empty() => {
                     is_sound = false;
-                    self.context.report(place, Kind::EmptyModifier);
+                    self.context.report(place, ErrorKind::EmptyModifier);
                 }
                 None => {
                     is_sound = false;
                     let closest = nearest(name, Modifier::NAMES.iter().copied());
-                    self.context.report(place, Kind::UnknownModifier { name: name.to_owned(), closest });
+                    self.context.report(place, ErrorKind::UnknownModifier { name: name.to_owned(), closest });
                 }
             }
         }
@@ -147,51 +236,43 @@ impl Builder<'_, '_> {
         is_sound.then_some(Head { field, modifiers, place })
     }
 
-    fn tests(&mut self, head: &Head, nodes: &[Node]) -> Option<Expr> {
-        if let (true, &[_]) = (head.has(Modifier::All), nodes) {
+    fn values(&mut self, head: &Head, nodes: &[Node]) -> Draft {
+        let is_expanded = head.has(Modifier::Expand);
+        if let (true, &[_], false) = (head.has(Modifier::All), nodes, is_expanded) {
             let place =
                 head.modifiers.iter().find(|(modifier, _)| *modifier == Modifier::All).map(|found| found.1);
-            self.context.report(place.unwrap_or(head.place), Kind::AllOnSingleValue);
+            self.context.report(place.unwrap_or(head.place), ErrorKind::AllOnSingleValue);
         }
-        let mut alternatives = Vec::new();
+        let mut values = Vec::new();
         for node in nodes {
-            alternatives.push(self.value(head, node).map(|tests| (node.place, tests)));
+            let of_node = self.value(head, node).unwrap_or_default();
+            values.extend(of_node.into_iter().map(|value| DraftValue { value, place: node.place }));
         }
-        let alternatives: Vec<_> = alternatives.into_iter().collect::<Option<_>>()?;
-        let expr = if head.has(Modifier::All) {
-            join_all(
-                alternatives
-                    .into_iter()
-                    .map(|(place, tests)| self.finish(head, place, vec![(place, tests)]))
-                    .collect(),
-            )
-        } else {
-            self.finish(head, head.place, alternatives)
-        };
-        Some(if head.has(Modifier::Neq) { Expr::Not(Box::new(expr)) } else { expr })
+        Draft::Item(DraftItem {
+            field: head.field.clone(),
+            values,
+            wants_all: head.has(Modifier::All),
+            is_negated: head.has(Modifier::Neq),
+            place: head.place,
+            applied: BTreeSet::new(),
+        })
     }
 
-    fn finish(&mut self, head: &Head, place: Place, alternatives: Vec<(Place, Vec<Test>)>) -> Expr {
-        let places = alternatives.iter().flat_map(|(place, tests)| std::iter::repeat_n(*place, tests.len()));
-        self.context.value_places.insert(place, places.collect());
-        let tests = alternatives.into_iter().flat_map(|(_, tests)| tests).collect();
-        Expr::Item(Item { field: head.field.clone(), tests, place })
-    }
-
-    /// The tests that one value of an item stands for.
-    fn value(&mut self, head: &Head, node: &Node) -> Option<Vec<Test>> {
+    /// What the modifiers make of one value of an item.
+    fn value(&mut self, head: &Head, node: &Node) -> Option<Vec<Value>> {
+        let bytes_max = if head.has(Modifier::Expand) { EXPANDED_BYTES_MAX } else { VALUE_BYTES_MAX };
         let mut values = vec![self.raw(head, node)?];
         for &(modifier, place) in &head.modifiers {
             let mut changed = Vec::new();
             let mut bytes = values.iter().map(Value::bytes).sum::<usize>();
             for value in values {
                 // Modifiers multiply, so the limit must hold before and after each of them.
-                if bytes > VALUE_BYTES_MAX {
+                if bytes > bytes_max {
                     let what = "the size of a value with its modifiers";
-                    self.context.report(node.place, Kind::Limit { what, max: VALUE_BYTES_MAX });
+                    self.context.report(node.place, ErrorKind::Limit { what, max: bytes_max });
                     return None;
                 }
-                let more = match modifier::apply(modifier, value) {
+                let more = match self.apply(head, node, modifier, value) {
                     Ok(more) => more,
                     Err(kind) => {
                         self.report_modified(node, modifier, place, kind);
@@ -203,40 +284,45 @@ impl Builder<'_, '_> {
             }
             values = changed;
         }
-        self.finish_value(head, node, values)
+        let is_sound = values.iter().all(|value| self.check_regex(node, value));
+        is_sound.then_some(values)
     }
 
-    fn finish_value(&mut self, head: &Head, node: &Node, values: Vec<Value>) -> Option<Vec<Test>> {
-        let is_keyword = head.field.is_none();
-        let mut tests = Vec::new();
-        for value in values {
-            if !self.context.spend(node.place, value.bytes()) {
-                return None;
-            }
-            if let Some(what) = value.needs_field().filter(|_| is_keyword) {
-                self.context.report(node.place, Kind::NeedsField { what });
-                return None;
-            }
-            if !self.check_regex(node, &value) {
-                return None;
-            }
-            match value.into_tests(is_keyword) {
-                Ok(more) => tests.extend(more),
-                Err(kind) => {
-                    self.context.report(node.place, kind);
-                    return None;
-                }
-            }
+    fn apply(
+        &self,
+        head: &Head,
+        node: &Node,
+        modifier: Modifier,
+        value: Value,
+    ) -> Result<Vec<Value>, ErrorKind> {
+        if modifier != Modifier::Expand {
+            return modifier::apply(modifier, value);
         }
-        Some(tests)
+        let lists = &self.context.setup.lists;
+        expand(value, lists, head.takes_networks(), &|name| self.place_of_placeholder(node, name))
     }
 
+    fn place_of_placeholder(&self, node: &Node, name: &str) -> Place {
+        let text = node.scalar_text().unwrap_or_default();
+        let written = format!("%{name}%");
+        let before = text.split_once(&written).map(|(before, _)| before.chars().count());
+        let width = written.chars().count();
+        before.map_or(node.place, |from| self.context.source.place_in(node, from, width))
+    }
+
+    /// Checks an expression while it is as written, so that a mistake has its exact place.
     fn check_regex(&mut self, node: &Node, value: &Value) -> bool {
         let Value::Regex(regex) = value else { return true };
-        match expression::check(&regex.text) {
+        let Some(text) = regex.text.plain() else { return true };
+        match expression::check(text) {
             Ok(()) => true,
             Err(fault) => {
-                let place = self.context.source.place_in(node, fault.from, fault.width);
+                let place = match node.scalar_text() {
+                    Some(written) if written == text => {
+                        self.context.source.place_in(node, fault.from, fault.width)
+                    }
+                    _ => node.place,
+                };
                 self.context.report(place, fault.kind);
                 false
             }
@@ -245,7 +331,7 @@ impl Builder<'_, '_> {
 
     fn raw(&mut self, head: &Head, node: &Node) -> Option<Value> {
         let Content::Scalar(scalar) = &node.content else {
-            self.context.report(node.place, Kind::UnsupportedValue { found: node.found() });
+            self.context.report(node.place, ErrorKind::UnsupportedValue { found: node.found() });
             return None;
         };
         Some(match scalar.resolved() {
@@ -255,7 +341,7 @@ impl Builder<'_, '_> {
                 Value::Number(number)
             }
             Resolved::Number(value) => {
-                self.context.report(node.place, Kind::InfiniteNumber { value });
+                self.context.report(node.place, ErrorKind::InfiniteNumber { value });
                 return None;
             }
             // Backslashes and stars mean something else in regular expressions.
@@ -264,18 +350,11 @@ impl Builder<'_, '_> {
         })
     }
 
-    fn report_modified(&mut self, node: &Node, modifier: Modifier, place: Place, kind: Kind) {
+    fn report_modified(&mut self, node: &Node, modifier: Modifier, place: Place, kind: ErrorKind) {
         let (at, kind) = match kind {
-            Kind::UnresolvedPlaceholder { name } => {
-                let text = node.scalar_text().unwrap_or_default();
-                let written = format!("%{name}%");
-                let from = text
-                    .find(&written)
-                    .and_then(|byte| text.get(..byte))
-                    .map(|before| before.chars().count());
-                let width = written.chars().count();
-                let at = from.map(|from| self.context.source.place_in(node, from, width));
-                (at.unwrap_or(node.place), Kind::UnresolvedPlaceholder { name })
+            ErrorKind::UnresolvedPlaceholder { name, .. } => {
+                let closest = nearest(&name, self.context.setup.lists.names()).map(str::to_owned);
+                (self.place_of_placeholder(node, &name), ErrorKind::UnresolvedPlaceholder { name, closest })
             }
             kind => (node.place, kind),
         };
@@ -294,6 +373,13 @@ struct Head {
 impl Head {
     fn has(&self, modifier: Modifier) -> bool {
         self.modifiers.iter().any(|(found, _)| *found == modifier)
+    }
+
+    /// Whether nothing but lists is asked for, so that their networks can be meant.
+    fn takes_networks(&self) -> bool {
+        let is_neutral =
+            |modifier: &Modifier| matches!(modifier, Modifier::Expand | Modifier::All | Modifier::Neq);
+        self.field.is_some() && self.modifiers.iter().all(|(modifier, _)| is_neutral(modifier))
     }
 }
 

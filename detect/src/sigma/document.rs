@@ -2,15 +2,18 @@
 
 use super::context::Context;
 use super::correlation;
-use super::detection;
+use super::detection::{self, Rest};
 use super::error::{DocumentKind, RuleErrorKind as Kind};
+use super::event_object;
+use super::filter::{self, Filter};
 use super::lint;
+use super::logsource::Subject;
 use super::nearest::nearest;
 use super::yaml::{self, Content, Document, FILE_BYTES_MAX, Node};
 use super::{Level, Logic, Logsource, Place, Rule};
 
 /// The keys that Sigma defines for rules.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "title",
     "id",
     "name",
@@ -26,6 +29,7 @@ const KEYS: [&str; 21] = [
     "logsource",
     "detection",
     "correlation",
+    "filter",
     "fields",
     "falsepositives",
     "level",
@@ -35,7 +39,7 @@ const KEYS: [&str; 21] = [
 ];
 const REQUIRED: [&str; 3] = ["title", "logsource", "detection"];
 const STATUSES: [&str; 5] = ["stable", "test", "experimental", "deprecated", "unsupported"];
-const LEVELS: [(&str, Level); 5] = [
+pub(super) const LEVELS: [(&str, Level); 5] = [
     ("informational", Level::Informational),
     ("low", Level::Low),
     ("medium", Level::Medium),
@@ -46,41 +50,74 @@ const RELATIONS: [&str; 6] = ["correlation", "derived", "merged", "obsolete", "r
 /// How many characters a title may have, as in pySigma.
 const TITLE_CHARACTERS_MAX: usize = 256;
 
-/// Reads every rule of the file.
-pub(super) fn read(context: &mut Context<'_>, bytes: usize) -> Vec<Rule> {
+/// Reads every rule and every filter of the file.
+pub(super) fn read(context: &mut Context<'_>, bytes: usize) -> (Vec<Rule>, Vec<Filter>) {
+    let (mut rules, mut filters) = (Vec::new(), Vec::new());
     let start = Place { line: 1, column: 1, width: 1 };
     if bytes > FILE_BYTES_MAX {
         context.report(start, Kind::Limit { what: "the number of bytes of the file", max: FILE_BYTES_MAX });
-        return Vec::new();
+        return (rules, filters);
     }
     let documents = yaml::read(context);
     if documents.is_empty() && context.error_count() == 0 {
         context.report(start, Kind::NoRule);
     }
-    documents.iter().filter_map(|document| one(document, context)).collect()
+    for document in &documents {
+        if document.root.get("filter").is_some() {
+            filters.extend(sound(document, context, exception));
+        } else {
+            rules.extend(sound(document, context, rule));
+        }
+    }
+    (rules, filters)
 }
 
-fn one(Document { root: document, is_sound }: &Document, context: &mut Context<'_>) -> Option<Rule> {
+/// Reads one document; nothing when something is wrong with it.
+fn sound<T>(
+    Document { root: document, is_sound }: &Document,
+    context: &mut Context<'_>,
+    read: fn(&Node, &mut Context<'_>) -> Option<T>,
+) -> Option<T> {
     let Content::Map(entries) = &document.content else {
         context.report(document.place, Kind::NotARule { found: document.found() });
         return None;
     };
-    let unsupported = [
-        ("filter", DocumentKind::Filter),
-        ("action", DocumentKind::Action),
-    ];
-    for (key, kind) in unsupported {
-        if let Some((key, _)) = entries.iter().find(|(name, _)| name.scalar_text() == Some(key)) {
-            context.report(key.place, Kind::UnsupportedDocument { kind });
-            return None;
-        }
+    if let Some((key, _)) = entries.iter().find(|(name, _)| name.scalar_text() == Some("action")) {
+        context.report(key.place, Kind::UnsupportedDocument { kind: DocumentKind::Action });
+        return None;
     }
     context.begin_rule();
-    let rule = match document.get("correlation") {
+    read(document, context).filter(|_| *is_sound)
+}
+
+/// A filter: an exception for many rules.
+fn exception(document: &Node, context: &mut Context<'_>) -> Option<Filter> {
+    let section = document.get("filter")?;
+    let before = context.error_count();
+    let mut keys = Keys { document, context };
+    let title = keys.title();
+    let id = keys.get("id").is_some().then(|| keys.id(title));
+    let title = title.unwrap_or_default().to_owned();
+    let mut logsource = keys.logsource();
+    let mut custom = keys.custom();
+    keys.check_the_rest();
+    let rest = Rest { logsource: &mut logsource, custom: &mut custom, tags: &[] };
+    let section = filter::read(document, section, rest, context);
+    if context.error_count() > before {
+        report_unknown_fields(&logsource, context);
+        return None;
+    }
+    let filter::Section { rules, condition, place, bytes } = section?;
+    let path = context.path().to_owned();
+    Some(Filter { path, id, title, logsource, rules, condition, place, bytes })
+}
+
+/// A rule of either kind.
+fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
+    match document.get("correlation") {
         Some(correlation) => related(document, correlation, context),
-        None => rule(document, context),
-    };
-    rule.filter(|_| *is_sound)
+        None => plain(document, context),
+    }
 }
 
 /// A rule about the matches of other rules.
@@ -93,28 +130,31 @@ fn related(document: &Node, correlation: &Node, context: &mut Context<'_>) -> Op
 }
 
 /// A rule about single events.
-fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
+fn plain(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
     let before = context.error_count();
     let mut keys = Keys { document, context };
     let header = keys.header();
-    let rule = Rule { logsource: keys.logsource(), ..header };
-    let condition = keys.condition();
-    if context.error_count() == before {
-        return Some(Rule { logic: Logic::Event(condition?), ..rule });
+    let mut rule = Rule { logsource: keys.logsource(), ..header };
+    let condition = keys.condition(&mut rule);
+    if context.error_count() > before {
+        report_unknown_fields(&rule.logsource, context);
+        return None;
     }
-    if is_about_kubernetes(&rule.logsource) {
-        // Lints see sound rules only; misspelled fields are told together with the errors.
-        for (place, field) in std::mem::take(&mut context.fields) {
-            if let Some(kind) = lint::unknown_field(&field) {
-                context.report(place, kind);
-            }
-        }
-    }
-    None
+    let condition = match rule.logsource.subject() {
+        Some(Subject::EventObjects) => event_object::narrow(condition?),
+        _ => condition?,
+    };
+    Some(Rule { logic: Logic::Event(condition), ..rule })
 }
 
-fn is_about_kubernetes(logsource: &Logsource) -> bool {
-    logsource.product.as_ref().is_none_or(|product| product.eq_ignore_ascii_case("kubernetes"))
+/// Lints see sound rules only; misspelled fields are told together with the errors.
+fn report_unknown_fields(logsource: &Logsource, context: &mut Context<'_>) {
+    let Some(subject) = logsource.subject() else { return };
+    for (place, field) in std::mem::take(&mut context.fields) {
+        if let Some(kind) = lint::unknown_field(&field, subject) {
+            context.report(place, kind);
+        }
+    }
 }
 
 /// The keys of one rule.
@@ -310,9 +350,19 @@ impl<'k> Keys<'k, '_> {
         logsource
     }
 
-    fn condition(&mut self) -> Option<super::Expr> {
+    /// The condition, after pipelines have changed it and the rule.
+    fn condition(&mut self, rule: &mut Rule) -> Option<super::Expr> {
+        let before = self.context.error_count();
         let node = self.required("detection")?;
-        detection::read(node, self.context)
+        let mut detection = detection::read(node, "detection", &["condition"], self.context)?;
+        // Mistakes are told as they are written, so pipelines see sound rules only.
+        let Rule { logsource, custom, tags, .. } = rule;
+        if self.context.error_count() == before
+            && !detection.process(self.document, node.place, Rest { logsource, custom, tags }, self.context)
+        {
+            return None;
+        }
+        detection.finish(self.context)
     }
 
     /// Keys that Sigma leaves to others; a warning for those that look like slips.

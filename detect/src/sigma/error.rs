@@ -91,7 +91,7 @@ codes! {
     MH002 Error "A mapping holds the same key twice.",
     MH003 Error "The file exceeds a limit that protects against hostile input.",
     MH004 Error "A document is not a mapping, so it cannot be a rule.",
-    MH005 Error "A document is of a kind that is not supported yet: correlation, filter or action.",
+    MH005 Error "A document is of a kind that is not supported: an action.",
     MH006 Error "A key is a list or a mapping; keys must be texts.",
     MH007 Error "A YAML tag is none of those that YAML 1.2 defines.",
     MH008 Warning "The file holds no rule.",
@@ -132,12 +132,18 @@ codes! {
     MH401 Warning "No audit event has a field of this name.",
     MH402 Warning "A field never has this value.",
     MH403 Warning "The rule can never fire.",
+    MH502 Error "A document refers to a rule that does not exist.",
+    MH503 Error "A document refers to a rule by a name that several rules have.",
+    MH504 Warning "A filter applies to no rule, or not to one that it names.",
+    MH505 Error "A correlation leads back to itself.",
     MH601 Error "A time span is not a whole number with a unit.",
     MH602 Warning "A key has no meaning where it stands.",
     MH603 Error "A correlation computes with more than one field.",
-    MH502 Error "A document refers to a rule that does not exist.",
-    MH503 Error "A document refers to a rule by a name that several rules have.",
-    MH504 Warning "A filter applies to no rule.",
+    MH701 Error "A pipeline uses a part of pySigma's pipelines that is not supported.",
+    MH702 Error "A pipeline sets something that its transformation or condition does not have.",
+    MH703 Error "The conditions of a pipeline's step are not well formed.",
+    MH704 Error "A pipeline refuses the rule.",
+    MH705 Error "A pipeline cannot be applied to the rule.",
 }
 
 impl fmt::Display for Code {
@@ -150,16 +156,12 @@ impl fmt::Display for Code {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum DocumentKind {
-    Correlation,
-    Filter,
     Action,
 }
 
 impl fmt::Display for DocumentKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            DocumentKind::Correlation => "correlation",
-            DocumentKind::Filter => "filter",
             DocumentKind::Action => "action",
         })
     }
@@ -178,7 +180,7 @@ pub enum RuleErrorKind {
     Limit { what: &'static str, max: usize },
     #[error("expected a rule, found {found}")]
     NotARule { found: &'static str },
-    #[error("{kind} documents are not supported yet")]
+    #[error("{kind} documents are not supported")]
     UnsupportedDocument { kind: DocumentKind },
     #[error("a key must be a text, found {found}")]
     KeyNotText { found: &'static str },
@@ -235,7 +237,7 @@ pub enum RuleErrorKind {
     #[error("`windash` varies at most {max} dashes, found {got}")]
     TooManyDashes { got: usize, max: usize },
     #[error("placeholder `%{name}%` is not defined")]
-    UnresolvedPlaceholder { name: String },
+    UnresolvedPlaceholder { name: String, closest: Option<String> },
     #[error("{what} needs a field")]
     NeedsField { what: String },
     #[error("expected one value, found {found}")]
@@ -270,6 +272,8 @@ pub enum RuleErrorKind {
     InvalidTimespan { key: &'static str, value: String },
     #[error("`{key}` has no meaning here")]
     IgnoredKey { key: String, closest: Option<&'static str> },
+    #[error("`{title}` leads back to itself")]
+    CircularRule { title: String },
     #[error("only one field can be computed with")]
     OneField,
     #[error("unknown field `{field}`")]
@@ -278,12 +282,26 @@ pub enum RuleErrorKind {
     ImpossibleValue { field: String, value: String, note: Option<String> },
     #[error("the rule can never fire: {reason}")]
     NeverFires { reason: String, note: Option<String> },
+    #[error("the filter silences every rule that it is added to: {reason}")]
+    SilencesRules { reason: String, note: Option<String> },
     #[error("no rule has the id or name `{reference}`")]
     UnknownRule { reference: String, closest: Option<String> },
     #[error("{count} rules are named `{name}`", count = ids.len())]
     AmbiguousRule { name: String, ids: Vec<String> },
-    #[error("the filter applies to no rule: {reason}")]
+    #[error("the filter has no effect here: {reason}")]
     IdleFilter { reason: String },
+    #[error("{what} `{name}` is not supported")]
+    UnsupportedStep { what: &'static str, name: String },
+    #[error("`{owner}` has no `{key}`")]
+    UnknownParameter { owner: String, key: String, closest: Option<&'static str> },
+    #[error("{message}")]
+    StepConditions { message: String },
+    #[error("invalid replacement: {message}")]
+    InvalidReplacement { message: String },
+    #[error("a pipeline refuses the rule: {message}")]
+    RefusedByPipeline { message: String },
+    #[error("a pipeline cannot be applied: {message}")]
+    PipelineFailed { message: String },
 }
 
 impl RuleErrorKind {
@@ -313,7 +331,7 @@ impl RuleErrorKind {
             Self::ModifierType { .. } => Code::MH203,
             Self::ModifierNotFirst { .. } => Code::MH204,
             Self::Wildcards { .. } => Code::MH205,
-            Self::InvalidRegex { .. } => Code::MH206,
+            Self::InvalidRegex { .. } | Self::InvalidReplacement { .. } => Code::MH206,
             Self::UnsupportedRegex { .. } => Code::MH207,
             Self::RegexTooLarge { .. } => Code::MH208,
             Self::InvalidNetwork { .. } => Code::MH209,
@@ -334,20 +352,28 @@ impl RuleErrorKind {
             Self::UnusedRule { .. } => Code::MH308,
             Self::InvalidTimespan { .. } => Code::MH601,
             Self::IgnoredKey { .. } => Code::MH602,
+            Self::CircularRule { .. } => Code::MH505,
             Self::OneField => Code::MH603,
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,
-            Self::NeverFires { .. } => Code::MH403,
+            Self::NeverFires { .. } | Self::SilencesRules { .. } => Code::MH403,
             Self::UnknownRule { .. } => Code::MH502,
             Self::AmbiguousRule { .. } => Code::MH503,
             Self::IdleFilter { .. } => Code::MH504,
+            Self::UnsupportedStep { .. } => Code::MH701,
+            Self::UnknownParameter { .. } => Code::MH702,
+            Self::StepConditions { .. } => Code::MH703,
+            Self::RefusedByPipeline { .. } => Code::MH704,
+            Self::PipelineFailed { .. } => Code::MH705,
         }
     }
 
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
         let text = match self {
-            Self::UnknownModifier { closest: Some(name), .. } | Self::IgnoredKey { closest: Some(name), .. } => return Some(did_you_mean(name)),
+            Self::UnknownModifier { closest: Some(name), .. }
+            | Self::IgnoredKey { closest: Some(name), .. }
+            | Self::UnknownParameter { closest: Some(name), .. } => return Some(did_you_mean(name)),
             Self::MissingKey { key, slip: Some(slip) } => {
                 return Some(format!("`{slip}` is almost `{key}`"));
             }
@@ -365,8 +391,17 @@ impl RuleErrorKind {
             Self::AmbiguousRule { ids, .. } => {
                 return Some(format!("refer to one by its id: {}", ids.join(", ")));
             }
+            Self::UnresolvedPlaceholder { name, closest } => {
+                let where_to = format!("write its values into a list `{name}.txt`, one a line");
+                return Some(match closest {
+                    Some(name) => format!("did you mean `%{name}%`? otherwise {where_to}"),
+                    None => where_to,
+                });
+            }
             Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
-            Self::ImpossibleValue { note, .. } | Self::NeverFires { note, .. } => return note.clone(),
+            Self::ImpossibleValue { note, .. }
+            | Self::NeverFires { note, .. }
+            | Self::SilencesRules { note, .. } => return note.clone(),
             Self::OperatorCase { found } => return Some(format!("write `{}`", found.to_lowercase())),
             Self::MissingLevel => "`medium` is taken; say one of informational, low, medium, high, critical",
             Self::InvalidTag { .. } => "write `namespace.name`, such as `attack.t1609`",

@@ -1,10 +1,117 @@
-//! What holds across files: rules that are mentioned by others.
+//! What holds across files: rules that other documents mention.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::Rule;
-use super::error::RuleErrorKind as Kind;
+use super::context::PROBLEMS_MAX;
+use super::error::{RuleError, RuleErrorKind as Kind};
+use super::filter::{Filter, FilteredRules};
+use super::logsource::Subject;
 use super::nearest::nearest;
+use super::{Expr, Logic, Place, Rule, event_object};
+
+/// How much the conditions that filters add may take, roughly in bytes.
+const FILTER_BYTES_MAX: usize = 256 << 20;
+
+/// What came of linking.
+#[derive(Debug, Default)]
+pub struct Linked {
+    /// What is wrong, in the order of the filters.
+    pub problems: Vec<RuleError>,
+    /// For each filter, the numbers of the rules that it was added to.
+    pub filtered: Vec<BTreeSet<usize>>,
+}
+
+/// Adds every filter to the rules that it is for. To be called once, with all rules of all
+/// files, those about other logs included.
+pub fn link(rules: &mut [Rule], filters: &[Filter]) -> Linked {
+    let names = Names::new(rules);
+    let mut linked = Linked::default();
+    let mut bytes_left = FILTER_BYTES_MAX;
+    for filter in filters {
+        // Whoever has so many mistakes will come back.
+        if linked.problems.len() >= PROBLEMS_MAX {
+            break;
+        }
+        let numbers = targets(filter, rules, &names, &mut linked.problems);
+        let Some(left) = bytes_left.checked_sub(filter.bytes.saturating_mul(numbers.len())) else {
+            let kind = Kind::Limit { what: "the size of all filtered rules", max: FILTER_BYTES_MAX };
+            linked.problems.push(problem(filter, filter.place, kind));
+            linked.filtered.push(BTreeSet::new());
+            continue;
+        };
+        bytes_left = left;
+        for &number in &numbers {
+            rules.get_mut(number).into_iter().for_each(|rule| add(filter, rule));
+        }
+        linked.filtered.push(numbers);
+    }
+    linked.filtered.resize_with(filters.len(), BTreeSet::new);
+    linked
+}
+
+/// The rules that a filter is for.
+fn targets(filter: &Filter, rules: &[Rule], names: &Names, problems: &mut Vec<RuleError>) -> BTreeSet<usize> {
+    let numbers: BTreeSet<usize> = match &filter.rules {
+        FilteredRules::Any => {
+            let is_meant = |rule: &Rule| mismatch(filter, rule).is_none();
+            (0..).zip(rules).filter(|(_, rule)| is_meant(rule)).map(|(number, _)| number).collect()
+        }
+        FilteredRules::Listed(references) => {
+            let mut numbers = BTreeSet::new();
+            for reference in references {
+                match names.find(&reference.text).map(|number| (number, rules.get(number))) {
+                    Ok((number, Some(rule))) => match mismatch(filter, rule) {
+                        None => drop(numbers.insert(number)),
+                        Some(reason) => {
+                            problems.push(problem(filter, reference.place, Kind::IdleFilter { reason }));
+                        }
+                    },
+                    Ok((_, None)) => {}
+                    Err(kind) => problems.push(problem(filter, reference.place, kind)),
+                }
+            }
+            return numbers;
+        }
+    };
+    // A filter about other logs comes with rules that may well not be here.
+    if numbers.is_empty() && filter.logsource.subject().is_some() {
+        let reason = format!("no rule is about `{}`", filter.logsource);
+        problems.push(problem(filter, filter.place, Kind::IdleFilter { reason }));
+    }
+    numbers
+}
+
+/// Why a filter cannot be added to a rule, if so.
+fn mismatch(filter: &Filter, rule: &Rule) -> Option<String> {
+    if rule.condition().is_none() {
+        return Some(format!("`{}` is a correlation; filter the rules that it relates", rule.title));
+    }
+    let (mine, theirs) = (&filter.logsource, &rule.logsource);
+    let reason = || format!("`{}` is about `{theirs}`, not `{mine}`", rule.title);
+    (!mine.contains(theirs)).then(reason)
+}
+
+fn add(filter: &Filter, rule: &mut Rule) {
+    let subject = rule.logsource.subject();
+    let Logic::Event(condition) = &mut rule.logic else { return };
+    let mut added = filter.condition.clone();
+    if subject == Some(Subject::EventObjects) {
+        added = event_object::below(added);
+    }
+    let added = Expr::Named(filter.title.clone(), Box::new(added));
+    // Side by side, not one around the other: a rule may have many filters.
+    *condition = match std::mem::replace(condition, Expr::All(Vec::new())) {
+        Expr::All(mut parts) => {
+            parts.push(added);
+            Expr::All(parts)
+        }
+        own => Expr::All(vec![own, added]),
+    };
+}
+
+fn problem(filter: &Filter, place: Place, kind: Kind) -> RuleError {
+    RuleError { path: filter.path.clone(), place, kind, label: None }
+}
 
 /// The rules by what they may be called in other documents: their id, or their name.
 #[derive(Clone, Debug, Default)]
@@ -12,11 +119,11 @@ pub struct Names {
     /// Ids without dashes, since both spellings mean the same rule.
     ids: HashMap<String, usize>,
     /// Names with all rules that bear them: one is only a problem when it is mentioned.
-    names: HashMap<String, Vec<usize>>,
+    given: HashMap<String, Vec<usize>>,
     /// Every id and name as written, in the order of the rules, for suggestions.
     spellings: Vec<String>,
-    /// Titles, by which nobody may refer to a rule but somebody will try.
-    titles: HashMap<String, usize>,
+    /// Titles and file names, by which nobody may refer to a rule but somebody will try.
+    others: HashMap<String, usize>,
     /// The id of each rule.
     id_of: Vec<String>,
 }
@@ -27,11 +134,14 @@ impl Names {
         let mut names = Self::default();
         for (number, rule) in rules.iter().enumerate() {
             names.ids.entry(plain(&rule.id)).or_insert(number);
-            names.titles.entry(rule.title.clone()).or_insert(number);
+            let stem = rule.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            for other in [rule.title.clone(), stem] {
+                names.others.entry(other).or_insert(number);
+            }
             names.spellings.push(rule.id.clone());
             names.id_of.push(rule.id.clone());
             if let Some(name) = &rule.name {
-                names.names.entry(name.clone()).or_default().push(number);
+                names.given.entry(name.clone()).or_default().push(number);
                 names.spellings.push(name.clone());
             }
         }
@@ -48,7 +158,7 @@ impl Names {
         if let Some(&number) = self.ids.get(&plain(text)) {
             return Ok(number);
         }
-        match self.names.get(text).map(Vec::as_slice) {
+        match self.given.get(text).map(Vec::as_slice) {
             Some([number]) => Ok(*number),
             Some(numbers) => {
                 let ids = numbers.iter().filter_map(|&number| self.id_of.get(number));
@@ -60,9 +170,9 @@ impl Names {
 
     /// What somebody who wrote `text` most likely meant.
     fn closest(&self, text: &str) -> Option<String> {
-        let by_title = self.titles.get(text).and_then(|&number| self.id_of.get(number));
-        let by_title = by_title.map(String::as_str);
-        by_title.or_else(|| nearest(text, self.spellings.iter().map(String::as_str))).map(str::to_owned)
+        let other = self.others.get(text).and_then(|&number| self.id_of.get(number));
+        let other = other.map(String::as_str);
+        other.or_else(|| nearest(text, self.spellings.iter().map(String::as_str))).map(str::to_owned)
     }
 }
 

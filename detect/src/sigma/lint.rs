@@ -2,8 +2,12 @@
 //! has, values that no field takes.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use super::error::{RuleError, RuleErrorKind as Kind};
+use super::event_object;
+use super::filter::Filter;
+use super::logsource::Subject;
 use super::modifier::time_bounds;
 use super::nearest::nearest;
 use super::{Comparison, Expr, Item, Part, Place, Rule, Test, TimePart, ValuePlaces};
@@ -12,22 +16,27 @@ use crate::event::Key;
 use crate::field::Value;
 use crate::matcher::Matcher;
 
-/// Says which parts of a rule can never hold, and whether the rule can never fire.
+/// Says which parts of a rule can never hold, and whether the rule can never fire. To be
+/// asked before filters are added, which have places in other files. Of rules about other
+/// logs nothing is known.
 pub fn lint(rule: &Rule, value_places: &ValuePlaces) -> Vec<RuleError> {
     let Some(condition) = rule.condition() else { return Vec::new() };
-    let mut linter = Linter { rule, value_places, warnings: Vec::new() };
-    let verdict = linter.expr(condition);
-    let mut warnings = linter.warnings;
-    if let Verdict::Never(cause) = verdict {
-        // The reason is told once, not as a warning of its own besides.
-        warnings.retain(|warning| !cause.places.contains(&warning.place));
-        let kind = Kind::NeverFires { reason: cause.reason, note: cause.note };
-        let place = cause.places.first().copied().unwrap_or_default();
-        warnings.push(RuleError { path: rule.path.clone(), place, kind, label: None });
+    let Some(subject) = rule.logsource.subject() else { return Vec::new() };
+    let linter = Linter { path: &rule.path, subject, value_places, warnings: Vec::new() };
+    linter.warnings_about(condition, |reason, note| Kind::NeverFires { reason, note })
+}
+
+/// Says which parts of a filter can never hold, and whether it silences every rule.
+pub fn lint_filter(filter: &Filter, value_places: &ValuePlaces) -> Vec<RuleError> {
+    let Some(subject) = filter.logsource.subject() else { return Vec::new() };
+    let linter = Linter { path: &filter.path, subject, value_places, warnings: Vec::new() };
+    let silences = |reason, note| Kind::SilencesRules { reason, note };
+    match subject {
+        Subject::Requests => linter.warnings_about(&filter.condition, silences),
+        Subject::EventObjects => {
+            linter.warnings_about(&event_object::below(filter.condition.clone()), silences)
+        }
     }
-    warnings.sort_by_key(|warning| warning.place);
-    warnings.dedup();
-    warnings
 }
 
 /// Whether a part of a condition can hold.
@@ -45,12 +54,30 @@ struct Cause {
 }
 
 struct Linter<'l> {
-    rule: &'l Rule,
+    path: &'l Path,
+    subject: Subject,
     value_places: &'l ValuePlaces,
     warnings: Vec<RuleError>,
 }
 
 impl Linter<'_> {
+    /// Every warning, with one of the kind `never` if the condition can never hold.
+    fn warnings_about(
+        mut self,
+        condition: &Expr,
+        never: impl FnOnce(String, Option<String>) -> Kind,
+    ) -> Vec<RuleError> {
+        if let Verdict::Never(cause) = self.expr(condition) {
+            // The reason is told once, not as a warning of its own besides.
+            self.warnings.retain(|warning| !cause.places.contains(&warning.place));
+            let place = cause.places.first().copied().unwrap_or_default();
+            self.warn(place, never(cause.reason, cause.note));
+        }
+        self.warnings.sort_by_key(|warning| warning.place);
+        self.warnings.dedup();
+        self.warnings
+    }
+
     fn expr(&mut self, expr: &Expr) -> Verdict {
         match expr {
             Expr::Named(_, part) => self.expr(part),
@@ -113,7 +140,7 @@ impl Linter<'_> {
     }
 
     fn unknown_field(&mut self, item: &Item, field: &str) -> Verdict {
-        let closest = closest(field);
+        let closest = closest(field, self.subject);
         let note = closest.as_ref().map(|name| format!("did you mean `{name}`?"));
         self.warn(item.place, Kind::UnknownField { field: field.to_owned(), closest });
         if item.tests.iter().any(|test| matches!(test, Test::Null | Test::Exists(false))) {
@@ -127,7 +154,7 @@ impl Linter<'_> {
     }
 
     fn warn(&mut self, place: Place, kind: Kind) {
-        self.warnings.push(RuleError { path: self.rule.path.clone(), place, kind, label: None });
+        self.warnings.push(RuleError { path: self.path.to_owned(), place, kind, label: None });
     }
 }
 
@@ -135,7 +162,7 @@ impl Linter<'_> {
 fn impossible_for(field: &str, wanted: &Test) -> Option<(String, Option<String>)> {
     match wanted {
         Test::FieldRef(other, _) if !is_known(other) => {
-            let note = closest(other).map(|name| format!("did you mean `{name}`?"));
+            let note = closest(other, Subject::Requests).map(|name| format!("did you mean `{name}`?"));
             Some((format!("related to `{other}`, which no event has"), note))
         }
         wanted => impossible(field, wanted),
@@ -143,8 +170,10 @@ fn impossible_for(field: &str, wanted: &Test) -> Option<(String, Option<String>)
 }
 
 /// What is wrong with a field that no event has.
-pub(super) fn unknown_field(name: &str) -> Option<Kind> {
-    (!is_known(name)).then(|| Kind::UnknownField { field: name.to_owned(), closest: closest(name) })
+pub(super) fn unknown_field(name: &str, subject: Subject) -> Option<Kind> {
+    let is_known = is_known(name) || subject == Subject::EventObjects && event_object::is_path(name);
+    let kind = || Kind::UnknownField { field: name.to_owned(), closest: closest(name, subject) };
+    (!is_known).then(kind)
 }
 
 fn is_known(name: &str) -> bool {
@@ -153,9 +182,14 @@ fn is_known(name: &str) -> bool {
 }
 
 /// The name nearest to that of a field that no event has, if any is near.
-fn closest(name: &str) -> Option<String> {
+fn closest(name: &str, subject: Subject) -> Option<String> {
     let name = name.replace('"', "");
     let (root, rest) = name.split_once('.').unwrap_or((&name, ""));
+    if subject == Subject::EventObjects
+        && let Some(key) = nearest(root, event_object::KEYS)
+    {
+        return Some(format!("{key}{}", name.strip_prefix(root).unwrap_or_default()));
+    }
     if let Some(known) = below(root).filter(|_| !rest.is_empty()) {
         let (key, tail) = rest.split_once('.').map_or((rest, ""), |(key, tail)| (key, tail));
         let tail = if tail.is_empty() { String::new() } else { format!(".{tail}") };

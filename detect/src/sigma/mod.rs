@@ -8,12 +8,19 @@ mod context;
 pub mod correlation;
 mod detection;
 mod document;
+mod draft;
 mod error;
+mod event_object;
 mod expression;
+pub mod filter;
 pub mod link;
 mod lint;
+mod lists;
+mod logsource;
 mod modifier;
 mod nearest;
+mod pipeline;
+mod placeholder;
 mod text;
 mod yaml;
 
@@ -24,15 +31,22 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use context::Context;
-pub use correlation::Correlation;
+pub use correlation::{Correlation, Range};
 pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
-pub use lint::lint;
+pub use filter::Filter;
+pub use link::link;
+pub use lint::{lint, lint_filter};
+pub use lists::Lists;
+pub use logsource::Subject;
+pub use pipeline::Pipeline;
 
 /// What a file of rules holds.
 #[derive(Clone, Debug, Default)]
 pub struct Parsed {
     /// The rules without errors, in the order of the file.
     pub rules: Vec<Rule>,
+    /// The filters without errors, in the order of the file.
+    pub filters: Vec<Filter>,
     /// Every mistake of the file, in the order of the file.
     pub problems: Vec<RuleError>,
     /// Where values stand, for [`lint()`].
@@ -42,16 +56,30 @@ pub struct Parsed {
 /// Where the values of an item stand, by the item's own place: one for each of its tests.
 pub type ValuePlaces = HashMap<Place, Vec<Place>>;
 
+/// What a user sets up besides rules.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// What placeholders stand for.
+    pub lists: Lists,
+    /// What changes rules before they are understood.
+    pub pipelines: Vec<Pipeline>,
+}
+
+/// Reads a file of one or more rules, as [`parse_with`] does without lists and pipelines.
+pub fn parse(path: &Path, text: &str) -> Parsed {
+    parse_with(path, text, &Setup::default())
+}
+
 /// Reads a file of one or more rules, never stopping at the first mistake.
 ///
 /// A rule with an error is left out; one with warnings is not. `path` is only named in
 /// problems, nothing is read from it.
-pub fn parse(path: &Path, text: &str) -> Parsed {
-    let mut context = Context::new(path, text);
-    let rules = document::read(&mut context, text.len());
+pub fn parse_with(path: &Path, text: &str, setup: &Setup) -> Parsed {
+    let mut context = Context::new(path, text, setup);
+    let (rules, filters) = document::read(&mut context, text.len());
     let Context { mut problems, value_places, .. } = context;
     problems.sort_by_key(|problem| problem.place);
-    Parsed { rules, problems, value_places }
+    Parsed { rules, filters, problems, value_places }
 }
 
 /// A rule that has been understood.

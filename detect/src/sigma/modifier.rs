@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 
 use super::error::RuleErrorKind as Kind;
-use super::text::{self, Text, placeholder};
+use super::text::{self, Piece, Placeholder, Text};
 use super::{Anchor, Comparison, Part, Pattern, Test, TimePart};
 
 macro_rules! modifiers {
@@ -85,12 +85,16 @@ pub(super) enum Value {
     Time(TimePart, i64),
     /// A time part that is one of these.
     TimeRange(TimePart, std::ops::RangeInclusive<i64>),
+    /// One value in several forms of which any suffices, even under `all`. None: nothing
+    /// suffices.
+    Forms(Vec<Value>),
 }
 
 /// A regular expression as written, its flags, and the ends it is held to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RegexText {
-    pub(super) text: String,
+    /// Without wildcards: only literals and placeholders.
+    pub(super) text: Text,
     flags: String,
     edges: Edges,
 }
@@ -119,6 +123,7 @@ impl Value {
             Value::Compare(..) => "a comparison".to_owned(),
             Value::Exists(_) => "a test for existence".to_owned(),
             Value::Time(..) | Value::TimeRange(..) => "a part of a time".to_owned(),
+            Value::Forms(_) => "a value in several forms".to_owned(),
         }
     }
 
@@ -126,6 +131,7 @@ impl Value {
     pub(super) fn needs_field(&self) -> Option<String> {
         match self {
             Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Regex(_) => None,
+            Value::Forms(values) => values.iter().find_map(Value::needs_field),
             other => Some(other.found()),
         }
     }
@@ -134,17 +140,25 @@ impl Value {
     pub(super) fn bytes(&self) -> usize {
         // What a compiled regular expression takes differs widely; most stay below this.
         const REGEX_BYTES: usize = 16 << 10;
-        let of_part = |part: &Part| match part {
-            Part::Literal(text) => text.len() + size_of::<Part>(),
-            _ => size_of::<Part>(),
-        };
         size_of::<Test>()
             + match self {
-                Value::Text(text) => text.parts.iter().map(of_part).sum(),
-                Value::Regex(regex) => REGEX_BYTES + regex.text.len(),
+                Value::Text(text) => text.pieces.iter().map(Piece::bytes).sum(),
+                Value::Regex(regex) => {
+                    REGEX_BYTES + regex.text.pieces.iter().map(Piece::bytes).sum::<usize>()
+                }
+                Value::Forms(values) => values.iter().map(Value::bytes).sum(),
                 Value::Number(text) | Value::FieldRef(text, _) => text.len(),
                 _ => 0,
             }
+    }
+
+    /// A placeholder that nothing has replaced.
+    pub(super) fn placeholder(&self) -> Option<&Placeholder> {
+        match self {
+            Value::Text(text) | Value::Regex(RegexText { text, .. }) => text.placeholder(),
+            Value::Forms(values) => values.iter().find_map(Value::placeholder),
+            _ => None,
+        }
     }
 
     /// The tests that the value stands for; any of them suffices. `is_keyword`: numbers
@@ -157,8 +171,11 @@ impl Value {
             Value::Bool(truth) => literal(truth.to_string()),
             Value::Number(number) if is_keyword => literal(number),
             Value::Number(number) => Test::Number(number),
-            Value::Text(Text { parts, is_cased, .. }) => Test::Text(Pattern { parts, is_cased }),
-            Value::Regex(regex) => Test::Regex(super::expression::compile(&regex.with_flags())?),
+            Value::Text(Text { pieces, is_cased, .. }) => {
+                let parts: Result<_, _> = pieces.into_iter().map(Piece::into_part).collect();
+                Test::Text(Pattern { parts: parts.map_err(|found| unresolved(&found))?, is_cased })
+            }
+            Value::Regex(regex) => Test::Regex(super::expression::compile(&regex.with_flags()?)?),
             Value::FieldRef(field, edges) => Test::FieldRef(field, edges.anchor()),
             Value::Network(network) => Test::Cidr(network),
             Value::Compare(comparison, number) => Test::Compare(comparison, number),
@@ -166,6 +183,11 @@ impl Value {
             Value::Time(part, number) => Test::Time(part, number),
             Value::TimeRange(part, range) => {
                 return Ok(range.map(|number| Test::Time(part, number)).collect());
+            }
+            Value::Forms(values) => {
+                let tests: Result<Vec<_>, _> =
+                    values.into_iter().map(|value| value.into_tests(is_keyword)).collect();
+                return Ok(tests?.concat());
             }
         }])
     }
@@ -184,17 +206,26 @@ impl Edges {
 }
 
 impl RegexText {
+    /// Another expression with the same flags and ends.
+    pub(super) fn with_text(&self, text: Text) -> Self {
+        Self { text, ..self.clone() }
+    }
+
     /// Flags go into the text, so that equal texts are equal expressions.
-    fn with_flags(&self) -> String {
+    fn with_flags(&self) -> Result<String, Kind> {
         let Self { text, flags, edges } = self;
+        if let Some(placeholder) = text.placeholder() {
+            return Err(unresolved(placeholder));
+        }
+        let text = text.plain().unwrap_or_default();
         let flags = if flags.is_empty() { String::new() } else { format!("(?{flags})") };
-        match (edges.starts, edges.ends) {
+        Ok(match (edges.starts, edges.ends) {
             (false, false) => format!("{flags}{text}"),
             (starts, ends) => {
                 let (start, end) = (if starts { r"\A" } else { "" }, if ends { r"\z" } else { "" });
                 format!("{flags}{start}(?:{text}){end}")
             }
-        }
+        })
     }
 
     fn add_flag(&mut self, flag: char) {
@@ -217,13 +248,14 @@ pub(super) fn apply(modifier: Modifier, value: Value) -> Result<Vec<Value>, Kind
     }
     match (modifier, value) {
         (M::All | M::Neq, value) => one(value),
+        (_, Value::Forms(values)) => {
+            let forms: Result<Vec<_>, _> = values.into_iter().map(|value| apply(modifier, value)).collect();
+            one(Value::Forms(forms?.concat()))
+        }
         (M::Contains | M::StartsWith | M::EndsWith, value) => {
             anchor(modifier, value).map(|value| vec![value])
         }
-        (M::Regex, Value::Text(text)) => {
-            let text = text.plain().unwrap_or_default().to_owned();
-            one(Value::Regex(RegexText { text, ..RegexText::default() }))
-        }
+        (M::Regex, Value::Text(text)) => one(Value::Regex(RegexText { text, ..RegexText::default() })),
         (_, Value::Regex(mut regex)) if regex_flag(modifier).is_some() => {
             regex.add_flag(regex_flag(modifier).unwrap_or_default());
             one(Value::Regex(regex))
@@ -234,14 +266,12 @@ pub(super) fn apply(modifier: Modifier, value: Value) -> Result<Vec<Value>, Kind
             let field = text.plain().ok_or(Kind::Wildcards { modifier: modifier.name() })?;
             one(Value::FieldRef(field.to_owned(), Edges::default()))
         }
-        (M::Expand, Value::Regex(regex)) => placeholder(&regex.text)
-            .map_or_else(|| one(Value::Regex(regex.clone())), |name| Err(unresolved(name))),
         (_, Value::Text(text)) => change_text(modifier, text),
         (modifier, value) => Err(mismatch(modifier, &value)),
     }
 }
 
-fn mismatch(modifier: Modifier, value: &Value) -> Kind {
+pub(super) fn mismatch(modifier: Modifier, value: &Value) -> Kind {
     let expected = match modifier {
         Modifier::Exists => "`true` or `false`",
         modifier if regex_flag(modifier).is_some() => "a regular expression",
@@ -330,7 +360,8 @@ fn whole_number(modifier: Modifier, value: &Value) -> Result<i64, Kind> {
     }
 }
 
-fn network(text: Option<&str>) -> Result<IpNet, Kind> {
+/// Reads a network in CIDR notation; an address alone is one, too.
+pub(super) fn network(text: Option<&str>) -> Result<IpNet, Kind> {
     let value = text.unwrap_or("*").to_owned();
     let invalid = |reason: &str| Kind::InvalidNetwork { value: value.clone(), reason: reason.to_owned() };
     let (address, suffix) =
@@ -358,6 +389,9 @@ fn with_suffix(address: IpAddr, suffix: &str) -> Result<IpNet, &'static str> {
 fn change_text(modifier: Modifier, text: Text) -> Result<Vec<Value>, Kind> {
     use Modifier as M;
     let name = modifier.name();
+    if let Some(placeholder) = text.placeholder().filter(|_| modifier != M::Cased) {
+        return Err(unresolved(placeholder));
+    }
     let encoded = |text: Option<Text>| text.ok_or(Kind::NotEncodable { modifier: name });
     let changed = match modifier {
         M::Cased => vec![Text { is_cased: true, ..text }],
@@ -367,15 +401,15 @@ fn change_text(modifier: Modifier, text: Text) -> Result<Vec<Value>, Kind> {
         M::Base64 => vec![text::base64(&text, name)?],
         M::Base64Offset => text::base64_offsets(&text, name)?,
         M::WinDash => text::vary_dashes(&text)?,
-        M::Expand => match text.placeholder() {
-            Some(found) => return Err(unresolved(found)),
-            None => vec![text],
-        },
         modifier => return Err(mismatch(modifier, &Value::Text(text))),
     };
-    Ok(changed.into_iter().map(Value::Text).collect())
+    let mut values: Vec<Value> = changed.into_iter().map(Value::Text).collect();
+    if matches!(modifier, M::Base64Offset | M::WinDash) {
+        values = vec![Value::Forms(values)];
+    }
+    Ok(values)
 }
 
-fn unresolved(name: &str) -> Kind {
-    Kind::UnresolvedPlaceholder { name: name.to_owned() }
+pub(super) fn unresolved(placeholder: &Placeholder) -> Kind {
+    Kind::UnresolvedPlaceholder { name: placeholder.name.clone(), closest: None }
 }

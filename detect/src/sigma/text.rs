@@ -5,8 +5,8 @@ use core::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Part;
 use super::error::RuleErrorKind as Kind;
+use super::{Part, Place};
 
 /// How many dashes of one value `windash` varies, as in pySigma; each multiplies by five.
 const VARIED_DASHES_MAX: usize = 3;
@@ -16,87 +16,131 @@ const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
 /// A text with wildcards, and what has been done to it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Text {
-    pub(super) parts: Vec<Part>,
+    pub(super) pieces: Vec<Piece>,
     pub(super) is_cased: bool,
     pub(super) has_byte_order_mark: bool,
 }
+
+/// A piece of a [`Text`]: one of a pattern, or something that is yet to become some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Literal(String),
+    Many,
+    One,
+    Placeholder(Placeholder),
+}
+
+impl Piece {
+    /// As Sigma writes it; a backslash is not escaped.
+    pub(super) fn to_plain(&self) -> String {
+        match self {
+            Piece::Literal(text) => text.replace('*', "\\*").replace('?', "\\?"),
+            Piece::Many => "*".to_owned(),
+            Piece::One => "?".to_owned(),
+            Piece::Placeholder(placeholder) => format!("%{}%", placeholder.name),
+        }
+    }
+
+    /// Nothing for placeholders: no pattern can hold one.
+    pub(super) fn into_part(self) -> Result<Part, Placeholder> {
+        Ok(match self {
+            Piece::Literal(text) => Part::Literal(text),
+            Piece::Many => Part::Many,
+            Piece::One => Part::One,
+            Piece::Placeholder(placeholder) => return Err(placeholder),
+        })
+    }
+}
+
+/// Stands for the values of a list, each in turn.
+#[derive(Clone, Debug)]
+pub(super) struct Placeholder {
+    pub(super) name: String,
+    /// Where it is written.
+    pub(super) place: Place,
+}
+
+impl PartialEq for Placeholder {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Placeholder {}
 
 impl Text {
     /// Reads wildcards and escapes: a backslash takes the meaning from `*`, `?` and
     /// another backslash, and is an ordinary character before everything else.
     pub(super) fn parse(text: &str) -> Self {
-        let mut parts = Parts::default();
+        let mut pieces = Pieces::default();
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
             match character {
-                '*' => parts.push(Part::Many),
-                '?' => parts.push(Part::One),
-                '\\' => parts
+                '*' => pieces.push(Piece::Many),
+                '?' => pieces.push(Piece::One),
+                '\\' => pieces
                     .character(characters.next_if(|next| matches!(next, '*' | '?' | '\\')).unwrap_or('\\')),
-                other => parts.character(other),
+                other => pieces.character(other),
             }
         }
-        Self { parts: parts.0, ..Self::default() }
-    }
-
-    /// The name of the first placeholder.
-    pub(super) fn placeholder(&self) -> Option<&str> {
-        self.parts.iter().find_map(|part| match part {
-            Part::Literal(text) => placeholder(text),
-            _ => None,
-        })
+        Self { pieces: pieces.0, ..Self::default() }
     }
 
     fn literal(&self, text: String) -> Self {
-        let parts = if text.is_empty() { Vec::new() } else { vec![Part::Literal(text)] };
-        Self { parts, is_cased: self.is_cased, has_byte_order_mark: false }
+        let pieces = if text.is_empty() { Vec::new() } else { vec![Piece::Literal(text)] };
+        Self { pieces, is_cased: self.is_cased, has_byte_order_mark: false }
     }
 
     /// The text without wildcards; nothing when it has any.
     pub(super) fn plain(&self) -> Option<&str> {
-        match self.parts.as_slice() {
+        match self.pieces.as_slice() {
             [] => Some(""),
-            [Part::Literal(text)] => Some(text),
+            [Piece::Literal(text)] => Some(text),
             _ => None,
         }
     }
 
     fn map(&self, mut change: impl FnMut(&str) -> Option<String>) -> Option<Self> {
-        let mut parts = Parts::default();
-        for part in &self.parts {
-            match part {
-                Part::Literal(text) => parts.literal(&change(text)?),
-                wildcard => parts.push(wildcard.clone()),
+        let mut pieces = Pieces::default();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => pieces.literal(&change(text)?),
+                wildcard => pieces.push(wildcard.clone()),
             }
         }
-        Some(Self { parts: parts.0, ..self.clone() })
+        Some(Self { pieces: pieces.0, ..self.clone() })
+    }
+
+    /// The text as Sigma writes it: wildcards escaped where they are meant literally.
+    pub(super) fn to_plain(&self) -> String {
+        self.pieces.iter().map(Piece::to_plain).collect()
     }
 
     /// The text with a `*` at its beginning.
     pub(super) fn open_start(mut self) -> Self {
-        if self.parts.first() != Some(&Part::Many) {
-            self.parts.insert(0, Part::Many);
+        if self.pieces.first() != Some(&Piece::Many) {
+            self.pieces.insert(0, Piece::Many);
         }
         self
     }
 
     /// The text with a `*` at its end.
     pub(super) fn open_end(mut self) -> Self {
-        if self.parts.last() != Some(&Part::Many) {
-            self.parts.push(Part::Many);
+        if self.pieces.last() != Some(&Piece::Many) {
+            self.pieces.push(Piece::Many);
         }
         self
     }
 }
 
-/// Parts under construction: literals grow, wildcards separate them.
+/// Pieces under construction: literals grow, wildcards separate them.
 #[derive(Default)]
-struct Parts(Vec<Part>);
+pub(super) struct Pieces(pub(super) Vec<Piece>);
 
-impl Parts {
-    fn push(&mut self, wildcard: Part) {
+impl Pieces {
+    pub(super) fn push(&mut self, wildcard: Piece) {
         // Several `*` in a row are one.
-        if !(wildcard == Part::Many && self.0.last() == Some(&Part::Many)) {
+        if !(wildcard == Piece::Many && self.0.last() == Some(&Piece::Many)) {
             self.0.push(wildcard);
         }
     }
@@ -106,16 +150,16 @@ impl Parts {
     }
 
     fn with(&self, character: char) -> Self {
-        let mut parts = Self(self.0.clone());
-        parts.character(character);
-        parts
+        let mut pieces = Self(self.0.clone());
+        pieces.character(character);
+        pieces
     }
 
-    fn literal(&mut self, text: &str) {
+    pub(super) fn literal(&mut self, text: &str) {
         match self.0.last_mut() {
             _ if text.is_empty() => {}
-            Some(Part::Literal(last)) => last.push_str(text),
-            _ => self.0.push(Part::Literal(text.to_owned())),
+            Some(Piece::Literal(last)) => last.push_str(text),
+            _ => self.0.push(Piece::Literal(text.to_owned())),
         }
     }
 }
@@ -140,9 +184,9 @@ fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Option<String> {
 /// As [`wide`] makes it, with a byte order mark before it.
 pub(super) fn with_byte_order_mark(text: &Text) -> Option<Text> {
     let mut wide = wide(text, u16::to_le_bytes)?;
-    match wide.parts.first_mut() {
-        Some(Part::Literal(first)) => first.insert(0, '\u{feff}'),
-        _ => wide.parts.insert(0, Part::Literal('\u{feff}'.into())),
+    match wide.pieces.first_mut() {
+        Some(Piece::Literal(first)) => first.insert(0, '\u{feff}'),
+        _ => wide.pieces.insert(0, Piece::Literal('\u{feff}'.into())),
     }
     wide.has_byte_order_mark = true;
     Some(wide)
@@ -184,13 +228,13 @@ fn offsets(bytes: &[u8]) -> [String; 3] {
 
 /// The text with each dash of its options written in every way.
 pub(super) fn vary_dashes(text: &Text) -> Result<Vec<Text>, Kind> {
-    let got = text.parts.iter().map(|part| dashes(part).len()).sum();
+    let got = text.pieces.iter().map(|part| dashes(part).len()).sum();
     if got > VARIED_DASHES_MAX {
         return Err(Kind::TooManyDashes { got, max: VARIED_DASHES_MAX });
     }
-    let mut variants = vec![Parts::default()];
-    for part in &text.parts {
-        let Part::Literal(literal) = part else {
+    let mut variants = vec![Pieces::default()];
+    for part in &text.pieces {
+        let Piece::Literal(literal) = part else {
             for variant in &mut variants {
                 variant.push(part.clone());
             }
@@ -209,12 +253,12 @@ pub(super) fn vary_dashes(text: &Text) -> Result<Vec<Text>, Kind> {
             variant.literal(&literal[from..]);
         }
     }
-    Ok(variants.into_iter().map(|parts| Text { parts: parts.0, ..text.clone() }).collect())
+    Ok(variants.into_iter().map(|pieces| Text { pieces: pieces.0, ..text.clone() }).collect())
 }
 
 /// Where a literal has a dash that begins a word and does not follow one.
-fn dashes(part: &Part) -> Vec<Range<usize>> {
-    let Part::Literal(text) = part else { return Vec::new() };
+fn dashes(part: &Piece) -> Vec<Range<usize>> {
+    let Piece::Literal(text) = part else { return Vec::new() };
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     let mut before = None;
     let mut found = Vec::new();
@@ -227,17 +271,4 @@ fn dashes(part: &Part) -> Vec<Range<usize>> {
         before = Some(character);
     }
     found
-}
-
-/// The first `%name%` of a text.
-pub(super) fn placeholder(text: &str) -> Option<&str> {
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('%') {
-        let name = after.split_once('%').map(|(name, _)| name);
-        if let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('\\')) {
-            return Some(name);
-        }
-        rest = after;
-    }
-    None
 }

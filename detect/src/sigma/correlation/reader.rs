@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::collections::HashSet;
 
 use super::{
-    Alias, Bound, Correlation, FIELDS_MAX, Metric, Needed, ORDERED_RULES_MAX, RULES_MAX, Range, Reference,
-    Relation, RuleExpr,
+    Alias, Bound, COUNT_MAX, Correlation, FIELDS_MAX, Metric, Needed, ORDERED_RULES_MAX, RULES_MAX, Range,
+    Reference, Relation, RuleExpr,
 };
 use crate::sigma::Expr;
 use crate::sigma::condition;
@@ -199,7 +199,8 @@ impl<'r> Reader<'r, '_> {
                 self.wrong("aliases", value, "a mapping of rules to fields");
                 continue;
             };
-            let mut alias = Alias { name: key.scalar_text().unwrap_or_default().to_owned(), fields: Vec::new() };
+            let mut alias =
+                Alias { name: key.scalar_text().unwrap_or_default().to_owned(), fields: Vec::new() };
             for (rule, field) in fields {
                 match (rule.scalar_text(), field.scalar_text()) {
                     (Some(text), Some(field)) => {
@@ -242,16 +243,12 @@ impl<'r> Reader<'r, '_> {
         duration
     }
 
-    fn relation(
-        &mut self,
-        name: &str,
-        rules: &[Reference],
-        timespan: Option<Duration>,
-    ) -> Option<Relation> {
+    fn relation(&mut self, name: &str, rules: &[Reference], timespan: Option<Duration>) -> Option<Relation> {
         let learning = self.duration("learning", false);
         if name == "first_seen" {
             if let Some(node) = self.get("condition") {
-                self.context.report(node.place, Kind::IgnoredKey { key: "condition".to_owned(), closest: None });
+                self.context
+                    .report(node.place, Kind::IgnoredKey { key: "condition".to_owned(), closest: None });
             }
             let usual = timespan.unwrap_or_default().min(Duration::from_secs(LEARNING_S));
             return Some(Relation::FirstSeen { learning: learning.unwrap_or(usual) });
@@ -262,11 +259,11 @@ impl<'r> Reader<'r, '_> {
         match name {
             "temporal" => self.needed(rules).map(Relation::Temporal),
             "temporal_ordered" => self.needed(rules).map(Relation::TemporalOrdered),
-            "event_count" => self.range().map(Relation::EventCount),
+            "event_count" => self.count_range().map(Relation::EventCount),
             "value_count" => {
                 let fields = self.value_fields()?;
                 self.limit("the number of fields to count", fields.len(), FIELDS_MAX);
-                self.range().map(|range| Relation::ValueCount(fields, range))
+                self.count_range().map(|range| Relation::ValueCount(fields, range))
             }
             _ => self.metric(name),
         }
@@ -353,6 +350,18 @@ impl<'r> Reader<'r, '_> {
         Some(Range(bounds))
     }
 
+    /// Bounds of a count: as much as they ask for has to be remembered.
+    fn count_range(&mut self) -> Option<Range> {
+        let range = self.range()?;
+        #[allow(clippy::cast_precision_loss)]
+        let is_bounded = range.0.iter().all(|(_, limit)| *limit <= COUNT_MAX as f64);
+        if !is_bounded {
+            let place = self.get("condition").map_or(self.node.place, |node| node.place);
+            self.context.report(place, Kind::Limit { what: "the count to compare with", max: COUNT_MAX });
+        }
+        Some(range)
+    }
+
     /// What temporal relations need: every rule unless the condition says otherwise.
     fn needed(&mut self, rules: &[Reference]) -> Option<Needed> {
         let Some(node) = self.get("condition") else {
@@ -365,7 +374,9 @@ impl<'r> Reader<'r, '_> {
         let selections: Vec<Selection> = rules.iter().map(placeholder).collect();
         let expr = condition::one(node, &selections, &mut HashSet::new(), self.context)?;
         let expr = over_rules(&expr, rules);
-        for rule in rules.iter().enumerate().filter(|(number, _)| !mentions(&expr, *number)).map(|(_, rule)| rule) {
+        for rule in
+            rules.iter().enumerate().filter(|(number, _)| !mentions(&expr, *number)).map(|(_, rule)| rule)
+        {
             self.context.report(rule.place, Kind::UnusedRule { name: rule.text.clone() });
         }
         Some(Needed::Expression(expr))

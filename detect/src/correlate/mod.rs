@@ -1,0 +1,263 @@
+//! Relates matches in time: counts, distinct values, sequences, first sights.
+//!
+//! Matches are put in order of event time first, then every window is moved along match by
+//! match. So what arrives out of order by less than the tolerated disorder gives the very
+//! same episodes, ids included, as if it had arrived in order.
+//!
+//! **Invariant:** memory is bounded, whatever the events are; what is given up is counted.
+
+mod episode;
+mod group;
+mod measure;
+mod observation;
+mod pending;
+mod plan;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use chrono::{DateTime, Utc};
+
+pub use episode::{Episode, LISTED_MAX, Phase};
+pub use window::Window;
+
+use crate::alert;
+use crate::field::View;
+use crate::sigma::Rule;
+use crate::sigma::correlation::Relation;
+use group::{Groups, Held, Step};
+use observation::{AuditId, Observation, Request, Shown};
+use pending::Pending;
+use plan::{Feed, Plan};
+
+/// How much later than others an event may arrive: several API servers batch on their own,
+/// and a batch that failed is sent again for some minutes.
+pub const DISORDER: Duration = Duration::from_secs(300);
+/// How much memory the windows of all correlations take together. Beyond it the correlation
+/// that takes most gives up the groups that it would have forgotten first.
+pub const WINDOWS_BYTES_MAX: usize = 512 << 20;
+
+/// Relates the matches of the rules of one cluster.
+#[derive(Debug)]
+pub struct Correlator {
+    plans: Vec<Plan>,
+    /// By rule: the roles that it plays.
+    feeds: Vec<Vec<Feed>>,
+    groups: Vec<Groups>,
+    pending: Pending,
+    cluster: String,
+    windows_bytes_max: usize,
+    counts: Counts,
+}
+
+/// What a correlator could not take into account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Matches that arrived more than the tolerated disorder after others.
+    pub late: u64,
+    /// Matches that were ordered among fewer than would have been right, since too many waited.
+    pub hurried: u64,
+    /// Matches without a time.
+    pub timeless: u64,
+    /// Matches whose event hides a field that groups or is counted.
+    pub hidden: u64,
+    /// Groups that were forgotten to bound memory.
+    pub evicted_groups: u64,
+}
+
+impl Correlator {
+    /// Correlations among `rules`, which have been linked; `disorder` is how much later than
+    /// others an event may arrive.
+    pub fn new(rules: &[Rule], cluster: &str, disorder: Duration) -> Self {
+        let (plans, feeds) = plan::plans(rules);
+        Self {
+            groups: plans.iter().map(|_| Groups::default()).collect(),
+            plans,
+            feeds,
+            pending: Pending::new(i64::try_from(disorder.as_micros()).unwrap_or(i64::MAX)),
+            cluster: cluster.to_owned(),
+            windows_bytes_max: WINDOWS_BYTES_MAX,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The same with another bound on the memory of windows.
+    #[must_use]
+    pub fn with_windows_bytes_max(self, windows_bytes_max: usize) -> Self {
+        Self { windows_bytes_max, ..self }
+    }
+
+    /// Whether any correlation wants the matches of this rule.
+    pub fn wants(&self, rule: usize) -> bool {
+        self.feeds.get(rule).is_some_and(|feeds| !feeds.is_empty())
+    }
+
+    /// Takes a match of a rule. A request must be given once for each rule, however many of
+    /// its stages match.
+    pub fn observe(&mut self, rule: usize, view: View<'_>, on_episode: &mut impl FnMut(Episode)) {
+        let Some(time) = alert::time_of(view.event) else {
+            self.counts.timeless += 1;
+            return;
+        };
+        let request = observation::request_of(&self.cluster, view.event);
+        let time = time.timestamp_micros();
+        for feed in self.feeds.get(rule).map_or(&[][..], Vec::as_slice) {
+            let is_metric = matches!(self.plans[feed.plan].relation, Relation::Metric(..));
+            let shown =
+                observation::shown_of(feed, is_metric, |(_, field)| observation::texts_of(field, view));
+            match shown {
+                Shown::Groups(groups, amount) => {
+                    for (group, values) in groups {
+                        let (plan, position) = (feed.plan, feed.position);
+                        let (request, amount) = (request.clone(), amount.clone());
+                        self.pending.push(Observation {
+                            time,
+                            plan,
+                            position,
+                            request,
+                            group,
+                            values,
+                            amount,
+                        });
+                    }
+                }
+                Shown::Hidden => self.counts.hidden += 1,
+                Shown::Nothing => {}
+            }
+        }
+        self.release(on_episode);
+    }
+
+    /// Says that no event from before `time` will come, so that windows end without one.
+    pub fn advance(&mut self, time: DateTime<Utc>, on_episode: &mut impl FnMut(Episode)) {
+        self.pending.advance(time.timestamp_micros());
+        self.release(on_episode);
+    }
+
+    /// Ends every window and every episode: nothing will come any more.
+    pub fn finish(&mut self, on_episode: &mut impl FnMut(Episode)) {
+        self.pending.advance(i64::MAX);
+        self.release(on_episode);
+    }
+
+    /// What could not be taken into account so far.
+    pub fn counts(&self) -> Counts {
+        Counts { late: self.pending.late_count, hurried: self.pending.hurried_count, ..self.counts }
+    }
+
+    /// The windows of one correlation, the fullest first; `rule` is its number.
+    pub fn windows(&self, rule: usize) -> Vec<Window> {
+        let of_rule = self.plans.iter().zip(&self.groups).filter(|(plan, _)| plan.rule == rule);
+        let mut windows: Vec<Window> =
+            of_rule.flat_map(|(plan, groups)| groups.iter().map(|group| Window::of(plan, group))).collect();
+        windows.sort_by(|left, right| {
+            right.number.total_cmp(&left.number).then_with(|| left.group.cmp(&right.group))
+        });
+        windows
+    }
+
+    /// Until when a first-seen correlation only notes what is there; nothing before its
+    /// first match. `rule` is its number.
+    pub fn learning_until(&self, rule: usize) -> Option<DateTime<Utc>> {
+        let plan = self.plans.iter().position(|plan| plan.rule == rule)?;
+        DateTime::from_timestamp_micros(self.groups[plan].learning_until()?)
+    }
+
+    /// How many groups are remembered, and roughly how much memory they take.
+    pub fn size(&self) -> (usize, usize) {
+        let groups = self.groups.iter().map(Groups::len).sum();
+        (groups, self.groups.iter().map(Groups::bytes).sum())
+    }
+
+    /// Processes what waits no longer, in order, and what time has brought about in between.
+    fn release(&mut self, on_episode: &mut impl FnMut(Episode)) {
+        while let Some(seen) = self.pending.pop() {
+            self.expire_before(seen.time, on_episode);
+            self.process(seen, on_episode);
+        }
+        self.expire_before(self.pending.watermark(), on_episode);
+    }
+
+    fn process(&mut self, seen: Observation, on_episode: &mut impl FnMut(Episode)) {
+        let plan = &self.plans[seen.plan];
+        let step = self.groups[seen.plan].add(plan, &self.cluster, &seen, false);
+        self.follow_up(seen.plan, step, on_episode);
+        self.make_room(on_episode);
+    }
+
+    /// Timers of all correlations, in the order of their times.
+    fn expire_before(&mut self, now: i64, on_episode: &mut impl FnMut(Episode)) {
+        loop {
+            let timers = self
+                .groups
+                .iter()
+                .enumerate()
+                .filter_map(|(plan, groups)| Some((groups.next_timer()?, plan)));
+            let Some((_, plan)) = timers.min().filter(|(timer, _)| *timer < now) else { return };
+            let step = self.groups[plan].expire(&self.plans[plan], &self.cluster);
+            self.follow_up(plan, step, on_episode);
+        }
+    }
+
+    /// Tells what a step gave, and feeds it to the correlations that relate this one.
+    fn follow_up(&mut self, plan: usize, step: Step, on_episode: &mut impl FnMut(Episode)) {
+        let mut steps = VecDeque::from([(plan, step)]);
+        while let Some((plan, step)) = steps.pop_front() {
+            step.episodes.into_iter().for_each(&mut *on_episode);
+            let Some(held) = step.held else { continue };
+            let mut fed = self.derived(plan, &held);
+            fed.sort_by(|left, right| left.order().cmp(&right.order()));
+            for seen in fed {
+                let step = self.groups[seen.plan].add(&self.plans[seen.plan], &self.cluster, &seen, true);
+                steps.push_back((seen.plan, step));
+            }
+        }
+    }
+
+    /// What a correlation that holds is to those that relate it: a match with the fields
+    /// of its group.
+    fn derived(&self, plan: usize, held: &Held) -> Vec<Observation> {
+        let from = &self.plans[plan];
+        let text_of = |name: &str| {
+            let at = from.group_by.iter().position(|field| field == name)?;
+            held.values.get(at)?.as_deref().map(str::to_owned)
+        };
+        let mut seen = Vec::new();
+        for feed in &self.feeds[from.rule] {
+            let is_metric = matches!(self.plans[feed.plan].relation, Relation::Metric(..));
+            let read =
+                |(name, _): &(String, _)| (text_of(name).into_iter().collect(), crate::field::Sight::Clear);
+            let Shown::Groups(groups, amount) = observation::shown_of(feed, is_metric, read) else {
+                continue;
+            };
+            // The last request stands for all of them; the identity is that of the episode.
+            #[allow(clippy::cast_possible_truncation)]
+            let identity = held.episode as u64;
+            let request = Request { identity, audit_id: AuditId::clone(&held.request.audit_id) };
+            seen.extend(groups.into_iter().map(|(group, values)| Observation {
+                time: held.time,
+                plan: feed.plan,
+                position: feed.position,
+                request: request.clone(),
+                group,
+                values,
+                amount: amount.clone(),
+            }));
+        }
+        seen
+    }
+
+    fn make_room(&mut self, on_episode: &mut impl FnMut(Episode)) {
+        while self.groups.iter().map(Groups::bytes).sum::<usize>() > self.windows_bytes_max {
+            let largest = (0..self.groups.len()).max_by_key(|plan| self.groups[*plan].bytes());
+            let Some(plan) = largest else { return };
+            let Some(step) = self.groups[plan].evict(&self.plans[plan]) else { return };
+            self.counts.evicted_groups += 1;
+            step.episodes.into_iter().for_each(&mut *on_episode);
+        }
+    }
+}

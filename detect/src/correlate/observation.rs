@@ -1,0 +1,202 @@
+//! What a correlation keeps of one match: when, in which group, and how much.
+
+use std::sync::Arc;
+
+use crate::alert;
+use crate::event::{Event, Key};
+use crate::field::{Field, Sight, Value, View};
+
+use super::plan::Feed;
+
+/// How many groups, and how many values, one match may belong to when a field has many.
+const COMBINATIONS_MAX: usize = 64;
+/// How much of a value is kept to be shown, in bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// The values that a group shares; nothing where the field is absent.
+pub(super) type GroupValues = Arc<[Option<Box<str>>]>;
+
+/// One match in one role and one group.
+///
+/// Ordered by time; at one time, in the order of the rules that a correlation lists, so
+/// that matches of the same microsecond count as being in order.
+#[derive(Clone, Debug)]
+pub(super) struct Observation {
+    /// Microseconds since 1970.
+    pub(super) time: i64,
+    pub(super) plan: usize,
+    pub(super) position: u8,
+    pub(super) request: Request,
+    pub(super) group: u128,
+    pub(super) values: GroupValues,
+    pub(super) amount: Amount,
+}
+
+/// Which request matched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Request {
+    /// A hash of what identifies it.
+    pub(super) identity: u64,
+    pub(super) audit_id: AuditId,
+}
+
+/// An audit id; most are UUIDs, which take less room as numbers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum AuditId {
+    Uuid([u8; 16]),
+    Text(Arc<str>),
+}
+
+/// What a match adds to a group besides itself.
+#[derive(Clone, Debug)]
+pub(super) enum Amount {
+    Nothing,
+    Values(Box<[Box<str>]>),
+    Numbers(Box<[f64]>),
+}
+
+impl Observation {
+    /// What observations are processed in the order of.
+    pub(super) fn order(&self) -> (i64, usize, u8, &Request, u128) {
+        (self.time, self.plan, self.position, &self.request, self.group)
+    }
+}
+
+impl AuditId {
+    /// Keeps an id as short as possible.
+    pub(super) fn new(text: &str) -> Self {
+        match parse_uuid(text) {
+            Some(bytes) => AuditId::Uuid(bytes),
+            None => AuditId::Text(shown(text).into()),
+        }
+    }
+
+    /// The id as it was.
+    pub(super) fn text(&self) -> String {
+        match self {
+            AuditId::Text(text) => text.as_ref().to_owned(),
+            AuditId::Uuid(bytes) => {
+                let hex = format!("{:032x}", u128::from_be_bytes(*bytes));
+                // Invariant: 32 hexadecimal digits.
+                [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+            }
+        }
+    }
+}
+
+/// The bytes of a UUID in its usual spelling, which [`AuditId::text`] gives back.
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let is_usual = parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+        && parts.iter().all(|part| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+    is_usual.then(|| u128::from_str_radix(&parts.concat(), 16).ok().map(u128::to_be_bytes))?
+}
+
+/// Which request an event is of.
+pub(super) fn request_of(cluster: &str, event: &Event<'_>) -> Request {
+    let identity = alert::request_identity(cluster, event);
+    // Half of a hash still tells apart the few requests that are compared.
+    #[allow(clippy::cast_possible_truncation)]
+    let identity = identity as u64;
+    Request { identity, audit_id: AuditId::new(&event.str(Key::AuditId).unwrap_or_default()) }
+}
+
+/// What an event shows of the fields of a role.
+pub(super) enum Shown {
+    /// Groups with their hashes, and the amount.
+    Groups(Vec<(u128, GroupValues)>, Amount),
+    /// Nothing to count or to compute with.
+    Nothing,
+    /// A field that the event hides.
+    Hidden,
+}
+
+/// Reads the fields of a role through `read`, which gives the texts of a field.
+pub(super) fn shown_of(
+    feed: &Feed,
+    is_metric: bool,
+    mut read: impl FnMut(&(String, Field)) -> (Vec<String>, Sight),
+) -> Shown {
+    let mut lists = Vec::new();
+    for field in &feed.group {
+        let (texts, sight) = read(field);
+        if texts.is_empty() && sight == Sight::Hidden {
+            return Shown::Hidden;
+        }
+        lists.push(if texts.is_empty() { vec![None] } else { texts.into_iter().map(Some).collect() });
+    }
+    let mut amounts = Vec::new();
+    for field in &feed.amounts {
+        let (texts, sight) = read(field);
+        match (texts.is_empty(), sight) {
+            (true, Sight::Hidden) => return Shown::Hidden,
+            (true, Sight::Clear) => return Shown::Nothing,
+            (false, _) => amounts.push(texts),
+        }
+    }
+    let amount = match amounts.as_slice() {
+        [] => Amount::Nothing,
+        _ if is_metric => {
+            let numbers = amounts.iter().flatten().filter_map(|text| text.trim().parse().ok());
+            Amount::Numbers(numbers.filter(|number: &f64| number.is_finite()).collect())
+        }
+        _ => Amount::Values(combinations(&amounts).iter().map(|values| tuple(values)).collect()),
+    };
+    if matches!(&amount, Amount::Numbers(numbers) if numbers.is_empty()) {
+        return Shown::Nothing;
+    }
+    Shown::Groups(combinations(&lists).iter().map(|values| group(values)).collect(), amount)
+}
+
+/// The texts of a field in an event, each once.
+pub(super) fn texts_of(field: &Field, view: View<'_>) -> (Vec<String>, Sight) {
+    let mut values = Vec::new();
+    let sight = field.read(view, &mut values);
+    let mut texts: Vec<String> = Vec::new();
+    for text in values.iter().filter_map(Value::text) {
+        if texts.len() < COMBINATIONS_MAX && !texts.iter().any(|known| *known == text) {
+            texts.push(text.into_owned());
+        }
+    }
+    (texts, sight)
+}
+
+/// Every way to take one of each list, up to a limit.
+fn combinations<T: Clone>(lists: &[Vec<T>]) -> Vec<Vec<T>> {
+    lists.iter().fold(vec![Vec::new()], |found, list| {
+        let longer = found.iter().flat_map(|prefix| {
+            list.iter().map(move |value| prefix.iter().cloned().chain([value.clone()]).collect())
+        });
+        longer.take(COMBINATIONS_MAX).collect()
+    })
+}
+
+/// One text for a tuple of values that no other tuple has.
+fn tuple(values: &[String]) -> Box<str> {
+    let text = match values {
+        [value] => value.clone(),
+        values => serde_json::Value::from(values).to_string(),
+    };
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.into();
+    }
+    // What differs only beyond what is shown must still count as different.
+    format!("{} #{}", shown(&text), &blake3::hash(text.as_bytes()).to_hex()[..16]).into()
+}
+
+fn group(values: &[Option<String>]) -> (u128, GroupValues) {
+    let mut hasher = blake3::Hasher::new();
+    for value in values {
+        let text = value.as_deref().unwrap_or_default();
+        hasher.update(&[u8::from(value.is_some())]).update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    let values = values.iter().map(|value| value.as_deref().map(|text| shown(text).into())).collect();
+    (alert::first_half(&hasher.finalize()), values)
+}
+
+/// As much of a text as is kept.
+fn shown(text: &str) -> &str {
+    let end = (0..=TEXT_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}

@@ -1,0 +1,133 @@
+//! Correlations made ready: which rule feeds which, in which role, through which fields.
+
+use std::collections::HashMap;
+
+use crate::field::Field;
+use crate::sigma::correlation::{Correlation, Metric, Needed, Relation};
+use crate::sigma::{Range, Rule};
+
+/// A correlation with its fields understood.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Its number among all rules.
+    pub(super) rule: usize,
+    /// Its id.
+    pub(super) id: String,
+    pub(super) relation: Relation,
+    /// The numbers of the rules that it relates.
+    pub(super) rules: Vec<usize>,
+    /// What groups are told apart by.
+    pub(super) group_by: Vec<String>,
+    /// How far apart matches may be, in microseconds.
+    pub(super) timespan: i64,
+    /// True when a group is judged at each match, false when at the end of its window.
+    pub(super) is_sliding: bool,
+    /// The most matches of a group that are worth remembering.
+    pub(super) members_max: usize,
+    /// The most distinct values of a group that are worth remembering.
+    pub(super) distinct_max: usize,
+}
+
+/// A role that the matches of a rule play in a correlation.
+#[derive(Clone, Debug)]
+pub(super) struct Feed {
+    /// The number of the plan.
+    pub(super) plan: usize,
+    /// The rule's position in the correlation's list.
+    pub(super) position: u8,
+    /// Names and fields of the group.
+    pub(super) group: Vec<(String, Field)>,
+    /// Names and fields of what is counted or computed with.
+    pub(super) amounts: Vec<(String, Field)>,
+}
+
+/// How many matches of a group are kept to be listed where fewer decide.
+const MEMBERS_MIN: usize = 100;
+/// How many where their number is not what counts.
+const MEMBERS_MAX: usize = 1000;
+
+impl Plan {
+    fn new(rule: usize, header: &Rule, correlation: &Correlation, numbers: &HashMap<&str, usize>) -> Self {
+        let relation = correlation.relation.clone();
+        let members_max = match &relation {
+            Relation::EventCount(range) => bound(range).max(MEMBERS_MIN),
+            Relation::FirstSeen { .. } => 1,
+            _ => MEMBERS_MAX,
+        };
+        let distinct_max = match &relation {
+            Relation::ValueCount(_, range) => bound(range),
+            _ => 0,
+        };
+        let number = |text: &str| numbers.get(text).copied();
+        Self {
+            rule,
+            id: header.id.clone(),
+            rules: correlation.rules.iter().filter_map(|reference| number(&reference.text)).collect(),
+            group_by: correlation.group_by.clone(),
+            timespan: micros(correlation.timespan),
+            is_sliding: relation.is_monotone(),
+            members_max,
+            distinct_max,
+            relation,
+        }
+    }
+
+    /// How many matches in the right order are remembered by the rules they are of.
+    pub(super) fn is_ordered(&self) -> bool {
+        matches!(self.relation, Relation::TemporalOrdered(_))
+    }
+
+    /// Whether chains other than those that leave no rule out can satisfy the relation.
+    pub(super) fn allows_gaps(&self) -> bool {
+        match &self.relation {
+            Relation::TemporalOrdered(Needed::Count(range)) => range.least() < self.rules.len(),
+            Relation::TemporalOrdered(Needed::Expression(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether every number has to be kept, or their sum and count suffice.
+    pub(super) fn keeps_numbers(&self) -> bool {
+        let is_percentile = matches!(self.relation, Relation::Metric(Metric::Percentile(_), ..));
+        is_percentile || self.is_sliding
+    }
+}
+
+/// More than this changes nothing about the verdict.
+fn bound(range: &Range) -> usize {
+    let largest = range.0.iter().fold(0.0, |largest: f64, (_, limit)| largest.max(limit.ceil()));
+    // Limits are bounded when rules are read.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let largest = largest as usize;
+    largest.saturating_add(1)
+}
+
+fn micros(duration: core::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+/// Every correlation among the rules, and for each rule the roles that it plays.
+pub(super) fn plans(rules: &[Rule]) -> (Vec<Plan>, Vec<Vec<Feed>>) {
+    let numbers: HashMap<&str, usize> =
+        rules.iter().enumerate().map(|(number, rule)| (rule.id.as_str(), number)).collect();
+    let (mut plans, mut feeds) = (Vec::new(), vec![Vec::new(); rules.len()]);
+    for (number, rule) in rules.iter().enumerate() {
+        let Some(correlation) = rule.correlation() else { continue };
+        let plan = Plan::new(number, rule, correlation, &numbers);
+        for (position, &fed) in plan.rules.iter().enumerate() {
+            let field_of = |name: &String| {
+                let field = correlation.field_of(&rules[fed].id, name);
+                (field.to_owned(), Field::parse(field))
+            };
+            feeds[fed].push(Feed {
+                plan: plans.len(),
+                // Invariant: a correlation relates at most 64 rules.
+                position: u8::try_from(position).unwrap_or(u8::MAX),
+                group: correlation.group_by.iter().map(field_of).collect(),
+                amounts: correlation.relation.fields().iter().map(field_of).collect(),
+            });
+        }
+        plans.push(plan);
+    }
+    (plans, feeds)
+}

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use detect::field::Settings;
-use detect::sigma::{Parsed, Rule, Severity, parse};
+use detect::sigma::{Parsed, Rule, Severity, link, parse};
 use detect::{Engine, Event};
 use saphyr_parser::{Event as Yaml, Parser, ScalarStyle, StrInput};
 use serde::Deserialize;
@@ -87,9 +87,11 @@ fn vectors_are_complete_and_named_once() {
 }
 
 fn check(vector: &Vector) -> Result<(), String> {
-    let Parsed { rules, problems, .. } = parse(Path::new("vector.yml"), &text_of(vector));
+    let Parsed { mut rules, filters, problems, .. } = parse(Path::new("vector.yml"), &text_of(vector));
+    let linked = link(&mut rules, &filters);
     let errors: Vec<String> = problems
         .iter()
+        .chain(&linked.problems)
         .filter(|problem| problem.severity() == Severity::Error)
         .map(|problem| problem.kind.to_string())
         .collect();

@@ -1,5 +1,7 @@
-//! No text makes the rule parser panic, and every rule that it accepts means in the engine
-//! what it means in the obvious one.
+//! No text makes the parser of rules, lists or pipelines panic, and every rule that it accepts
+//! means in the engine what it means in the obvious one.
+//!
+//! A line `=====` separates the rules from a list called `list`, and that from pipelines.
 
 #![no_main]
 
@@ -19,13 +21,31 @@ const EVENT: &str = r#"{"kind":"Event","level":"Request","verb":"create","user":
     "requestObject":{"spec":{"containers":[{"image":"nginx"},{"image":"a/b:c"}]}}}"#;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
-    let parsed = sigma::parse(Path::new("fuzz.yml"), text);
-    for problem in &parsed.problems {
+    let mut parts = text.split("\n=====\n");
+    let rules = parts.next().unwrap_or_default();
+    let mut setup = sigma::Setup::default();
+    let mut problems = setup.lists.add("list", Path::new("list.txt"), parts.next().unwrap_or_default());
+    for pipeline in parts {
+        match sigma::Pipeline::parse(Path::new("pipeline.yml"), pipeline) {
+            Ok(pipeline) => setup.pipelines.push(pipeline),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let parsed = sigma::parse_with(Path::new("fuzz.yml"), rules, &setup);
+    for problem in problems.iter().chain(&parsed.problems) {
         assert!(problem.place.line >= 1 && problem.place.column >= 1, "{problem}");
     }
-    for rule in parsed.rules {
-        let _ = sigma::lint(&rule, &parsed.value_places);
-        let expected = reference::truth(&rule.condition, EVENT);
+    for rule in &parsed.rules {
+        let _ = sigma::lint(rule, &parsed.value_places);
+    }
+    for filter in &parsed.filters {
+        let _ = sigma::lint_filter(filter, &parsed.value_places);
+    }
+    let mut rules = parsed.rules;
+    let _ = sigma::link(&mut rules, &parsed.filters);
+    for rule in rules {
+        let Some(condition) = rule.condition() else { continue };
+        let expected = reference::truth(condition, EVENT);
         let engine = Engine::new(vec![rule], Settings::default());
         let verdicts = reference::verdicts(&engine, &mut engine.scratch(), EVENT);
         assert_eq!(verdicts[0], expected, "{text}");

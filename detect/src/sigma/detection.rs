@@ -93,6 +93,7 @@ impl Detection<'_> {
             logsource: std::mem::take(logsource),
             custom: std::mem::take(custom),
             tags: tags.to_vec(),
+            fields: pipeline::texts(document, "fields").map(str::to_owned).collect(),
             kind,
         };
         let is_sound = pipeline::apply(&mut subject, context);

@@ -103,16 +103,16 @@ impl DraftValue {
         if !context.spend(place, value.bytes()) {
             return None;
         }
+        let placeholder = value.placeholder().map(|placeholder| placeholder.place);
         let tests = match value.needs_field().filter(|_| is_keyword) {
             Some(what) => Err(Kind::NeedsField { what }),
-            None => check(&value).and_then(|()| value.clone().into_tests(is_keyword)),
+            None => check(&value).and_then(|()| value.into_tests(is_keyword)),
         };
         match tests {
             Ok(tests) => Some((place, tests)),
             Err(Kind::UnresolvedPlaceholder { name, .. }) => {
-                let at = value.placeholder().map_or(place, |placeholder| placeholder.place);
                 let closest = nearest(&name, context.setup.lists.names()).map(str::to_owned);
-                context.report(at, Kind::UnresolvedPlaceholder { name, closest });
+                context.report(placeholder.unwrap_or(place), Kind::UnresolvedPlaceholder { name, closest });
                 None
             }
             Err(kind) => {

@@ -23,7 +23,7 @@ use super::error::{RuleError, Severity};
 use super::text::Text;
 use conditions::{FieldCondition, Gate, ItemCondition, RuleCondition};
 pub(super) use run::apply;
-pub(super) use subject::{Kind, Subject};
+pub(super) use subject::{Kind, Subject, texts};
 use transformations::Transformation;
 
 /// Steps that change rules before they are understood.
@@ -131,6 +131,7 @@ mod tests {
             logsource: Logsource::default(),
             custom: Vec::new(),
             tags: Vec::new(),
+            fields: Vec::new(),
             kind: Kind::Correlation { names, logsources: vec![product("macos"), product("linux")] },
         };
         let is_sound = apply(&mut subject, &mut context);

@@ -192,14 +192,9 @@ fn transformation(name: &str, reader: &mut Parameters<'_, '_, '_>) -> Option<Tra
         }
         "rule_failure" => Transformation::FailRule(reader.text("message")?),
         "detection_item_failure" => Transformation::FailItem(reader.text("message")?),
-        "add_field" | "remove_field" => {
-            reader.required("field")?;
-            Transformation::Ignored
-        }
-        "set_field" => {
-            reader.required("fields")?;
-            Transformation::Ignored
-        }
+        "add_field" => Transformation::AddFields(reader.texts("field")?),
+        "remove_field" => Transformation::RemoveFields(reader.texts("field")?),
+        "set_field" => Transformation::SetFields(reader.texts("fields")?),
         other => {
             reader.unsupported("type", other, "transformation", &SUPPORTED, &UNSUPPORTED);
             return None;
@@ -364,8 +359,15 @@ impl<'n, 'c, 't> Parameters<'n, 'c, 't> {
     }
 
     fn prefixes(&mut self) -> Option<Vec<(String, Vec<String>)>> {
-        let names = self.names()?;
-        Some(names.into_iter().map(|(name, names)| (name.unwrap_or_default(), names)).collect())
+        let mut prefixes = Vec::new();
+        for (prefix, names) in self.names()? {
+            let Some(prefix) = prefix else {
+                let node = self.required("mapping")?;
+                return self.wrong("a prefix", node, "a text, not `null`");
+            };
+            prefixes.push((prefix, names));
+        }
+        Some(prefixes)
     }
 
     fn texts_by_text(&mut self) -> Option<BTreeMap<String, Vec<Text>>> {

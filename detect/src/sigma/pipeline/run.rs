@@ -22,7 +22,20 @@ pub(in super::super) fn apply(subject: &mut Subject<'_>, context: &mut Context<'
     }
     let Merged { steps, vars } = Merged::new(&setup.pipelines);
     let mut run = Run { vars, applied: Applied::default(), context };
-    steps.into_iter().try_for_each(|step| run.step(step, subject)).is_ok()
+    let is_sound = steps.into_iter().try_for_each(|step| run.step(step, subject)).is_ok();
+    if let Kind::Rule { selections, .. } = &mut subject.kind {
+        selections.iter_mut().filter_map(|selection| selection.draft.as_mut()).for_each(fill_empty);
+    }
+    is_sound
+}
+
+/// As in pySigma, no value left is the value `null`.
+fn fill_empty(draft: &mut Draft) {
+    draft.visit_items(&mut |item| {
+        if item.values.is_empty() {
+            item.values.push(DraftValue { value: Value::Null, place: item.place });
+        }
+    });
 }
 
 /// Which steps have been applied to what, and what they noted.
@@ -95,7 +108,17 @@ impl<'p> Run<'_, 'p, '_> {
             Transformation::SetState { key, value } => {
                 self.applied.state.insert(key, value);
             }
-            Transformation::Ignored => {}
+            Transformation::AddFields(fields) => {
+                self.spend(subject.document.place, fields.iter().map(String::len).sum())?;
+                subject.fields.extend(fields.iter().cloned());
+            }
+            Transformation::RemoveFields(fields) => {
+                for field in fields {
+                    let found = subject.fields.iter().position(|known| known == field);
+                    found.map(|index| subject.fields.remove(index));
+                }
+            }
+            Transformation::SetFields(fields) => subject.fields.clone_from(fields),
             Transformation::FailRule(message) => {
                 return self.refuse(subject.document.place, message);
             }
@@ -167,10 +190,6 @@ impl<'p> Run<'_, 'p, '_> {
                 values.extend(new.into_iter().map(|value| DraftValue { value, place: found.place }));
             }
             if is_changed {
-                // As in pySigma, no value left is the value `null`.
-                if values.is_empty() {
-                    values.push(DraftValue { value: Value::Null, place: item.place });
-                }
                 item.values = values;
                 item.applied.extend(step.id.clone());
             }
@@ -179,10 +198,11 @@ impl<'p> Run<'_, 'p, '_> {
     }
 
     fn rename(&mut self, step: &'p Step, rename: &Rename, subject: &mut Subject<'_>) -> Result<(), Refused> {
+        let id = step.id.as_deref();
+        subject.fields = self.rename_all(step, rename, &subject.fields, subject.document.place)?;
         if let Kind::Correlation { names, .. } = &mut subject.kind {
             return self.rename_names(step, rename, names, subject.document.place);
         }
-        let id = step.id.as_deref();
         self.each_item(step, subject, &mut |run, item| {
             let is_referring = run.rename_references(step, rename, item, id);
             let names = rename.names(item.field.as_deref()).filter(|_| {
@@ -265,6 +285,22 @@ impl<'p> Run<'_, 'p, '_> {
         }
     }
 
+    fn rename_all(
+        &mut self,
+        step: &'p Step,
+        rename: &Rename,
+        fields: &[String],
+        place: Place,
+    ) -> Result<Vec<String>, Refused> {
+        let mut renamed = Vec::new();
+        for field in fields {
+            let names = self.names(step, rename, field, step.id.as_deref());
+            self.spend(place, names.iter().map(|name| name.len() + size_of::<String>()).sum())?;
+            renamed.extend(names);
+        }
+        Ok(renamed)
+    }
+
     fn rename_names(
         &mut self,
         step: &'p Step,
@@ -283,12 +319,10 @@ impl<'p> Run<'_, 'p, '_> {
         }
         let mut group_by = Vec::new();
         for field in &names.group_by {
-            if names.aliases.contains(field) {
-                group_by.push(field.clone());
-                continue;
-            }
-            let renamed = self.names(step, rename, field, id);
-            self.spend(place, renamed.iter().map(|name| name.len() + size_of::<String>()).sum())?;
+            let is_alias = names.aliases.contains(field);
+            let field = std::slice::from_ref(field);
+            let renamed =
+                if is_alias { field.to_vec() } else { self.rename_all(step, rename, field, place)? };
             group_by.extend(renamed);
         }
         names.group_by = group_by;

@@ -17,6 +17,8 @@ pub(in super::super) struct Subject<'n> {
     /// Keys that Sigma does not define.
     pub(in super::super) custom: Vec<(String, serde_json::Value)>,
     pub(in super::super) tags: Vec<String>,
+    /// The fields that it lists for whoever reads an alert.
+    pub(in super::super) fields: Vec<String>,
     pub(in super::super) kind: Kind,
 }
 
@@ -80,7 +82,10 @@ impl Subject<'_> {
             "status" => conditions::status(text()?).map(Attribute::Status),
             "date" | "modified" => text()?.replace('/', "-").parse().ok().map(Attribute::Date),
             "tags" => Some(Attribute::List(self.tags.iter().cloned().map(Into::into).collect())),
-            "references" | "fields" | "falsepositives" | "scope" => Some(Attribute::List(self.list(name))),
+            "fields" => Some(Attribute::List(self.fields.iter().cloned().map(Into::into).collect())),
+            "references" | "falsepositives" | "scope" => {
+                Some(Attribute::List(texts(self.document, name).map(Into::into).collect()))
+            }
             "id" => value(text()?.to_lowercase()),
             "taxonomy" => value(text().unwrap_or("sigma").to_owned()),
             "title" | "name" | "description" | "author" | "license" => value(text()?.to_owned()),
@@ -91,15 +96,6 @@ impl Subject<'_> {
         }
     }
 
-    fn list(&self, name: &str) -> Vec<serde_json::Value> {
-        let Some(node) = self.document.get(name).filter(|node| !node.is_null()) else { return Vec::new() };
-        let nodes = match &node.content {
-            Content::List(nodes) => nodes.as_slice(),
-            _ => std::slice::from_ref(node),
-        };
-        nodes.iter().filter_map(Node::scalar_text).map(serde_json::Value::from).collect()
-    }
-
     /// Sets a key that Sigma does not define.
     pub(super) fn set_custom(&mut self, name: &str, value: &serde_json::Value) {
         match self.custom.iter_mut().find(|(known, _)| known == name) {
@@ -107,6 +103,17 @@ impl Subject<'_> {
             None => self.custom.push((name.to_owned(), value.clone())),
         }
     }
+}
+
+/// The texts behind a key, be it a list or one text.
+pub(in super::super) fn texts<'n>(document: &'n Node, key: &str) -> impl Iterator<Item = &'n str> {
+    let node = document.get(key).filter(|node| !node.is_null());
+    let nodes = match node.map(|node| (node, &node.content)) {
+        None => &[],
+        Some((_, Content::List(nodes))) => nodes.as_slice(),
+        Some((node, _)) => std::slice::from_ref(node),
+    };
+    nodes.iter().filter_map(Node::scalar_text)
 }
 
 impl Draft {

@@ -28,8 +28,10 @@ pub(super) enum Transformation {
         key: String,
         value: serde_json::Value,
     },
-    /// Fields that a rule lists mean nothing to the engine.
-    Ignored,
+    /// These three concern the fields that a rule lists, which only conditions look at.
+    AddFields(Vec<String>),
+    RemoveFields(Vec<String>),
+    SetFields(Vec<String>),
     FailRule(String),
     FailItem(String),
     Nest(Vec<Step>),

@@ -139,6 +139,7 @@ impl Loader {
         }
         let linked = sigma::link(&mut self.rules, &self.filters);
         self.rules.truncate(self.files.len());
+        self.drop_broken(&linked.broken);
         for error in &linked.problems {
             // The user's own file, should it have the path of an embedded one.
             let file = files.iter().rposition(|file| file.path == error.path).unwrap_or_default();
@@ -149,6 +150,13 @@ impl Loader {
         loaded.refuse_twins();
         loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
         loaded
+    }
+
+    /// Leaves out the correlations that cannot work; why has been reported.
+    fn drop_broken(&mut self, broken: &BTreeSet<usize>) {
+        let rules = std::mem::take(&mut self.rules).into_iter().zip(std::mem::take(&mut self.files));
+        let sound = rules.enumerate().filter(|(number, _)| !broken.contains(number));
+        (self.rules, self.files) = sound.map(|(_, rule)| rule).unzip();
     }
 
     /// Leaves out what is not about the audit log.

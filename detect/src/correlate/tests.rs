@@ -24,7 +24,7 @@ fn engine(correlations: &str) -> Engine {
             .collect()
     };
     assert_eq!(errors(&parsed.problems), [""; 0], "{text}");
-    assert_eq!(errors(&sigma::correlation::resolve(&mut parsed.rules)), [""; 0], "{text}");
+    assert_eq!(errors(&sigma::link(&mut parsed.rules, &[]).problems), [""; 0], "{text}");
     Engine::new(parsed.rules, Settings::default())
 }
 

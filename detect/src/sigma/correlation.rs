@@ -8,7 +8,7 @@ mod reader;
 
 use core::time::Duration;
 
-pub use linking::resolve;
+pub(super) use linking::resolve;
 pub(super) use reader::read;
 
 use super::Place;

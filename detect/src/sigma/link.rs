@@ -7,7 +7,7 @@ use super::error::{RuleError, RuleErrorKind as Kind};
 use super::filter::{Filter, FilteredRules};
 use super::logsource::Subject;
 use super::nearest::nearest;
-use super::{Expr, Logic, Place, Rule, event_object};
+use super::{Expr, Logic, Place, Rule, correlation, event_object};
 
 /// How much the conditions that filters add may take, roughly in bytes.
 const FILTER_BYTES_MAX: usize = 256 << 20;
@@ -19,9 +19,12 @@ pub struct Linked {
     pub problems: Vec<RuleError>,
     /// For each filter, the numbers of the rules that it was added to.
     pub filtered: Vec<BTreeSet<usize>>,
+    /// The numbers of the correlations that cannot work, which have to be left out.
+    pub broken: BTreeSet<usize>,
 }
 
-/// Adds every filter to the rules that it is for. To be called once, with all rules of all
+/// Adds every filter to the rules that it is for, and finds the rules that correlations
+/// mention. To be called once, with all rules of all
 /// files, those about other logs included.
 pub fn link(rules: &mut [Rule], filters: &[Filter]) -> Linked {
     let names = Names::new(rules);
@@ -46,6 +49,7 @@ pub fn link(rules: &mut [Rule], filters: &[Filter]) -> Linked {
         linked.filtered.push(numbers);
     }
     linked.filtered.resize_with(filters.len(), BTreeSet::new);
+    linked.broken = correlation::resolve(rules, &names, &mut linked.problems);
     linked
 }
 

@@ -1,83 +1,80 @@
 //! Finds the rules that correlations mention.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use super::Correlation;
 use crate::sigma::error::{RuleError, RuleErrorKind as Kind};
 use crate::sigma::link::Names;
 use crate::sigma::{Logic, Rule};
 
-/// Replaces every mention of a rule by its id, and removes correlations that mention rules
-/// which do not exist, or themselves.
-pub fn resolve(rules: &mut Vec<Rule>) -> Vec<RuleError> {
-    let names = Names::new(rules);
+/// Replaces every mention of a rule by its id; appends what is wrong, and gives the numbers
+/// of the correlations that cannot work: they mention rules that do not exist, or lead back
+/// to themselves, or relate one that cannot work.
+pub(in crate::sigma) fn resolve(
+    rules: &mut [Rule],
+    names: &Names,
+    problems: &mut Vec<RuleError>,
+) -> BTreeSet<usize> {
     let ids: Vec<String> = rules.iter().map(|rule| rule.id.clone()).collect();
-    let mut problems = Vec::new();
-    let mut broken = HashSet::new();
-    for rule in rules.iter_mut() {
+    let mut broken = BTreeSet::new();
+    for (number, rule) in rules.iter_mut().enumerate() {
         let Logic::Correlation(correlation) = &mut rule.logic else { continue };
         for reference in correlation.references_mut() {
             match names.find(&reference.text) {
-                Ok(number) => reference.text.clone_from(&ids[number]),
+                Ok(found) => reference.text.clone_from(&ids[found]),
                 Err(kind) => {
-                    broken.insert(rule.id.clone());
+                    broken.insert(number);
                     let (path, place) = (rule.path.clone(), reference.place);
                     problems.push(RuleError { path, place, kind, label: None });
                 }
             }
         }
     }
-    for number in circular(rules) {
+    let related = related(rules);
+    for number in circular(&related) {
         let rule = &rules[number];
-        let place =
-            rule.correlation().and_then(|correlation| correlation.rules.first()).map(|rule| rule.place);
+        let first = rule.correlation().and_then(|correlation| correlation.rules.first());
+        let place = first.map(|reference| reference.place).unwrap_or_default();
         let kind = Kind::CircularRule { title: rule.title.clone() };
-        let place = place.unwrap_or_default();
         problems.push(RuleError { path: rule.path.clone(), place, kind, label: None });
-        broken.insert(rule.id.clone());
+        broken.insert(number);
     }
-    remove_with_dependents(rules, broken);
-    problems
+    spread(&related, &mut broken);
+    broken
 }
 
-/// The numbers of the rules that lead back to themselves.
-fn circular(rules: &[Rule]) -> Vec<usize> {
+/// For each rule, the numbers of those that it relates.
+fn related(rules: &[Rule]) -> Vec<Vec<usize>> {
     let numbers: HashMap<&str, usize> =
         rules.iter().enumerate().map(|(number, rule)| (rule.id.as_str(), number)).collect();
-    let related = |rule: usize| {
-        let mentioned = rules[rule].correlation().into_iter().flat_map(|correlation| &correlation.rules);
-        mentioned.filter_map(|reference| numbers.get(reference.text.as_str()).copied())
+    let of_rule = |rule: &Rule| {
+        let mentioned = rule.correlation().into_iter().flat_map(|correlation| &correlation.rules);
+        mentioned.filter_map(|reference| numbers.get(reference.text.as_str()).copied()).collect()
     };
-    // Rules that relate none but settled ones are settled; what is left goes round in a circle
-    // or leads into one.
-    let mut is_settled = vec![false; rules.len()];
-    loop {
-        let next = (0..rules.len())
-            .filter(|rule| !is_settled[*rule] && related(*rule).all(|other| is_settled[other]));
-        let next: Vec<usize> = next.collect();
-        if next.is_empty() {
-            break;
-        }
-        next.into_iter().for_each(|rule| is_settled[rule] = true);
-    }
-    (0..rules.len()).filter(|rule| !is_settled[*rule]).collect()
+    rules.iter().map(of_rule).collect()
 }
 
-/// Removes rules, and the correlations that cannot do without them.
-fn remove_with_dependents(rules: &mut Vec<Rule>, mut broken: HashSet<String>) {
+/// The numbers of the rules that go round in a circle, or lead into one.
+fn circular(related: &[Vec<usize>]) -> Vec<usize> {
+    let mut is_settled = vec![false; related.len()];
     loop {
-        let before = broken.len();
-        let mentions_broken =
-            |correlation: &Correlation| correlation.rules.iter().any(|rule| broken.contains(&rule.text));
-        let dependents: Vec<String> = rules
-            .iter()
-            .filter(|rule| rule.correlation().is_some_and(mentions_broken))
-            .map(|rule| rule.id.clone())
-            .collect();
-        broken.extend(dependents);
-        if broken.len() == before {
-            break;
+        let is_free = |rule: &usize| !is_settled[*rule] && related[*rule].iter().all(|other| is_settled[*other]);
+        let free: Vec<usize> = (0..related.len()).filter(is_free).collect();
+        if free.is_empty() {
+            return (0..related.len()).filter(|rule| !is_settled[*rule]).collect();
+        }
+        free.into_iter().for_each(|rule| is_settled[rule] = true);
+    }
+}
+
+/// Adds the rules that relate broken ones.
+fn spread(related: &[Vec<usize>], broken: &mut BTreeSet<usize>) {
+    loop {
+        let count = broken.len();
+        let relates_broken = |rule: &usize| related[*rule].iter().any(|other| broken.contains(other));
+        let more: Vec<usize> = (0..related.len()).filter(relates_broken).collect();
+        broken.extend(more);
+        if broken.len() == count {
+            return;
         }
     }
-    rules.retain(|rule| !(rule.correlation().is_some() && broken.contains(&rule.id)));
 }

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use detect::field::Settings;
-use detect::sigma::{self, Severity};
+use detect::correlate::{Correlator, DISORDER, Episode, Phase};
+use detect::event::Key;
+use detect::field::{Settings, View};
+use detect::sigma::{self, Rule, Severity};
 use rsigma_eval::{CorrelationAction, CorrelationConfig, CorrelationEngine, JsonEvent};
 use rsigma_parser::lint::{self, lint_yaml_str};
 use serde_json::Value;
@@ -100,27 +102,57 @@ pub fn all() -> Vec<Engine> {
 }
 
 fn masthead(rules: &str, events: &[Value]) -> Answer {
-    let parsed = sigma::parse(Path::new("vector.yml"), rules);
-    let mistakes = parsed.problems.iter().filter(|problem| problem.severity() == Severity::Error);
+    let mut parsed = sigma::parse(Path::new("vector.yml"), rules);
+    let linked = sigma::link(&mut parsed.rules, &parsed.filters);
+    let resolved = sigma::correlation::resolve(&mut parsed.rules);
+    let problems = parsed.problems.iter().chain(&linked.problems).chain(&resolved);
+    let mistakes = problems.filter(|problem| problem.severity() == Severity::Error);
     let mistakes: Vec<String> = mistakes.map(|problem| problem.kind.to_string()).collect();
     if !mistakes.is_empty() || parsed.rules.is_empty() {
         return Answer::Refused(mistakes.join("; "));
     }
     let engine = detect::Engine::new(parsed.rules, Settings::default());
-    let mut matches = Vec::new();
-    for event in events {
-        let text = event.to_string();
-        let event = match detect::Event::parse(text.as_bytes()) {
-            Ok(event) => event,
-            Err(error) => return Answer::Broken(error.to_string()),
-        };
-        let mut titles = Vec::new();
-        engine.evaluate(&event, &mut engine.scratch(), |found| {
-            titles.push(engine.rules()[found.rule].title.clone())
-        });
-        matches.push(titles);
+    let texts: Vec<String> = events.iter().map(Value::to_string).collect();
+    match texts.iter().map(|text| detect::Event::parse(text.as_bytes())).collect::<Result<Vec<_>, _>>() {
+        Ok(events) => Answer::Loaded { complaint: None, matches: masthead_matches(&engine, &events) },
+        Err(error) => Answer::Broken(error.to_string()),
     }
-    Answer::Loaded { complaint: None, matches }
+}
+
+/// For each event, the titles of the rules that match it or that it completes.
+fn masthead_matches(engine: &detect::Engine, events: &[detect::Event<'_>]) -> Vec<Vec<String>> {
+    let mut matches = vec![Vec::new(); events.len()];
+    let mut correlator = Correlator::new(engine.rules(), "", DISORDER);
+    let mut begun: Vec<Episode> = Vec::new();
+    let mut keep =
+        |episode: Episode| begun.extend(Some(episode).filter(|episode| episode.phase == Phase::Begun));
+    for (event, titles) in events.iter().zip(&mut matches) {
+        let view = View { event, settings: engine.settings() };
+        engine.evaluate(event, &mut engine.scratch(), |found| {
+            let rule = &engine.rules()[found.rule];
+            if !is_only_related(rule, engine.rules()) {
+                titles.push(rule.title.clone());
+            }
+            correlator.observe(found.rule, view, &mut keep);
+        });
+    }
+    correlator.finish(&mut keep);
+    for episode in begun {
+        let last = episode.audit_ids.last();
+        let is_last =
+            |event: &detect::Event<'_>| event.str(Key::AuditId).as_deref() == last.map(String::as_str);
+        if let Some(number) = events.iter().position(is_last) {
+            matches[number].push(engine.rules()[episode.rule].title.clone());
+        }
+    }
+    matches
+}
+
+/// True for rules that have no alerts of their own, since a correlation has them.
+fn is_only_related(rule: &Rule, rules: &[Rule]) -> bool {
+    let mut correlations =
+        rules.iter().filter_map(Rule::correlation).filter(|correlation| !correlation.generate);
+    correlations.any(|correlation| correlation.rules.iter().any(|reference| reference.text == rule.id))
 }
 
 fn rsigma(rules: &str, events: &[Value], action_on_match: CorrelationAction) -> Answer {

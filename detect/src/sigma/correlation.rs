@@ -6,10 +6,12 @@
 mod linking;
 mod reader;
 
+use core::fmt;
 use core::time::Duration;
 use std::collections::HashSet;
 
 pub(super) use linking::resolve;
+pub use reader::parse_timespan;
 pub(super) use reader::read;
 
 use super::{Place, Rule};
@@ -220,6 +222,16 @@ impl Relation {
             },
             Relation::FirstSeen { .. } => true,
         }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (bound, limit)) in self.0.iter().enumerate() {
+            let and = if index == 0 { "" } else { " and " };
+            write!(formatter, "{and}{} {limit}", bound.sign())?;
+        }
+        Ok(())
     }
 }
 

@@ -104,8 +104,7 @@ pub fn all() -> Vec<Engine> {
 fn masthead(rules: &str, events: &[Value]) -> Answer {
     let mut parsed = sigma::parse(Path::new("vector.yml"), rules);
     let linked = sigma::link(&mut parsed.rules, &parsed.filters);
-    let resolved = sigma::correlation::resolve(&mut parsed.rules);
-    let problems = parsed.problems.iter().chain(&linked.problems).chain(&resolved);
+    let problems = parsed.problems.iter().chain(&linked.problems);
     let mistakes = problems.filter(|problem| problem.severity() == Severity::Error);
     let mistakes: Vec<String> = mistakes.map(|problem| problem.kind.to_string()).collect();
     if !mistakes.is_empty() || parsed.rules.is_empty() {

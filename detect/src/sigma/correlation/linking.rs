@@ -57,7 +57,8 @@ fn related(rules: &[Rule]) -> Vec<Vec<usize>> {
 fn circular(related: &[Vec<usize>]) -> Vec<usize> {
     let mut is_settled = vec![false; related.len()];
     loop {
-        let is_free = |rule: &usize| !is_settled[*rule] && related[*rule].iter().all(|other| is_settled[*other]);
+        let is_free =
+            |rule: &usize| !is_settled[*rule] && related[*rule].iter().all(|other| is_settled[*other]);
         let free: Vec<usize> = (0..related.len()).filter(is_free).collect();
         if free.is_empty() {
             return (0..related.len()).filter(|rule| !is_settled[*rule]).collect();

@@ -147,6 +147,7 @@ impl Loader {
         }
         let rule_counts = linked.filtered.iter().map(BTreeSet::len).collect();
         let mut loaded = Loaded { files, ..self.route(rule_counts) };
+        loaded.lint_correlations();
         loaded.refuse_twins();
         loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
         loaded
@@ -209,6 +210,13 @@ impl Loaded {
             parts.extend((count > 0).then(|| counted(count as u64, noun)));
         }
         parts.join(", ")
+    }
+
+    fn lint_correlations(&mut self) {
+        for (file, rule) in &self.rules {
+            let found = sigma::lint_correlation(rule);
+            self.problems.extend(found.iter().map(|error| Problem::new(*file, error)));
+        }
     }
 
     /// How many problems there are of a severity.

@@ -70,8 +70,10 @@ impl Totals {
         self.unshown_count += u64::from(!is_shown);
         let level = Some(alert.rule.level);
         self.rules.add(&alert.rule.title, level, 1);
-        self.actors.add(&alert.actor.name, level, 1);
-        self.addresses.add(alert.source.ip.as_deref().unwrap_or("none"), level, 1);
+        if let Some(request) = alert.request() {
+            self.actors.add(&request.actor.name, level, 1);
+            self.addresses.add(request.source.ip.as_deref().unwrap_or("none"), level, 1);
+        }
     }
 
     /// Counts an item that is not an event, and says how many there were.

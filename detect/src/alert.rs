@@ -7,12 +7,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::correlate::{Episode, Phase};
 use crate::derived::{self, Derived};
 use crate::engine::{Engine, Match};
 use crate::event::{Event, Key};
 use crate::field::{Field, Value, View};
 use crate::sigma::{Level, Rule};
-use crate::summary::summary;
+use crate::summary::{self, summary};
 
 /// The name of this form of an alert; a change that readers could notice changes it.
 pub const SCHEMA: &str = "masthead.alert/v1";
@@ -36,18 +37,56 @@ pub struct Alert {
     pub time: Option<String>,
     /// When Masthead saw it.
     pub detected_at: String,
-    pub outcome: &'static str,
     /// One sentence for people, free of anything a terminal or Markdown would interpret.
     pub summary: String,
-    pub actor: Actor,
-    pub source: Source,
-    pub target: Target,
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The requests that made it; of a correlation at most [`LISTED_MAX`](crate::correlate::LISTED_MAX).
     pub audit_ids: Vec<String>,
+    /// The fields that matched; of a correlation what its requests share.
     pub matched: Vec<Evidence>,
     pub falsepositives: Vec<String>,
     /// The event as it was logged, unless it was asked to be left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
+}
+
+/// What an alert is about.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs)]
+pub enum Subject {
+    Request(Box<Request>),
+    Correlation { correlation: Box<Correlated> },
+}
+
+/// One request.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Request {
+    pub outcome: &'static str,
+    pub actor: Actor,
+    pub source: Source,
+    pub target: Target,
+}
+
+/// Requests that a correlation relates.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Correlated {
+    pub r#type: &'static str,
+    pub timespan_s: u64,
+    pub started_at: String,
+    pub ended_at: String,
+    pub request_count: u64,
+    /// What was compared, at its highest: a count, a sum, a mean, how many rules.
+    pub number: f64,
+    /// The distinct values that were counted, at most [`LISTED_MAX`](crate::correlate::LISTED_MAX).
+    pub values: Vec<String>,
+    /// The ids of the rules that matched.
+    pub rules: Vec<String>,
+    /// Whether the episode is over; until then more of it may follow under the same id.
+    pub is_over: bool,
 }
 
 /// The rule of an alert.
@@ -168,15 +207,73 @@ impl Alert {
             cluster: cluster.to_owned(),
             time: event_time(event),
             detected_at: rfc3339(detected_at),
-            outcome: derived::outcome(event),
             summary: summary(view),
-            actor: Actor::of(view),
-            source: Source::of(view),
-            target: Target::of(view),
+            subject: Subject::Request(Box::new(Request {
+                outcome: derived::outcome(event),
+                actor: Actor::of(view),
+                source: Source::of(view),
+                target: Target::of(view),
+            })),
             audit_ids: event.str(Key::AuditId).map(bounded).into_iter().collect(),
             matched: found.evidence.iter().map(|(field, value)| Evidence::new(field, value)).collect(),
             falsepositives: rule.falsepositives.clone(),
             event: (raw == RawEvent::Include).then(|| one_line(event)).flatten(),
+        }
+    }
+}
+
+impl Alert {
+    /// Composes the alert for an episode of a correlation among `rules`; nothing if it is
+    /// of other rules. `detected_at` is the caller's clock.
+    pub fn of_episode(
+        rules: &[Rule],
+        episode: &Episode,
+        cluster: &str,
+        detected_at: DateTime<Utc>,
+    ) -> Option<Self> {
+        let rule = rules.get(episode.rule)?;
+        let correlation = rule.correlation()?;
+        let shared = episode.group.iter().filter_map(|(field, value)| Some((field.clone(), value.clone()?)));
+        let correlated = Correlated {
+            r#type: correlation.relation.name(),
+            timespan_s: correlation.timespan.as_secs(),
+            started_at: rfc3339(episode.started_at),
+            ended_at: rfc3339(episode.ended_at),
+            request_count: episode.request_count,
+            number: episode.number,
+            values: episode.values.clone(),
+            rules: episode.rules.iter().filter_map(|number| Some(rules.get(*number)?.id.clone())).collect(),
+            is_over: episode.phase == Phase::Over,
+        };
+        Some(Self {
+            schema: SCHEMA,
+            id: format!("{:032x}", episode.id),
+            rule: RuleRef::of(rule),
+            cluster: cluster.to_owned(),
+            time: Some(rfc3339(episode.started_at)),
+            detected_at: rfc3339(detected_at),
+            summary: summary::of_episode(rules, correlation, episode),
+            subject: Subject::Correlation { correlation: Box::new(correlated) },
+            audit_ids: episode.audit_ids.clone(),
+            matched: shared.map(|(field, value)| Evidence { field, value }).collect(),
+            falsepositives: rule.falsepositives.clone(),
+            event: None,
+        })
+    }
+
+    /// The request that it is about, unless it is about several.
+    pub fn request(&self) -> Option<&Request> {
+        match &self.subject {
+            Subject::Request(request) => Some(request),
+            Subject::Correlation { .. } => None,
+        }
+    }
+
+    /// What it relates, unless it is about one request.
+    pub fn correlated(&self) -> Option<&Correlated> {
+        match &self.subject {
+            Subject::Request(_) => None,
+            Subject::Correlation { correlation } => Some(correlation),
         }
     }
 }

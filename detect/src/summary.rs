@@ -7,9 +7,12 @@
 
 mod acts;
 mod clean;
+mod episode;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use episode::of_episode;
 
 pub use clean::{SENTENCE_CHARACTERS_MAX, VALUE_CHARACTERS_MAX, clean, is_invisible};
 

@@ -84,15 +84,19 @@ fn short_time(time: &str) -> String {
 /// Where from, how it ended, and how to find the event again.
 fn circumstances(alert: &Alert) -> String {
     let mut parts = Vec::new();
-    if let Some(ip) = &alert.source.ip {
-        parts.push(format!("from {}", clean_short(ip, NAME_CHARACTERS_MAX)));
+    if let Some(request) = alert.request() {
+        if let Some(ip) = &request.source.ip {
+            parts.push(format!("from {}", clean_short(ip, NAME_CHARACTERS_MAX)));
+        }
+        parts.push(request.outcome.to_owned());
     }
-    parts.push(alert.outcome.to_owned());
     if alert.cluster != CLUSTER_DEFAULT {
         parts.push(format!("cluster {}", clean_short(&alert.cluster, NAME_CHARACTERS_MAX)));
     }
     if let Some(id) = alert.audit_ids.first() {
-        parts.push(format!("audit {}", clean_short(id, NAME_CHARACTERS_MAX)));
+        let others = alert.correlated().map_or(0, |correlated| correlated.request_count.saturating_sub(1));
+        let others = if others == 0 { String::new() } else { format!(" and {others} more") };
+        parts.push(format!("audit {}{others}", clean_short(id, NAME_CHARACTERS_MAX)));
     }
     parts.join(", ")
 }

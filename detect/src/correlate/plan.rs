@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::field::Field;
 use crate::sigma::correlation::{Correlation, Metric, Needed, Relation};
-use crate::sigma::{Range, Rule};
+use crate::sigma::{Range, Rule, Subject, event_object};
 
 /// A correlation with its fields understood.
 #[derive(Debug)]
@@ -117,7 +117,9 @@ pub(super) fn plans(rules: &[Rule]) -> (Vec<Plan>, Vec<Vec<Feed>>) {
         for (position, &fed) in plan.rules.iter().enumerate() {
             let field_of = |name: &String| {
                 let field = correlation.field_of(&rules[fed].id, name);
-                (field.to_owned(), Field::parse(field))
+                let is_about_event_objects = rules[fed].logsource.subject() == Some(Subject::EventObjects);
+                let read = if is_about_event_objects { event_object::in_request(field) } else { field.into() };
+                (field.to_owned(), Field::parse(&read))
             };
             feeds[fed].push(Feed {
                 plan: plans.len(),

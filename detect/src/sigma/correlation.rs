@@ -38,6 +38,8 @@ pub struct Correlation {
     pub timespan: Duration,
     /// Whether the rules give alerts of their own besides.
     pub generate: bool,
+    /// Where fields are named, for lints.
+    pub field_places: Vec<(String, Place)>,
 }
 
 /// What must be seen within the time span of a correlation.
@@ -137,6 +139,20 @@ impl Correlation {
         fields.find(|(rule, _)| rule.text == rule_id).map_or(name, |(_, field)| field)
     }
 
+    /// Every field, once for each time that it is named; aliases are none.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        let is_alias = |name: &String| self.aliases.iter().any(|alias| alias.name == *name);
+        let grouping = self.group_by.iter().filter(move |name| !is_alias(name));
+        let aliased = self.aliases.iter().flat_map(|alias| &alias.fields).map(|(_, field)| field);
+        grouping.chain(aliased).chain(self.relation.fields()).map(String::as_str)
+    }
+
+    /// The fields that stand behind aliases and in the condition.
+    pub(super) fn single_fields_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let aliased = self.aliases.iter_mut().flat_map(|alias| &mut alias.fields).map(|(_, field)| field);
+        aliased.chain(self.relation.fields_mut())
+    }
+
     /// Every mention of another rule.
     pub fn references_mut(&mut self) -> impl Iterator<Item = &mut Reference> {
         let in_aliases = self.aliases.iter_mut().flat_map(|alias| &mut alias.fields).map(|(rule, _)| rule);
@@ -166,6 +182,14 @@ impl Relation {
             Relation::ValueCount(fields, _) => fields,
             Relation::Metric(_, field, _) => std::slice::from_ref(field),
             _ => &[],
+        }
+    }
+
+    fn fields_mut(&mut self) -> &mut [String] {
+        match self {
+            Relation::ValueCount(fields, _) => fields,
+            Relation::Metric(_, field, _) => std::slice::from_mut(field),
+            _ => &mut [],
         }
     }
 

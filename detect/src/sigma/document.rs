@@ -9,6 +9,7 @@ use super::filter::{self, Filter};
 use super::lint;
 use super::logsource::Subject;
 use super::nearest::nearest;
+use super::pipeline;
 use super::yaml::{self, Content, Document, FILE_BYTES_MAX, Node};
 use super::{Level, Logic, Logsource, Place, Rule};
 
@@ -123,10 +124,45 @@ fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
 /// A rule about the matches of other rules.
 fn related(document: &Node, correlation: &Node, context: &mut Context<'_>) -> Option<Rule> {
     let before = context.error_count();
-    let header = Keys { document, context }.header();
-    let correlation = correlation::read(correlation, context)?;
-    let rule = Rule { logic: Logic::Correlation(correlation), ..header };
-    (context.error_count() == before).then_some(rule)
+    let mut header = Keys { document, context }.header();
+    let mut correlation = correlation::read(correlation, context)?;
+    let is_sound = context.error_count() == before && process(document, &mut header, &mut correlation, context);
+    is_sound.then_some(Rule { logic: Logic::Correlation(correlation), ..header })
+}
+
+/// Has pipelines rename the fields of a correlation; false when one refused it.
+fn process(
+    document: &Node,
+    header: &mut Rule,
+    correlation: &mut correlation::Correlation,
+    context: &mut Context<'_>,
+) -> bool {
+    let names = pipeline::Names {
+        group_by: std::mem::take(&mut correlation.group_by),
+        aliases: correlation.aliases.iter().map(|alias| alias.name.clone()).collect(),
+        singles: correlation.single_fields_mut().map(|field| field.clone()).collect(),
+    };
+    // Whatever rules it relates, those about other logs are left out, and it with them.
+    let audit = Logsource {
+        product: Some("kubernetes".to_owned()),
+        service: Some("audit".to_owned()),
+        ..Logsource::default()
+    };
+    let mut subject = pipeline::Subject {
+        document,
+        logsource: Logsource::default(),
+        custom: std::mem::take(&mut header.custom),
+        tags: header.tags.clone(),
+        fields: pipeline::texts(document, "fields").map(str::to_owned).collect(),
+        kind: pipeline::Kind::Correlation { names, logsources: vec![audit] },
+    };
+    let is_sound = pipeline::apply(&mut subject, context);
+    header.custom = subject.custom;
+    if let pipeline::Kind::Correlation { names, .. } = subject.kind {
+        correlation.group_by = names.group_by;
+        correlation.single_fields_mut().zip(names.singles).for_each(|(field, renamed)| *field = renamed);
+    }
+    is_sound
 }
 
 /// A rule about single events.

@@ -3,6 +3,8 @@
 //! What `kubectl get events` shows was created, updated or patched through the API server
 //! before. So a path of the Event object is a path below `requestObject` of such requests.
 
+use std::borrow::Cow;
+
 use super::detection::{join_all, join_any};
 use super::{Expr, Item, Part, Pattern, Place, Test};
 use crate::derived;
@@ -73,6 +75,11 @@ pub(super) fn below(expr: Expr) -> Expr {
         Expr::Named(name, part) => Expr::Named(name, Box::new(below(*part))),
         Expr::Item(item) => spelled(item),
     }
+}
+
+/// Where a field of a rule about Event objects stands in the requests that write them.
+pub(crate) fn in_request(field: &str) -> Cow<'_, str> {
+    if is_path(field) { Cow::Owned(format!("{OBJECT}{field}")) } else { Cow::Borrowed(field) }
 }
 
 /// Whether a field is a path of the Event object. Computed fields come first.

@@ -26,6 +26,20 @@ pub fn lint(rule: &Rule, value_places: &ValuePlaces) -> Vec<RuleError> {
     linter.warnings_about(condition, |reason, note| Kind::NeverFires { reason, note })
 }
 
+/// The fields of a correlation that no event has; nothing for other rules. To be asked when
+/// it is known that the rules that it relates are about the audit log.
+pub fn lint_correlation(rule: &Rule) -> Vec<RuleError> {
+    let Some(correlation) = rule.correlation() else { return Vec::new() };
+    let place_of = |field: &str| {
+        let named = correlation.field_places.iter().find(|(name, _)| name == field).map(|(_, place)| *place);
+        named.or_else(|| correlation.rules.first().map(|rule| rule.place)).unwrap_or_default()
+    };
+    // Among the rules that it relates some may be about Event objects.
+    let unknown = |field| Some((place_of(field), unknown_field(field, Subject::EventObjects)?));
+    let unknown = correlation.fields().filter_map(unknown);
+    unknown.map(|(place, kind)| RuleError { path: rule.path.clone(), place, kind, label: None }).collect()
+}
+
 /// Says which parts of a filter can never hold, and whether it silences every rule.
 pub fn lint_filter(filter: &Filter, value_places: &ValuePlaces) -> Vec<RuleError> {
     let Some(subject) = filter.logsource.subject() else { return Vec::new() };

@@ -7,7 +7,7 @@ use super::{
     Alias, Bound, COUNT_MAX, Correlation, FIELDS_MAX, Metric, Needed, ORDERED_RULES_MAX, RULES_MAX, Range,
     Reference, Relation, RuleExpr,
 };
-use crate::sigma::Expr;
+use crate::sigma::{Expr, Place};
 use crate::sigma::condition;
 use crate::sigma::context::Context;
 use crate::sigma::detection::Selection;
@@ -47,7 +47,7 @@ const LEARNING_S: u64 = 7 * 86_400;
 /// Reads a correlation; nothing when a problem was reported.
 pub(in crate::sigma) fn read(node: &Node, context: &mut Context<'_>) -> Option<Correlation> {
     let before = context.error_count();
-    let mut reader = Reader { node, context };
+    let mut reader = Reader { node, context, field_places: Vec::new() };
     let Content::Map(_) = &node.content else {
         reader.wrong("correlation", node, "a mapping");
         return None;
@@ -66,13 +66,15 @@ pub(in crate::sigma) fn read(node: &Node, context: &mut Context<'_>) -> Option<C
     }
     reader.limit("the number of fields to group by", group_by.len(), FIELDS_MAX);
     let (relation, timespan) = relation.zip(timespan)?;
-    let correlation = Correlation { relation, rules, group_by, aliases, timespan, generate };
+    let field_places = reader.field_places;
+    let correlation = Correlation { relation, rules, group_by, aliases, timespan, generate, field_places };
     (context.error_count() == before).then_some(correlation)
 }
 
 struct Reader<'r, 't> {
     node: &'r Node,
     context: &'r mut Context<'t>,
+    field_places: Vec<(String, Place)>,
 }
 
 impl<'r> Reader<'r, '_> {
@@ -180,7 +182,10 @@ impl<'r> Reader<'r, '_> {
         let mut texts = Vec::new();
         for node in list_of(node) {
             match node.scalar_text() {
-                Some(text) if !text.is_empty() => texts.push(text.to_owned()),
+                Some(text) if !text.is_empty() => {
+                    texts.push(text.to_owned());
+                    self.field_places.push((text.to_owned(), node.place));
+                }
                 _ => self.wrong(key, node, "a list of field names"),
             }
         }
@@ -203,9 +208,10 @@ impl<'r> Reader<'r, '_> {
                 Alias { name: key.scalar_text().unwrap_or_default().to_owned(), fields: Vec::new() };
             for (rule, field) in fields {
                 match (rule.scalar_text(), field.scalar_text()) {
-                    (Some(text), Some(field)) => {
+                    (Some(text), Some(name)) => {
                         let rule = Reference { text: text.to_owned(), place: rule.place };
-                        alias.fields.push((rule, field.to_owned()));
+                        alias.fields.push((rule, name.to_owned()));
+                        self.field_places.push((name.to_owned(), field.place));
                     }
                     _ => self.wrong("aliases", field, "a field name"),
                 }

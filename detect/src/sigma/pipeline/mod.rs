@@ -23,7 +23,7 @@ use super::error::{RuleError, Severity};
 use super::text::Text;
 use conditions::{FieldCondition, Gate, ItemCondition, RuleCondition};
 pub(super) use run::apply;
-pub(super) use subject::{Kind, Subject, texts};
+pub(super) use subject::{Kind, Names, Subject, texts};
 use transformations::Transformation;
 
 /// Steps that change rules before they are understood.

@@ -32,7 +32,6 @@ pub(in super::super) enum Kind {
         added: Vec<(String, bool)>,
     },
     /// How a correlation names fields, and the log sources of the rules that it relates.
-    #[cfg_attr(not(test), allow(dead_code))] // Nobody reads correlations yet.
     Correlation { names: Names, logsources: Vec<Logsource> },
 }
 

@@ -7,11 +7,12 @@ mod linking;
 mod reader;
 
 use core::time::Duration;
+use std::collections::HashSet;
 
 pub(super) use linking::resolve;
 pub(super) use reader::read;
 
-use super::Place;
+use super::{Place, Rule};
 
 /// How many rules one correlation may relate.
 pub const RULES_MAX: usize = 64;
@@ -129,6 +130,18 @@ pub struct Alias {
     pub name: String,
     /// The field that stands for it in the matches of each rule.
     pub fields: Vec<(Reference, String)>,
+}
+
+/// By rule: whether it only serves correlations, and gives no alerts of its own. It does
+/// unless a correlation that relates it says `generate`.
+pub fn silent(rules: &[Rule]) -> Vec<bool> {
+    let mentioned = |generate: bool| -> HashSet<&str> {
+        let correlations = rules.iter().filter_map(Rule::correlation);
+        let chosen = correlations.filter(|correlation| correlation.generate == generate);
+        chosen.flat_map(|correlation| &correlation.rules).map(|rule| rule.text.as_str()).collect()
+    };
+    let (loud, quiet) = (mentioned(true), mentioned(false));
+    rules.iter().map(|rule| quiet.contains(rule.id.as_str()) && !loud.contains(rule.id.as_str())).collect()
 }
 
 impl Correlation {

@@ -5,8 +5,8 @@ use core::time::Duration;
 use super::clean::{SENTENCE_CHARACTERS_MAX, clean, shortened, without_markup};
 use super::listed;
 use crate::correlate::Episode;
-use crate::sigma::correlation::{Correlation, Metric, Relation};
 use crate::sigma::Rule;
+use crate::sigma::correlation::{Correlation, Metric, Relation};
 
 /// One sentence that a person can act on, without a full stop.
 pub(crate) fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Episode) -> String {

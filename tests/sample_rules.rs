@@ -4,15 +4,23 @@
 // The functions around the tests are tests as well.
 #![allow(clippy::expect_used, clippy::panic)]
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use detect::correlate::{Correlator, DISORDER, Phase};
+use detect::event::Key;
+use detect::field::{Settings, View};
+use detect::sigma::{self, Correlation, Rule};
+use detect::{Engine, Event};
 use serde_json::Value;
 
 const FOLDER: &str = "tests/sample_rules";
+/// Samples whose events are examples together, in their order.
+const CORRELATIONS: &str = "tests/sample_rules/correlations";
 const LISTS: &str = "tests/sample_rules/lists";
 const RULES_MIN: usize = 60;
 
@@ -22,13 +30,16 @@ fn no_way_of_writing_is_refused_or_doubted() {
     let text = both(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(" 0 errors, 0 warnings"), "{text}");
-    let count = rule_files().len();
+    let count = rule_files(FOLDER).len() + rule_files(CORRELATIONS).len();
     assert!(count >= RULES_MIN, "{count} of at least {RULES_MIN} sample rules are left");
 }
 
 #[test]
 fn every_sample_means_what_its_examples_say() {
-    let output = masthead(&["test", FOLDER], "");
+    let files: Vec<String> = rule_files(FOLDER).iter().map(|path| path.display().to_string()).collect();
+    let mut arguments = vec!["test", "--lists", LISTS];
+    arguments.extend(files.iter().map(String::as_str));
+    let output = masthead(&arguments, "");
     let text = both(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(" 0 failed") && !text.contains("without examples"), "{text}");
@@ -36,7 +47,7 @@ fn every_sample_means_what_its_examples_say() {
 
 #[test]
 fn every_sample_alerts_on_an_event_of_its_own() {
-    for path in rule_files() {
+    for path in rule_files(FOLDER) {
         let name = path.to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a rule");
         let examples = fs::read_to_string(path.with_extension("events.jsonl")).expect("its events");
@@ -62,6 +73,53 @@ fn every_sample_alerts_on_an_event_of_its_own() {
     }
 }
 
+#[test]
+fn every_correlation_is_completed_where_its_examples_say() {
+    let files = rule_files(CORRELATIONS);
+    assert!(files.len() >= 5, "{files:?}");
+    for path in files {
+        let examples = fs::read_to_string(path.with_extension("events.jsonl")).expect("its events");
+        let examples: Vec<Value> =
+            examples.lines().map(|line| serde_json::from_str(line).expect("an example")).collect();
+        let mut parsed = sigma::parse(&path, &fs::read_to_string(&path).expect("a rule"));
+        let linked = sigma::link(&mut parsed.rules, &parsed.filters);
+        assert_eq!((parsed.problems, linked.problems), (vec![], vec![]), "{}", path.display());
+        let engine = Engine::new(parsed.rules, Settings::default());
+        let texts: Vec<String> = examples.iter().map(|example| example["event"].to_string()).collect();
+        let alerted = alerted(&engine, &texts);
+        for (example, text) in examples.iter().zip(&texts) {
+            let id = example["event"]["auditID"].as_str().expect("an audit id");
+            assert_eq!(alerted.contains(id), example["match"] == true, "{}\n{text}", path.display());
+        }
+    }
+}
+
+/// The audit ids of the events that alert or complete a correlation.
+fn alerted(engine: &Engine, texts: &[String]) -> BTreeSet<String> {
+    let correlations: Vec<_> = engine.rules().iter().filter_map(Rule::correlation).collect();
+    let is_silent = |rule: &Rule| {
+        let has = |correlation: &&Correlation| correlation.rules.iter().any(|found| found.text == rule.id);
+        correlations.iter().any(|correlation| !correlation.generate && has(correlation))
+    };
+    let mut correlator = Correlator::new(engine.rules(), "", DISORDER);
+    let mut alerted = BTreeSet::new();
+    let mut begun = Vec::new();
+    for text in texts {
+        let event = Event::parse(text.as_bytes()).expect("an event");
+        let view = View { event: &event, settings: engine.settings() };
+        engine.evaluate(&event, &mut engine.scratch(), |found| {
+            if !is_silent(&engine.rules()[found.rule]) {
+                alerted.extend(event.str(Key::AuditId).map(Cow::into_owned));
+            }
+            correlator.observe(found.rule, view, &mut |episode| begun.push(episode));
+        });
+    }
+    correlator.finish(&mut |episode| begun.push(episode));
+    let begun = begun.iter().filter(|episode| episode.phase == Phase::Begun);
+    alerted.extend(begun.filter_map(|episode| episode.audit_ids.last().cloned()));
+    alerted
+}
+
 /// The events that the rule is to match, one a line.
 fn matching(examples: &str) -> String {
     let examples = examples.lines().map(|line| serde_json::from_str::<Value>(line).expect("an example"));
@@ -78,8 +136,8 @@ fn ids(text: &str) -> BTreeSet<String> {
     lines.filter_map(|line| Some(line.strip_prefix("id:")?.trim().to_lowercase())).collect()
 }
 
-fn rule_files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
+fn rule_files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "yml")).collect()
 }

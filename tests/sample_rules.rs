@@ -4,22 +4,16 @@
 // The functions around the tests are tests as well.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use detect::correlate::{Correlator, DISORDER, Phase};
-use detect::event::Key;
-use detect::field::{Settings, View};
-use detect::sigma::{self, Correlation, Rule};
-use detect::{Engine, Event};
 use serde_json::Value;
 
 const FOLDER: &str = "tests/sample_rules";
-/// Samples whose events are examples together, in their order.
+/// Samples that relate matches: their examples are several events.
 const CORRELATIONS: &str = "tests/sample_rules/correlations";
 const LISTS: &str = "tests/sample_rules/lists";
 const RULES_MIN: usize = 60;
@@ -36,7 +30,8 @@ fn no_way_of_writing_is_refused_or_doubted() {
 
 #[test]
 fn every_sample_means_what_its_examples_say() {
-    let files: Vec<String> = rule_files(FOLDER).iter().map(|path| path.display().to_string()).collect();
+    let files = rule_files(FOLDER).into_iter().chain(rule_files(CORRELATIONS));
+    let files: Vec<String> = files.map(|path| path.display().to_string()).collect();
     let mut arguments = vec!["test", "--lists", LISTS];
     arguments.extend(files.iter().map(String::as_str));
     let output = masthead(&arguments, "");
@@ -71,53 +66,6 @@ fn every_sample_alerts_on_an_event_of_its_own() {
             .collect();
         assert_eq!(alerted, ids(&text), "{name}\n{}", both(&output));
     }
-}
-
-#[test]
-fn every_correlation_is_completed_where_its_examples_say() {
-    let files = rule_files(CORRELATIONS);
-    assert!(files.len() >= 5, "{files:?}");
-    for path in files {
-        let examples = fs::read_to_string(path.with_extension("events.jsonl")).expect("its events");
-        let examples: Vec<Value> =
-            examples.lines().map(|line| serde_json::from_str(line).expect("an example")).collect();
-        let mut parsed = sigma::parse(&path, &fs::read_to_string(&path).expect("a rule"));
-        let linked = sigma::link(&mut parsed.rules, &parsed.filters);
-        assert_eq!((parsed.problems, linked.problems), (vec![], vec![]), "{}", path.display());
-        let engine = Engine::new(parsed.rules, Settings::default());
-        let texts: Vec<String> = examples.iter().map(|example| example["event"].to_string()).collect();
-        let alerted = alerted(&engine, &texts);
-        for (example, text) in examples.iter().zip(&texts) {
-            let id = example["event"]["auditID"].as_str().expect("an audit id");
-            assert_eq!(alerted.contains(id), example["match"] == true, "{}\n{text}", path.display());
-        }
-    }
-}
-
-/// The audit ids of the events that alert or complete a correlation.
-fn alerted(engine: &Engine, texts: &[String]) -> BTreeSet<String> {
-    let correlations: Vec<_> = engine.rules().iter().filter_map(Rule::correlation).collect();
-    let is_silent = |rule: &Rule| {
-        let has = |correlation: &&Correlation| correlation.rules.iter().any(|found| found.text == rule.id);
-        correlations.iter().any(|correlation| !correlation.generate && has(correlation))
-    };
-    let mut correlator = Correlator::new(engine.rules(), "", DISORDER);
-    let mut alerted = BTreeSet::new();
-    let mut begun = Vec::new();
-    for text in texts {
-        let event = Event::parse(text.as_bytes()).expect("an event");
-        let view = View { event: &event, settings: engine.settings() };
-        engine.evaluate(&event, &mut engine.scratch(), |found| {
-            if !is_silent(&engine.rules()[found.rule]) {
-                alerted.extend(event.str(Key::AuditId).map(Cow::into_owned));
-            }
-            correlator.observe(found.rule, view, &mut |episode| begun.push(episode));
-        });
-    }
-    correlator.finish(&mut |episode| begun.push(episode));
-    let begun = begun.iter().filter(|episode| episode.phase == Phase::Begun);
-    alerted.extend(begun.filter_map(|episode| episode.audit_ids.last().cloned()));
-    alerted
 }
 
 /// The events that the rule is to match, one a line.

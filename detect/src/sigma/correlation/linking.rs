@@ -63,7 +63,9 @@ fn circular(related: &[Vec<usize>]) -> Vec<usize> {
         if free.is_empty() {
             return (0..related.len()).filter(|rule| !is_settled[*rule]).collect();
         }
-        free.into_iter().for_each(|rule| is_settled[rule] = true);
+        for rule in free {
+            is_settled[rule] = true;
+        }
     }
 }
 

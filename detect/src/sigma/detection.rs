@@ -36,7 +36,7 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Expr> {
         match key.scalar_text() {
             Some("timeframe") => context.report(key.place, Kind::IgnoredTimeframe),
             None | Some("condition") => {}
-            Some(name) => selections.push(selection(name, key, value, context)),
+            Some(name) => selections.push(selection(name, key, value, "", 0, context)),
         }
     }
     if let Some(condition) = node.get("condition") {
@@ -49,9 +49,17 @@ pub(super) fn read(node: &Node, context: &mut Context<'_>) -> Option<Expr> {
     None
 }
 
-fn selection(name: &str, key: &Node, value: &Node, context: &mut Context<'_>) -> Selection {
+/// Reads a selection; `prefix` stands before its fields, `depth` counts the blocks around it.
+pub(super) fn selection(
+    name: &str,
+    key: &Node,
+    value: &Node,
+    prefix: &str,
+    depth: usize,
+    context: &mut Context<'_>,
+) -> Selection {
     let before = (context.error_count(), context.bytes_left());
-    let expr = Builder { name, place: key.place, context }.group(value);
+    let expr = Builder { name, place: key.place, prefix: prefix.to_owned(), depth, context }.group(value);
     let is_sound = context.error_count() == before.0;
     Selection {
         name: name.to_owned(),
@@ -61,15 +69,19 @@ fn selection(name: &str, key: &Node, value: &Node, context: &mut Context<'_>) ->
     }
 }
 
-struct Builder<'b, 't> {
-    name: &'b str,
-    place: Place,
-    context: &'b mut Context<'t>,
+pub(super) struct Builder<'b, 't> {
+    pub(super) name: &'b str,
+    pub(super) place: Place,
+    /// What stands before every field, as it is written.
+    pub(super) prefix: String,
+    /// How many blocks stand around.
+    pub(super) depth: usize,
+    pub(super) context: &'b mut Context<'t>,
 }
 
 impl Builder<'_, '_> {
     /// A mapping holds when all of its items do, a list when any of its elements does.
-    fn group(&mut self, node: &Node) -> Option<Expr> {
+    pub(super) fn group(&mut self, node: &Node) -> Option<Expr> {
         match &node.content {
             Content::Map(entries) if !entries.is_empty() => {
                 let parts: Vec<_> = entries.iter().map(|(key, value)| self.item(key, value)).collect();
@@ -92,22 +104,38 @@ impl Builder<'_, '_> {
     }
 
     fn keywords(&mut self, place: Place, nodes: &[Node]) -> Option<Expr> {
+        if self.depth > 0 {
+            self.context.report(place, Kind::KeywordsInBlock);
+            return None;
+        }
         let head = Head { field: None, modifiers: Vec::new(), place };
         self.tests(&head, nodes)
     }
 
     fn item(&mut self, key: &Node, value: &Node) -> Option<Expr> {
         let head = self.head(key);
-        let nodes = match &value.content {
-            Content::List(nodes) if nodes.is_empty() => {
-                let field = key.scalar_text().unwrap_or_default().to_owned();
-                self.context.report(value.place, Kind::EmptyValues { field });
-                return None;
-            }
-            Content::List(nodes) => nodes.as_slice(),
-            _ => std::slice::from_ref(value),
-        };
-        self.tests(&head?, nodes)
+        if let Content::List(nodes) = &value.content
+            && nodes.is_empty()
+        {
+            let field = key.scalar_text().unwrap_or_default().to_owned();
+            self.context.report(value.place, Kind::EmptyValues { field });
+            return None;
+        }
+        let mut head = head?;
+        let steps = self.steps(&mut head, key)?;
+        if steps.is_empty() { self.values(&head, value) } else { self.block(steps, &head, value) }
+    }
+
+    /// An item whose value is one text or number, or a list of them.
+    pub(super) fn values(&mut self, head: &Head, value: &Node) -> Option<Expr> {
+        if self.depth > 0 && head.field.is_none() {
+            self.context.report(head.place, Kind::KeywordsInBlock);
+            return None;
+        }
+        match &value.content {
+            Content::List(nodes) => self.tests(head, nodes),
+            _ => self.tests(head, std::slice::from_ref(value)),
+        }
     }
 
     /// Understands `field|modifier|modifier`.
@@ -143,7 +171,6 @@ impl Builder<'_, '_> {
             Some(field) => self.context.source.place_in(key, 0, field.chars().count()),
             None => key.place,
         };
-        self.context.fields.extend(field.clone().map(|field| (place, field)));
         is_sound.then_some(Head { field, modifiers, place })
     }
 
@@ -285,10 +312,10 @@ impl Builder<'_, '_> {
 }
 
 /// A field and its modifiers.
-struct Head {
-    field: Option<String>,
-    modifiers: Vec<(Modifier, Place)>,
-    place: Place,
+pub(super) struct Head {
+    pub(super) field: Option<String>,
+    pub(super) modifiers: Vec<(Modifier, Place)>,
+    pub(super) place: Place,
 }
 
 impl Head {

@@ -50,6 +50,8 @@ pub enum Kind {
     Not,
     /// The only one, under a name.
     Selection,
+    /// What holds for single elements of a list; of no event, what is asked of them.
+    Elements,
     /// There are none: a test of a field.
     Test,
 }
@@ -89,7 +91,10 @@ impl Explanation {
     pub fn reasons(&self) -> Vec<&Explanation> {
         match self.kind {
             Kind::Test => vec![self],
-            Kind::Not | Kind::Selection => self.parts.iter().flat_map(Self::reasons).collect(),
+            Kind::Elements if self.parts.is_empty() => vec![self],
+            Kind::Not | Kind::Selection | Kind::Elements => {
+                self.parts.iter().flat_map(Self::reasons).collect()
+            }
             Kind::All | Kind::Any => {
                 self.parts.iter().filter(|part| part.truth == self.truth).flat_map(Self::reasons).collect()
             }
@@ -151,16 +156,16 @@ fn block(block: &Block, scope: Scope<'_, '_>) -> Explanation {
 }
 
 fn elements_of(block: &Block, found: Option<(View<'_>, &Elements<'_, '_>, ElementKind)>) -> Explanation {
-    let (kind, words) = match block.quantifier {
-        Quantifier::Any => (Kind::Any, "any element of".to_owned()),
-        Quantifier::All => (Kind::All, "every element, and at least one, of".to_owned()),
-        Quantifier::AllOrEmpty => (Kind::All, "every element, if there is one, of".to_owned()),
-        Quantifier::None => (Kind::Not, "no element of".to_owned()),
-        Quantifier::At(position) => (Kind::Any, format!("the element at {position} of")),
+    let words = match block.quantifier {
+        Quantifier::Any => "any element of".to_owned(),
+        Quantifier::All => "every element, and at least one, of".to_owned(),
+        Quantifier::AllOrEmpty => "every element, if there is one, of".to_owned(),
+        Quantifier::None => "no element of".to_owned(),
+        Quantifier::At(position) => format!("the element at {position} of"),
     };
     let label = format!("{words} `{}`", block.list);
     let mut explanation = Explanation {
-        kind,
+        kind: Kind::Elements,
         label,
         truth: None,
         values: Vec::new(),
@@ -172,7 +177,8 @@ fn elements_of(block: &Block, found: Option<(View<'_>, &Elements<'_, '_>, Elemen
         explanation.parts.push(part(&block.body, Scope::None));
         return explanation;
     };
-    let wanted = if kind == Kind::All { Truth::False } else { Truth::True };
+    let is_universal = matches!(block.quantifier, Quantifier::All | Quantifier::AllOrEmpty);
+    let wanted = if is_universal { Truth::False } else { Truth::True };
     let (mut deciding, mut others) = (Vec::new(), Vec::new());
     let truths = elements.all.iter().enumerate().map(|(number, element)| {
         let body = part(&block.body, Scope::Element(view, element, element_kind));
@@ -203,7 +209,7 @@ fn group(kind: Kind, label: &str, parts: &[Expr], view: Scope<'_, '_>) -> Explan
         match kind {
             Kind::Any => truths.fold(Truth::False, Truth::or),
             Kind::Not => !truths.fold(Truth::True, Truth::and),
-            Kind::All | Kind::Selection | Kind::Test => truths.fold(Truth::True, Truth::and),
+            Kind::All | Kind::Selection | Kind::Elements | Kind::Test => truths.fold(Truth::True, Truth::and),
         }
     });
     let label = label.to_owned();

@@ -68,6 +68,7 @@ const LISTS: &[&str] = &[
 /// What blocks ask about: fields of elements.
 const PARTS: &[&str] = &[
     ".",
+    "verb",
     ".",
     "a",
     "b",
@@ -335,7 +336,7 @@ fn value() -> impl Strategy<Value = String> {
         1 => Just("null".to_owned()),
     ];
     scalar.prop_recursive(4, 16, 4, |inner| {
-        let keys = &["spec", "containers", "image", "a", "b", "a.b", "name", "kind", "roleRef", "template"][..];
+        let keys = &["verb", "spec", "containers", "image", "a", "b", "a.b", "name", "kind", "roleRef", "template"][..];
         let entry = (select(keys), inner.clone()).prop_map(|(key, value)| format!("{}: {value}", quoted(key, 0)));
         prop_oneof![
             2 => prop::collection::vec(inner, 0..4).prop_map(|elements| format!("[{}]", elements.join(" , "))),

@@ -29,7 +29,7 @@ enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
-    Test(Test),
+    Test(Box<Test>),
     Each(Part, Box<Each>),
 }
 
@@ -90,7 +90,7 @@ impl Node {
             Expr::Any(parts) => Node::Any(nodes(parts)),
             Expr::Not(part) => Node::Not(Box::new(Node::new(part, kind, before))),
             Expr::Named(_, part) => Node::new(part, kind, before),
-            Expr::Item(item) => Node::Test(Test::new(item, kind, before)),
+            Expr::Item(item) => Node::Test(Box::new(Test::new(item, kind, before))),
             Expr::Block(block) => {
                 let each = Each::new(block, kind.inner(), &format!("{before}."));
                 Node::Each(Part::parse(&block.list, kind), Box::new(each))

@@ -68,7 +68,7 @@ enum Subject {
     /// Every key and value.
     Keywords,
     /// The elements of a list.
-    Block(Block),
+    Block(Box<Block>),
 }
 
 impl Engine {
@@ -192,7 +192,7 @@ impl Compiler {
     fn block(&mut self, block: &sigma::Block) -> usize {
         self.items.push(CompiledItem {
             cost: BLOCK_COST,
-            subject: Subject::Block(Block::new(block)),
+            subject: Subject::Block(Box::new(Block::new(block))),
             name: block.list.clone(),
             matcher: Matcher::new(&[], false),
         });

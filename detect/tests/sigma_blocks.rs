@@ -55,7 +55,7 @@ fn quantifiers_say_what_the_proposal_says() {
         (r#"{"requestObject":{"l":[]}}"#, [False, False, True, True]),
         (r#"{"requestObject":{"l":null}}"#, [False, False, True, True]),
         (r#"{"requestObject":{}}"#, [False, False, True, True]),
-        (r#"{}"#, [False, False, True, True]),
+        ("{}", [False, False, True, True]),
         (r#"{"requestObject":{"l":"x"}}"#, [True, True, True, False]),
         (r#"{"requestObject":{"l":"y"}}"#, [False, False, False, True]),
         (r#"{"requestObject":{"l":{"a":"x"}}}"#, [False, False, False, True]),

@@ -159,6 +159,7 @@ impl Part {
 
 impl ElementKind {
     /// What the elements of a list within such an element are.
+    #[must_use]
     pub fn inner(self) -> Self {
         if self == ElementKind::Plain { self } else { ElementKind::Written }
     }
@@ -213,6 +214,8 @@ struct Lists<'a, 't> {
     position: Option<i64>,
     kind: ElementKind,
     elements: Vec<Element<'a, 't>>,
+    /// The lists that are written whole.
+    whole: Vec<(usize, Json<'a>)>,
     /// What patches put in one position of one list, or in one that cannot be told.
     patched: BTreeMap<(usize, Option<usize>), Patched<'a, 't>>,
     sight: Sight,
@@ -227,8 +230,15 @@ struct Patched<'a, 't> {
 
 impl<'a, 't> Lists<'a, 't> {
     fn new(position: Option<i64>, kind: ElementKind) -> Self {
-        let (elements, patched) = (Vec::new(), BTreeMap::new());
-        Self { position, kind, elements, patched, sight: Sight::Clear, hides_position: false }
+        Self {
+            position,
+            kind,
+            elements: Vec::new(),
+            whole: Vec::new(),
+            patched: BTreeMap::new(),
+            sight: Sight::Clear,
+            hides_position: false,
+        }
     }
 
     /// Adds what stands below a tree.
@@ -277,26 +287,21 @@ impl<'a, 't> Lists<'a, 't> {
                 self.elements.extend(element.map(|element| Element(Content::Tree(Tree::of(element)))));
             }
             (Listed::Whole(json), None) => {
-                for (position, element) in json.elements().enumerate() {
-                    if !self.is_left_out(element) {
-                        self.whole(number, Some(position), Tree::of(element));
-                    }
-                }
+                let kept = json.elements().filter(|element| !self.is_left_out(*element));
+                let elements: Vec<_> = kept.map(|one| Element(Content::Tree(Tree::of(one)))).collect();
+                self.elements.extend(elements);
+                self.whole.push((number, json));
             }
             // Where in the list it ends up depends on what was there before.
             (Listed::Patched(..), Some(_)) => self.hides_position = true,
             (Listed::Patched(position, tree), None) => match tree.value() {
                 Some(element) if self.is_left_out(element) => {}
-                Some(_) => self.whole(number, position, tree),
+                Some(_) => {
+                    self.elements.push(Element(Content::Tree(tree)));
+                    self.patched.entry((number, position)).or_default().wholes.push(tree);
+                }
                 None => self.patched.entry((number, position)).or_default().parts.push(tree),
             },
-        }
-    }
-
-    fn whole(&mut self, number: usize, position: Option<usize>, tree: Tree<'a, 't>) {
-        self.elements.push(Element(Content::Tree(tree)));
-        if self.kind != ElementKind::Plain {
-            self.patched.entry((number, position)).or_default().wholes.push(tree);
         }
     }
 
@@ -304,7 +309,24 @@ impl<'a, 't> Lists<'a, 't> {
         self.kind != ElementKind::Plain && is_deletion(element)
     }
 
+    /// Puts together what patches change of lists that they write whole as well.
+    fn join_wholes(&mut self) {
+        if self.patched.values().all(|patched| patched.parts.is_empty()) {
+            return;
+        }
+        for (number, list) in std::mem::take(&mut self.whole) {
+            for (position, element) in list.elements().enumerate() {
+                if let Some(patched) = self.patched.get_mut(&(number, Some(position)))
+                    && !(self.kind != ElementKind::Plain && is_deletion(element))
+                {
+                    patched.wholes.push(Tree::of(element));
+                }
+            }
+        }
+    }
+
     fn finish(mut self) -> Elements<'a, 't> {
+        self.join_wholes();
         let mut loose: BTreeMap<usize, Loose<'a, 't>> = BTreeMap::new();
         for ((number, position), Patched { wholes, parts }) in self.patched {
             let loose = loose.entry(number).or_default();
@@ -351,14 +373,12 @@ fn raw<'a>(path: &str, event: &Event<'a>, lists: &mut Lists<'a, '_>) -> Sight {
 }
 
 /// The element at a position, which counts from the end if it is negative.
-fn at<T>(elements: impl Iterator<Item = T>, position: i64) -> Option<T> {
-    match usize::try_from(position) {
-        Ok(position) => elements.skip(position).next(),
-        Err(_) => {
-            let back = usize::try_from(position.unsigned_abs()).ok()?;
-            let mut all: Vec<T> = elements.collect();
-            let from_start = all.len().checked_sub(back)?;
-            Some(all.swap_remove(from_start))
-        }
+fn at<T>(mut elements: impl Iterator<Item = T>, position: i64) -> Option<T> {
+    if let Ok(position) = usize::try_from(position) {
+        return elements.nth(position);
     }
+    let mut all: Vec<T> = elements.collect();
+    let back = usize::try_from(position.unsigned_abs()).ok()?;
+    let from_start = all.len().checked_sub(back)?;
+    Some(all.swap_remove(from_start))
 }

@@ -187,10 +187,9 @@ impl<'a, 't> Tree<'a, 't> {
             ([first, path @ ..], _) if is_index(first) => {
                 Listed::Patched(first.parse().ok(), Self { path, ..self })
             }
-            ([_, ..], _) => Listed::Single(self),
             ([], None | Some((_, Kind::Null))) => Listed::Nothing,
             ([], Some((list, Kind::Array))) => Listed::Whole(list),
-            ([], Some(_)) => Listed::Single(self),
+            _ => Listed::Single(self),
         }
     }
 

@@ -52,9 +52,8 @@ fn quantified(block: &Block, hidden: bool, mut truths: Vec<Truth>) -> Truth {
     match block.quantifier {
         Quantifier::Any | Quantifier::At(_) => some,
         Quantifier::None => !some,
-        Quantifier::AllOrEmpty => every,
         Quantifier::All if truths.is_empty() => Truth::False,
-        Quantifier::All => every,
+        Quantifier::All | Quantifier::AllOrEmpty => every,
     }
 }
 
@@ -75,8 +74,9 @@ fn elements(dom: &Dom, path: &str, quantifier: Quantifier) -> Vec<Dom> {
     ends(dom, path, &mut lists);
     let chosen = |list: Dom| match (list, quantifier) {
         (Dom::List(elements), Quantifier::At(position)) => {
-            let position = if position < 0 { position + elements.len() as i64 } else { position };
-            let at = |number: usize| number as i64 == position;
+            let count = elements.len() as i128;
+            let position = i128::from(position) + if position < 0 { count } else { 0 };
+            let at = |number: usize| number as i128 == position;
             elements.into_iter().enumerate().filter(|(number, _)| at(*number)).map(|(_, one)| one).collect()
         }
         (Dom::List(elements), _) => elements,

@@ -287,9 +287,9 @@ impl<'a, 't> Lists<'a, 't> {
                 self.elements.extend(element.map(|element| Element(Content::Tree(Tree::of(element)))));
             }
             (Listed::Whole(json), None) => {
-                let kept = json.elements().filter(|element| !self.is_left_out(*element));
-                let elements: Vec<_> = kept.map(|one| Element(Content::Tree(Tree::of(one)))).collect();
-                self.elements.extend(elements);
+                let is_plain = self.kind == ElementKind::Plain;
+                let kept = json.elements().filter(|element| is_plain || !is_deletion(*element));
+                self.elements.extend(kept.map(|element| Element(Content::Tree(Tree::of(element)))));
                 self.whole.push((number, json));
             }
             // Where in the list it ends up depends on what was there before.

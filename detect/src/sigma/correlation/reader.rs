@@ -7,13 +7,13 @@ use super::{
     Alias, Bound, COUNT_MAX, Correlation, FIELDS_MAX, Metric, Needed, ORDERED_RULES_MAX, RULES_MAX, Range,
     Reference, Relation, RuleExpr,
 };
-use crate::sigma::{Expr, Place};
 use crate::sigma::condition;
 use crate::sigma::context::Context;
 use crate::sigma::detection::Selection;
 use crate::sigma::error::RuleErrorKind as Kind;
 use crate::sigma::nearest::nearest;
 use crate::sigma::yaml::{Content, Node, Resolved};
+use crate::sigma::{Expr, Place};
 
 const KEYS: [&str; 8] =
     ["type", "rules", "generate", "group-by", "timespan", "aliases", "condition", "learning"];
@@ -404,7 +404,7 @@ fn over_rules(expr: &Expr, rules: &[Reference]) -> RuleExpr {
         Expr::All(parts) => RuleExpr::All(all(parts)),
         Expr::Any(parts) => RuleExpr::Any(all(parts)),
         Expr::Not(part) => RuleExpr::Not(Box::new(over_rules(part, rules))),
-        Expr::Item(_) => RuleExpr::All(Vec::new()),
+        Expr::Item(_) | Expr::Block(_) => RuleExpr::All(Vec::new()),
     }
 }
 

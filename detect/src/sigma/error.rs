@@ -369,40 +369,39 @@ impl RuleErrorKind {
 
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
-        let text = match self {
+        match self {
             Self::UnknownModifier { closest: Some(name), .. }
             | Self::UnknownQuantifier { closest: Some(name), .. }
             | Self::IgnoredKey { closest: Some(name), .. }
-            | Self::UnknownParameter { closest: Some(name), .. } => return Some(did_you_mean(name)),
-            Self::MissingKey { key, slip: Some(slip) } => {
-                return Some(format!("`{slip}` is almost `{key}`"));
-            }
+            | Self::UnknownParameter { closest: Some(name), .. } => Some(did_you_mean(name)),
+            Self::MissingKey { key, slip: Some(slip) } => Some(format!("`{slip}` is almost `{key}`")),
             Self::UnknownField { closest, .. }
             | Self::UnknownSelection { closest, .. }
-            | Self::UnknownRule { closest, .. } => {
-                return closest.as_deref().map(did_you_mean);
-            }
-            Self::UnknownValue { closest, known, .. } => {
-                return Some(match closest {
-                    Some(name) => did_you_mean(name),
-                    None => format!("one of {known}"),
-                });
-            }
-            Self::AmbiguousRule { ids, .. } => {
-                return Some(format!("refer to one by its id: {}", ids.join(", ")));
-            }
+            | Self::UnknownRule { closest, .. } => closest.as_deref().map(did_you_mean),
+            Self::UnknownValue { closest, known, .. } => Some(match closest {
+                Some(name) => did_you_mean(name),
+                None => format!("one of {known}"),
+            }),
+            Self::AmbiguousRule { ids, .. } => Some(format!("refer to one by its id: {}", ids.join(", "))),
             Self::UnresolvedPlaceholder { name, closest } => {
                 let where_to = format!("write its values into a list `{name}.txt`, one a line");
-                return Some(match closest {
+                Some(match closest {
                     Some(name) => format!("did you mean `%{name}%`? otherwise {where_to}"),
                     None => where_to,
-                });
+                })
             }
-            Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
+            Self::MissingId { derived } => Some(format!("until it has one, `{derived}` is used")),
             Self::ImpossibleValue { note, .. }
             | Self::NeverFires { note, .. }
-            | Self::SilencesRules { note, .. } => return note.clone(),
-            Self::OperatorCase { found } => return Some(format!("write `{}`", found.to_lowercase())),
+            | Self::SilencesRules { note, .. } => note.clone(),
+            Self::OperatorCase { found } => Some(format!("write `{}`", found.to_lowercase())),
+            _ => self.advice().map(str::to_owned),
+        }
+    }
+
+    /// What to do about it, whatever the values are.
+    fn advice(&self) -> Option<&'static str> {
+        Some(match self {
             Self::UnknownQuantifier { .. } => {
                 "one of any, all, all_or_empty, none, or a position; brackets in a name are written `\\[` and `\\]`"
             }
@@ -438,8 +437,7 @@ impl RuleErrorKind {
             Self::UnusedRule { .. } => "name it in the condition or remove it from `rules`",
             Self::UnusedSelection { .. } => "use it in the condition or remove it",
             _ => return None,
-        };
-        Some(text.to_owned())
+        })
     }
 }
 

@@ -104,7 +104,9 @@ Examples:
   masthead replay audit.log audit-2026-03-01.log.gz 'old/*.zst'
   kubectl logs -n kube-system audit-tail | masthead replay -
   masthead replay --format jsonl audit.log | jq -r .summary
-  masthead replay --rules my-rules/ --fail-on high audit.log";
+  masthead replay --rules my-rules/ --fail-on high audit.log
+  masthead replay --rules my-filters/ --lists trusted_images.txt audit.log
+  masthead replay --pipeline fields.yml --rules their-rules/ audit.log";
 
 /// Where rules come from.
 #[derive(Debug, Default, Args)]
@@ -140,7 +142,9 @@ pub(crate) struct SetupChoice {
 /// warnings; rules about other logs than that of Kubernetes are counted and skipped.
 /// Filters may name built-in rules.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --format jsonl")]
+#[command(
+    after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --lists my-lists/\n  masthead check my-rules/ --format jsonl"
+)]
 pub(crate) struct Check {
     /// Rule files or folders; the built-in rules if there are none
     #[arg(value_name = "PATH")]
@@ -157,8 +161,8 @@ pub(crate) struct Check {
 
 /// Tests rules against the example events beside them
 ///
-/// The examples of `name.yml` are in `name.events.jsonl`, one event a line with whether the
-/// rule is to match it and why.
+/// The examples of `name.yml` are in `name.events.jsonl`, one a line: an event, or for a
+/// correlation several, with whether the rule is to match and why.
 #[derive(Debug, Args)]
 #[command(after_help = TEST_EXAMPLES)]
 pub(crate) struct Test {
@@ -180,7 +184,10 @@ const TEST_EXAMPLES: &str = r#"Examples:
   masthead test my-rules/ --junit report.xml
 
 A line of example events:
-  {"match": true, "why": "a person with kubectl", "event": {"verb": "get", …}}"#;
+  {"match": true, "why": "a person with kubectl", "event": {"verb": "get", …}}
+
+The same for a correlation, with several events:
+  {"match": true, "why": "ten names", "events": [{"event": {…}, "times": 10, "after": "5s"}]}"#;
 
 /// Lists the rules, or the fields that rules can use
 #[derive(Debug, Args)]
@@ -201,16 +208,17 @@ pub(crate) struct Rules {
     pub(crate) choice: RuleChoice,
 }
 
-/// Says what a rule looks for, and why it did or did not match an event
+/// Says what a rule looks for, and why it did or did not match
+///
+/// Of a correlation, which relates several events, it says how far each of its windows got in a
+/// log, and what alerts it gave.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  masthead explain command_run_in_pod\n  masthead explain command_run_in_pod --event event.json\n  tail -n 1 audit.log | masthead explain command_run_in_pod --event -"
-)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
 pub(crate) struct Explain {
-    /// The id, title or file name of a rule, or the path of a rule file
+    /// The id, name, title or file name of a rule, or the path of a rule file
     pub(crate) rule: String,
 
-    /// A file with one audit event; `-` for standard input
+    /// A file with one audit event, or for a correlation a log; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) event: Option<PathBuf>,
 
@@ -222,6 +230,13 @@ pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) choice: RuleChoice,
 }
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  masthead explain command_run_in_pod
+  masthead explain command_run_in_pod --event event.json
+  tail -n 1 audit.log | masthead explain command_run_in_pod --event -
+  masthead explain many_secrets_read --event audit.log";
 
 /// Writes a completion script for a shell
 #[derive(Debug, Args)]

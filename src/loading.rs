@@ -3,11 +3,11 @@
 //! All mistakes of all files are collected; nobody is shown one mistake at a time.
 
 use detect::sigma::{self, Filter, Label, Logsource, Pipeline, Place, Rule, RuleError, Setup, Severity};
+use detect::summary::counted;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::files::{self, Contents, Origin, RuleFile};
 use crate::skipped::Skipped;
-use crate::totals::counted;
 
 /// The code of the one problem that no file shows on its own.
 const DUPLICATE_ID: &str = "MH501";

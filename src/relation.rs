@@ -3,20 +3,22 @@
 use detect::correlate::Window;
 use detect::sigma::Rule;
 use detect::sigma::correlation::{Correlation, Metric, Needed, Range, Relation, RuleExpr};
-use detect::summary::span;
+use detect::summary::{counted, shared, span};
 use sinks::clean;
+
+/// What a file of several rules is about: a correlation, since it is what the others are
+/// for, else the first.
+pub(crate) fn main<'r>(mut rules: impl Iterator<Item = &'r Rule> + Clone) -> Option<&'r Rule> {
+    rules.clone().find(|rule| rule.correlation().is_some()).or_else(|| rules.next())
+}
 
 /// What a correlation looks for, as the end of a sentence. `rules` are those that it relates.
 pub(crate) fn looks_for(correlation: &Correlation, rules: &[Rule]) -> String {
     let fields = clean(&correlation.relation.fields().join("`, `")).into_owned();
     let what = match &correlation.relation {
-        Relation::EventCount(range) => format!("requests: {range}"),
-        Relation::ValueCount(_, range) => format!("different values of `{fields}`: {range}"),
-        Relation::Metric(Metric::Sum, _, range) => format!("sum of `{fields}`: {range}"),
-        Relation::Metric(Metric::Average, _, range) => format!("mean of `{fields}`: {range}"),
-        Relation::Metric(Metric::Percentile(share), _, range) => {
-            format!("percentile {share} of `{fields}`: {range}")
-        }
+        Relation::EventCount(range) => format!("{range} requests"),
+        Relation::ValueCount(_, range) => format!("{range} different values of `{fields}`"),
+        Relation::Metric(metric, _, range) => format!("a {} of `{fields}` {range}", self::metric(*metric)),
         Relation::Temporal(needed) => format!("{}, in any order", self::needed(correlation, needed, rules)),
         Relation::TemporalOrdered(needed) => {
             format!("{}, one after the other", self::needed(correlation, needed, rules))
@@ -29,7 +31,7 @@ pub(crate) fn looks_for(correlation: &Correlation, rules: &[Rule]) -> String {
             );
         }
     };
-    let judged = if correlation.relation.is_monotone() { "" } else { ", judged when they are over" };
+    let judged = if correlation.relation.is_monotone() { "" } else { ", judged when the window is over" };
     format!("{what}, within {}{judged}", span(correlation.timespan))
 }
 
@@ -42,29 +44,37 @@ pub(crate) fn grouping(correlation: &Correlation) -> String {
 }
 
 /// How far a window is, and whose it is.
+// Counts are whole numbers.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub(crate) fn progress(correlation: &Correlation, window: &Window) -> String {
     let number = window.number;
     let matched = || window.rules.iter().filter(|matched| **matched).count();
     let far = match &correlation.relation {
-        Relation::EventCount(range) => format!("{number} requests, wanted {range}"),
-        Relation::ValueCount(_, range) => format!("{number} different values, wanted {range}"),
-        Relation::Metric(_, _, range) => format!("{number:.2}, wanted {range}"),
+        Relation::EventCount(range) => format!("{}, wanted {range}", counted(number as u64, "request")),
+        Relation::ValueCount(_, range) => {
+            format!("{}, wanted {range}", counted(number as u64, "different value"))
+        }
+        Relation::Metric(metric, _, range) => {
+            format!("a {} of {number:.2}, wanted {range}", self::metric(*metric))
+        }
         Relation::Temporal(_) | Relation::TemporalOrdered(_) => {
             format!("matches of {} of {} rules", matched(), window.rules.len())
         }
-        Relation::FirstSeen { .. } => "been seen".to_owned(),
+        Relation::FirstSeen { .. } => "nothing new".to_owned(),
     };
-    format!("{far}{}", shared(&window.group))
+    match shared(&window.group) {
+        shared if shared.is_empty() => far,
+        shared => format!("{far} ({shared})"),
+    }
 }
 
-/// ` (user.username eve, no namespace)`, or nothing without a group.
-pub(crate) fn shared(group: &[(String, Option<String>)]) -> String {
-    let part = |(field, value): &(String, Option<String>)| match value {
-        Some(value) => format!("{} {}", clean(field), clean(value)),
-        None => format!("no {}", clean(field)),
-    };
-    let parts: Vec<String> = group.iter().map(part).collect();
-    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+fn metric(metric: Metric) -> String {
+    match metric {
+        Metric::Sum => "sum".to_owned(),
+        Metric::Average => "mean".to_owned(),
+        Metric::Percentile(50.0) => "median".to_owned(),
+        Metric::Percentile(share) => format!("percentile {share}"),
+    }
 }
 
 fn needed(correlation: &Correlation, needed: &Needed, rules: &[Rule]) -> String {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use detect::sigma::Logsource;
-
-use crate::totals::counted;
+use detect::summary::counted;
 
 /// How many of the logs that rules are about are named.
 const LOGS_MAX: usize = 5;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use detect::event::Key;
 use detect::sigma::{Level, Rule};
+use detect::summary::counted;
 use detect::{Alert, Event, correlate};
 use indicatif::{HumanBytes, HumanCount};
 use ingest::Counts;
@@ -183,8 +184,7 @@ impl Totals {
         ];
         let mut label = "uncorrelated";
         for (count, noun, reason) in lacks.into_iter().filter(|(count, ..)| *count > 0) {
-            let plural = if noun == "match" && count != 1 { "matche" } else { noun };
-            page.line(label, &format!("{} {reason}", counted(count, plural)))?;
+            page.line(label, &format!("{} {reason}", counted(count, noun)))?;
             label = "";
         }
         Ok(())
@@ -299,11 +299,6 @@ impl Tally {
         all.truncate(TOP_MAX);
         all
     }
-}
-
-/// `1 file`, `2 files`.
-pub(crate) fn counted(count: u64, noun: &str) -> String {
-    format!("{} {noun}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]

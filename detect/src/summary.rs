@@ -12,8 +12,7 @@ mod episode;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use episode::of_episode;
-pub use episode::span;
+pub use episode::{counted, of_episode, shared, span};
 
 pub use clean::{SENTENCE_CHARACTERS_MAX, VALUE_CHARACTERS_MAX, clean, is_invisible};
 

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use detect::sigma::Severity;
+use detect::summary::counted;
 use serde::Serialize;
 use sinks::clean;
 
@@ -12,7 +13,6 @@ use crate::files;
 use crate::loading::{self, Loaded};
 use crate::report::{self, severity_name};
 use crate::terminal::Terminal;
-use crate::totals::counted;
 
 /// A problem as a line of JSON.
 #[derive(Serialize)]

@@ -18,6 +18,7 @@ use super::Ending;
 use crate::args::{Explain, RuleChoice};
 use crate::files;
 use crate::loading::{self, Loaded};
+use crate::relation;
 use crate::terminal::{Stream, Terminal};
 
 /// How long the one event may be.
@@ -69,7 +70,7 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
     Ok(Ending::Fine)
 }
 
-/// The rule of this id, title, file name or path.
+/// The rule of this id, name, title, file name or path; of several in a file what it is about.
 fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<(Rule, Loaded)> {
     let path = Path::new(name);
     let is_path = path.is_file();
@@ -80,18 +81,21 @@ fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<(Rule, Loaded)> {
     };
     let rules: Vec<Rule> = loaded.rules.iter().map(|(_, rule)| rule.clone()).collect();
     let wanted = name.to_lowercase();
-    let is_wanted = |rule: &&Rule| if is_path { rule.path == path } else { names(rule).contains(&wanted) };
-    if let Some(rule) = rules.iter().find(is_wanted) {
+    let called = rules.iter().find(|rule| !is_path && own_names(rule).contains(&wanted));
+    let is_of_file =
+        |rule: &&Rule| if is_path { rule.path == path } else { file_names(rule).contains(&wanted) };
+    if let Some(rule) = called.or_else(|| relation::main(rules.iter().filter(is_of_file))) {
         return Ok((rule.clone(), loaded));
     }
     if is_path {
         bail!("`{name}` holds no rule that can be used; see `masthead check {name}`");
     }
     match similar(&wanted, &rules).as_slice() {
-        [] => bail!("no rule has the id, title or file name `{name}`; see `masthead rules`"),
-        titles => {
-            bail!("no rule has the id, title or file name `{name}`; did you mean {}?", titles.join(", "))
-        }
+        [] => bail!("no rule has the id, name, title or file name `{name}`; see `masthead rules`"),
+        titles => bail!(
+            "no rule has the id, name, title or file name `{name}`; did you mean {}?",
+            titles.join(", ")
+        ),
     }
 }
 
@@ -101,11 +105,19 @@ fn files_with(path: &Path, choice: &RuleChoice) -> Result<Vec<files::RuleFile>, 
     files::chosen(&RuleChoice { paths, no_default_rules: true, setup: choice.setup.clone() })
 }
 
-/// What a rule may be called by, in lower case.
-fn names(rule: &Rule) -> Vec<String> {
-    let file = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().to_lowercase();
-    let path = &rule.path;
-    vec![rule.id.to_lowercase(), rule.title.to_lowercase(), file(path.file_stem()), file(path.file_name())]
+/// What a rule calls itself, in lower case.
+fn own_names(rule: &Rule) -> Vec<String> {
+    [Some(&rule.id), Some(&rule.title), rule.name.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|name| name.to_lowercase())
+        .collect()
+}
+
+/// What the file of a rule is called, in lower case.
+fn file_names(rule: &Rule) -> Vec<String> {
+    let parts = [rule.path.file_stem(), rule.path.file_name()];
+    parts.into_iter().flatten().map(|part| part.to_string_lossy().to_lowercase()).collect()
 }
 
 /// The file names of the rules whose names come nearest, quoted, best first.
@@ -115,12 +127,23 @@ fn similar(wanted: &str, rules: &[Rule]) -> Vec<String> {
     };
     let mut scored: Vec<(f64, &Rule)> = rules
         .iter()
-        .map(|rule| (names(rule).iter().map(similarity).fold(0.0, f64::max), rule))
+        .map(|rule| {
+            let names = own_names(rule).into_iter().chain(file_names(rule));
+            (names.map(|name| similarity(&name)).fold(0.0, f64::max), rule)
+        })
         .filter(|(score, _)| *score >= SIMILARITY_MIN)
         .collect();
     scored.sort_by(|left, right| right.0.total_cmp(&left.0));
     let stem = |rule: &Rule| rule.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    scored.iter().take(SUGGESTIONS_MAX).map(|(_, rule)| format!("`{}`", stem(rule))).collect()
+    let mut stems: Vec<String> = Vec::new();
+    for (_, rule) in scored {
+        let stem = format!("`{}`", stem(rule));
+        if !stems.contains(&stem) {
+            stems.push(stem);
+        }
+    }
+    stems.truncate(SUGGESTIONS_MAX);
+    stems
 }
 
 fn read_event(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -144,7 +167,10 @@ fn header(out: &mut impl Write, stream: Stream, rule: &Rule) -> io::Result<()> {
     writeln!(out, "{faint}{}  {}{faint:#}", clean(&rule.id), clean(&path))?;
     let width = stream.width.unwrap_or(WIDTH_DEFAULT);
     let description = clean(rule.description.trim()).replace("\\n", " ");
-    writeln!(out, "{}\n", textwrap::fill(&description, width))
+    if !description.is_empty() {
+        writeln!(out, "{}", textwrap::fill(&description, width))?;
+    }
+    writeln!(out)
 }
 
 /// What the rule's author says about its alerts.

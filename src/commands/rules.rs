@@ -6,6 +6,7 @@ use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{ContentArrangement, Table};
 use detect::derived;
 use detect::sigma::{Level, Rule, Severity, correlation};
+use detect::summary::counted;
 use serde::Serialize;
 use sinks::clean;
 use sinks::palette::level_name;
@@ -16,7 +17,6 @@ use crate::files;
 use crate::loading::{self, UsedFilter};
 use crate::report;
 use crate::terminal::{Stream, Terminal};
-use crate::totals::counted;
 
 /// On terminals narrower than this a rule's file name stands below its title.
 const WIDTH_OF_ALL_COLUMNS: usize = 130;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use detect::explain::{self, Explanation};
 use detect::field::Settings;
 use detect::sigma::{Rule, Severity};
+use detect::summary::counted;
 use detect::{Engine, Event};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use sinks::clean;
@@ -18,10 +19,10 @@ use crate::args::Test;
 use crate::examples::{Example, Shown};
 use crate::files::{self, Origin, RuleFile};
 use crate::loading::{self, Loaded};
+use crate::relation;
 use crate::report;
 use crate::terminal::{Stream, Terminal};
 use crate::timeline::Timeline;
-use crate::totals::counted;
 
 /// What became of one example, or of the lack of examples.
 struct Outcome {
@@ -69,8 +70,8 @@ pub(crate) fn run(args: &Test, terminal: &Terminal) -> anyhow::Result<Ending> {
 fn test_file(loaded: &Loaded, number: usize) -> anyhow::Result<Option<Tested>> {
     let file = &loaded.files[number];
     let (rules, own_count) = loaded.rules_for(number);
-    let Some(first) = rules.first() else { return Ok(None) };
-    let title = first.title.clone();
+    let Some(main) = relation::main(rules.iter().take(own_count)) else { return Ok(None) };
+    let title = main.title.clone();
     let (events_path, events) = examples(file)?;
     let place = events_path.display().to_string();
     let bench = Bench { engine: Engine::new(rules, Settings::default()), own_count };

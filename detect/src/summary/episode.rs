@@ -9,10 +9,13 @@ use crate::sigma::Rule;
 use crate::sigma::correlation::{Correlation, Metric, Relation};
 
 /// One sentence that a person can act on, without a full stop.
-pub(crate) fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Episode) -> String {
+pub fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Episode) -> String {
     let duration = (episode.ended_at - episode.started_at).to_std().unwrap_or_default();
     let (requests, within) = (counted(episode.request_count, "request"), format!(" in {}", span(duration)));
-    let shared = shared(episode);
+    let shared = match shared(&episode.group) {
+        shared if shared.is_empty() => shared,
+        shared => format!("{shared}: "),
+    };
     let fields = clean(&correlation.relation.fields().join(", "));
     let values: Vec<String> = episode.values.iter().map(|value| clean(value)).collect();
     let number = number(episode.number);
@@ -25,8 +28,8 @@ pub(crate) fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Ep
             let metric = match metric {
                 Metric::Sum => "adds up to".to_owned(),
                 Metric::Average => "is on average".to_owned(),
-                Metric::Percentile(50.0) => "has the median".to_owned(),
-                Metric::Percentile(percentile) => format!("has the {percentile}th percentile"),
+                Metric::Percentile(50.0) => "has a median of".to_owned(),
+                Metric::Percentile(percentile) => format!("has a percentile {percentile} of"),
             };
             format!("{fields} {metric} {number} over {requests}{within}")
         }
@@ -37,14 +40,14 @@ pub(crate) fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Ep
     shortened(&without_markup(&format!("{shared}{what}")), SENTENCE_CHARACTERS_MAX).trim_end().to_owned()
 }
 
-/// `user.username eve, namespace dev: `, or nothing without a group.
-fn shared(episode: &Episode) -> String {
+/// `user.username eve, no namespace`: what the requests of a group share, free of anything a
+/// terminal would interpret; nothing without a group.
+pub fn shared(group: &[(String, Option<String>)]) -> String {
     let part = |(field, value): &(String, Option<String>)| match value {
         Some(value) => format!("{} {}", clean(field), clean(value)),
         None => format!("no {}", clean(field)),
     };
-    let parts: Vec<String> = episode.group.iter().map(part).collect();
-    if parts.is_empty() { String::new() } else { format!("{}: ", parts.join(", ")) }
+    group.iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
 /// What the rules that matched say happened.
@@ -53,8 +56,26 @@ fn titles(rules: &[Rule], episode: &Episode, between: &str) -> String {
     titles.map(|rule| clean(&rule.title)).collect::<Vec<_>>().join(between)
 }
 
-fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+/// `1 request`, `9,617 requests`, `2 matches`.
+pub fn counted(count: u64, noun: &str) -> String {
+    let plural = match count {
+        1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{plural}", in_thousands(count))
+}
+
+fn in_thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A number without needless digits.
@@ -90,6 +111,13 @@ mod tests {
         let said = |seconds| span(Duration::from_secs(seconds));
         assert_eq!([said(1), said(60), said(3725), said(30 * 86_400)], ["1 s", "1 min", "1 h 2 min", "30 d"]);
         assert_eq!(span(Duration::from_micros(1500)), "1 ms");
+    }
+
+    #[test]
+    fn counts_have_their_plural_and_thousands() {
+        let said =
+            [counted(1, "match"), counted(0, "match"), counted(999, "event"), counted(1_234_567, "event")];
+        assert_eq!(said, ["1 match", "0 matches", "999 events", "1,234,567 events"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use detect::correlate::Window;
 use detect::field::Settings;
 use detect::sigma::Rule;
 use detect::sigma::correlation::{Correlation, silent};
+use detect::summary::{self, counted};
 use detect::{Engine, Event};
 use ingest::{Frame, Log, inputs};
 use sinks::clean;
@@ -16,7 +17,6 @@ use crate::args::Explain;
 use crate::relation;
 use crate::terminal::Stream;
 use crate::timeline::Timeline;
-use crate::totals::counted;
 
 /// How many events, windows and values are shown.
 const SHOWN_MAX: usize = 20;
@@ -62,11 +62,11 @@ fn follow(
 ) -> anyhow::Result<()> {
     let mut timeline = Timeline::new(engine);
     let (mut event_count, mut match_count) = (0_u64, 0);
-    writeln!(out, "\nmatches")?;
     let found = inputs::resolve(&[path.to_owned()]);
     if let Some(error) = found.errors.first() {
         anyhow::bail!("{error}");
     }
+    writeln!(out, "\nmatches")?;
     for input in &found.found {
         let mut log = Log::open(input).with_context(|| format!("cannot read `{}`", path.display()))?;
         while let Some(frame) = log.next() {
@@ -94,11 +94,13 @@ fn follow(
     let episodes: Vec<_> = timeline.finish().into_iter().filter(|episode| episode.rule == 0).collect();
     writeln!(out, "\n{}", counted(episodes.len() as u64, "alert"))?;
     for episode in episodes.iter().take(SHOWN_MAX) {
-        let requests = counted(episode.request_count, "request");
         let time = episode.started_at.format("%Y-%m-%d %H:%M:%SZ");
-        writeln!(out, "  from {time}: {requests}{}", relation::shared(&episode.group))?;
+        writeln!(out, "  {time}  {}", summary::of_episode(engine.rules(), correlation, episode))?;
     }
-    Ok(())
+    match episodes.len().saturating_sub(SHOWN_MAX) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more").map_err(Into::into),
+    }
 }
 
 fn write_match(out: &mut impl Write, event: &Event<'_>, rule: &Rule) -> io::Result<()> {

@@ -126,7 +126,8 @@ fn related(document: &Node, correlation: &Node, context: &mut Context<'_>) -> Op
     let before = context.error_count();
     let mut header = Keys { document, context }.header();
     let mut correlation = correlation::read(correlation, context)?;
-    let is_sound = context.error_count() == before && process(document, &mut header, &mut correlation, context);
+    let is_sound =
+        context.error_count() == before && process(document, &mut header, &mut correlation, context);
     is_sound.then_some(Rule { logic: Logic::Correlation(correlation), ..header })
 }
 

@@ -31,6 +31,8 @@ from sigma.conditions import (
 )
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
+from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+from sigma.processing.transformations import ValueListPlaceholderTransformation
 from sigma.rule.base import SigmaYAMLLoader
 from sigma.types import (
     CompareOperators,
@@ -314,6 +316,10 @@ def conditions_of(vector):
     rules = [rule for rule in collection.rules if not isinstance(rule, SigmaCorrelationRule)]
     if not collection.rules:
         raise Refused("no rule")
+    if vector.get("lists"):
+        items = [ProcessingItem(ValueListPlaceholderTransformation())]
+        for rule in rules:
+            ProcessingPipeline(items=items, vars=vector["lists"]).apply(rule)
     trees = {
         rule.name or rule.title: [condition.parsed for condition in rule.detection.parsed_condition]
         for rule in rules

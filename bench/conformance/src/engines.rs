@@ -165,8 +165,10 @@ fn masthead_matches(engine: &detect::Engine, events: &[detect::Event<'_>]) -> Ve
     }
     correlator.finish(&mut keep);
     for episode in begun {
-        if let Some(&number) = episode.audit_ids.last().and_then(|id| requests.get(id)) {
-            matches[number].push(engine.rules()[episode.rule].title.clone());
+        let rule = &engine.rules()[episode.rule];
+        let number = episode.audit_ids.last().and_then(|id| requests.get(id));
+        if let Some(&number) = number.filter(|_| !is_only_related(rule, engine.rules())) {
+            matches[number].push(rule.title.clone());
         }
     }
     matches
@@ -189,7 +191,7 @@ enum Repeats {
 
 fn rsigma(question: &Question, repeats: Repeats) -> Answer {
     let rules = question.rules.as_str();
-    let collection = match rsigma_parser::parse_sigma_yaml(rules) {
+    let mut collection = match rsigma_parser::parse_sigma_yaml(rules) {
         Ok(collection) => collection,
         Err(error) => return Answer::Refused(error.to_string()),
     };
@@ -207,8 +209,10 @@ fn rsigma(question: &Question, repeats: Repeats) -> Answer {
         Repeats::Told => {}
         Repeats::Reset => configuration.action_on_match = CorrelationAction::Reset,
         Repeats::Suppressed => {
-            let timespans = collection.correlations.iter().map(|correlation| correlation.timespan.seconds);
-            configuration.suppress = timespans.max();
+            for correlation in &mut collection.correlations {
+                let timespan = format!("{}s", correlation.timespan.seconds);
+                correlation.custom_attributes.insert("rsigma.suppress".to_owned(), timespan.into());
+            }
         }
     }
     configuration.timestamp_fields.insert(0, "requestReceivedTimestamp".to_owned());

@@ -401,6 +401,8 @@ fn a_correlation_is_explained_by_its_windows() {
     let rules = ["--no-default-rules", "--rules", "tests/cli/correlations"];
     let explain =
         |rule: &str, more: &[&str]| transcript(&run(&[&["explain", rule], &rules[..], more].concat()));
+    let listed = run(&[&["rules", "--format", "text"], &rules[..]].concat()).stdout;
+    assert_snapshot("rules_with_correlations", &listed);
     assert_snapshot("explain_correlation", &explain("Many secrets read", &[]));
     assert_snapshot("explain_windows", &explain("Many secrets read", &["--event", SECRETS_LOG]));
     assert_snapshot("explain_first_seen", &explain("A new client reads secrets", &["--event", SECRETS_LOG]));

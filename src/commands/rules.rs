@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{ContentArrangement, Table};
 use detect::derived;
-use detect::sigma::{Level, Rule, Severity};
+use detect::sigma::{Level, Rule, Severity, correlation};
 use serde::Serialize;
 use sinks::clean;
 use sinks::palette::level_name;
@@ -31,6 +31,10 @@ struct RuleLine<'r> {
     tags: &'r [String],
     attack: Vec<String>,
     minimum_level: Option<&'r str>,
+    /// The type of a correlation.
+    correlation: Option<&'static str>,
+    /// Whether it gives no alerts of its own.
+    is_silent: bool,
     path: String,
 }
 
@@ -56,8 +60,11 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
     let loaded = loading::load(files::chosen(&args.choice)?);
     let has_errors = loaded.count(Severity::Error) > 0;
     let _ = report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error);
-    let mut rules: Vec<&Rule> = loaded.rules.iter().map(|(_, rule)| rule).collect();
-    rules.sort_by(|left, right| right.level.cmp(&left.level).then_with(|| left.title.cmp(&right.title)));
+    let rules: Vec<Rule> = loaded.rules.iter().map(|(_, rule)| rule.clone()).collect();
+    let mut rules: Vec<(&Rule, bool)> = rules.iter().zip(correlation::silent(&rules)).collect();
+    rules.sort_by(|(left, _), (right, _)| {
+        right.level.cmp(&left.level).then_with(|| left.title.cmp(&right.title))
+    });
     write_rules(&mut out, terminal.stdout, format, &rules)?;
     if format != ListFormat::Jsonl && !loaded.filters.is_empty() {
         writeln!(out)?;
@@ -72,23 +79,25 @@ fn write_rules(
     out: &mut impl Write,
     stream: Stream,
     format: ListFormat,
-    rules: &[&Rule],
+    rules: &[(&Rule, bool)],
 ) -> anyhow::Result<()> {
     if format == ListFormat::Jsonl {
-        return write_lines(out, rules.iter().map(|rule| RuleLine::new(rule)));
+        return write_lines(out, rules.iter().map(|(rule, is_silent)| RuleLine::new(rule, *is_silent)));
     }
     let is_narrow =
         stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
     let header = ["LEVEL", "RULE", "ATT&CK", "AUDIT LEVEL", "FILE"];
     let mut table = table(stream, format, &header[..if is_narrow { 4 } else { 5 }]);
-    for rule in rules {
+    for (rule, is_silent) in rules {
         let (style, faint) = (stream.palette.level(rule.level), stream.palette.faint());
-        let title = clean(&rule.title);
+        let silent =
+            if *is_silent { format!(" {faint}(only for correlations){faint:#}") } else { String::new() };
+        let title = format!("{}{silent}", clean(&rule.title));
         let stem = rule.path.file_stem().unwrap_or_default().to_string_lossy();
         let stem = clean(&stem);
         let mut row = vec![
             format!("{style}{}{style:#}", level_name(rule.level)),
-            if is_narrow { format!("{title}\n{faint}{stem}{faint:#}") } else { title.into_owned() },
+            if is_narrow { format!("{title}\n{faint}{stem}{faint:#}") } else { title },
             clean(&techniques(rule).join(" ")).replace(' ', if is_narrow { "\n" } else { " " }),
             clean(minimum_level(rule).unwrap_or("")).into_owned(),
         ];
@@ -139,7 +148,7 @@ fn write_lines(out: &mut impl Write, lines: impl Iterator<Item = impl Serialize>
 }
 
 impl<'r> RuleLine<'r> {
-    fn new(rule: &'r Rule) -> Self {
+    fn new(rule: &'r Rule, is_silent: bool) -> Self {
         Self {
             id: &rule.id,
             title: &rule.title,
@@ -148,6 +157,8 @@ impl<'r> RuleLine<'r> {
             tags: &rule.tags,
             attack: techniques(rule),
             minimum_level: minimum_level(rule),
+            correlation: rule.correlation().map(|correlation| correlation.relation.name()),
+            is_silent,
             path: rule.path.display().to_string(),
         }
     }

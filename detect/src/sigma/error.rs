@@ -91,7 +91,6 @@ codes! {
     MH002 Error "A mapping holds the same key twice.",
     MH003 Error "The file exceeds a limit that protects against hostile input.",
     MH004 Error "A document is not a mapping, so it cannot be a rule.",
-    MH005 Error "A document is of a kind that is not supported: an action.",
     MH006 Error "A key is a list or a mapping; keys must be texts.",
     MH007 Error "A YAML tag is none of those that YAML 1.2 defines.",
     MH008 Warning "The file holds no rule.",
@@ -152,21 +151,6 @@ impl fmt::Display for Code {
     }
 }
 
-/// A kind of document that Sigma defines besides rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum DocumentKind {
-    Action,
-}
-
-impl fmt::Display for DocumentKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            DocumentKind::Action => "action",
-        })
-    }
-}
-
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -180,8 +164,6 @@ pub enum RuleErrorKind {
     Limit { what: &'static str, max: usize },
     #[error("expected a rule, found {found}")]
     NotARule { found: &'static str },
-    #[error("{kind} documents are not supported")]
-    UnsupportedDocument { kind: DocumentKind },
     #[error("a key must be a text, found {found}")]
     KeyNotText { found: &'static str },
     #[error("unknown tag `{tag}`")]
@@ -312,7 +294,6 @@ impl RuleErrorKind {
             Self::DuplicateKey { .. } => Code::MH002,
             Self::Limit { .. } => Code::MH003,
             Self::NotARule { .. } => Code::MH004,
-            Self::UnsupportedDocument { .. } => Code::MH005,
             Self::KeyNotText { .. } => Code::MH006,
             Self::UnknownTag { .. } => Code::MH007,
             Self::NoRule => Code::MH008,

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use crate::block::Block;
 use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
 use crate::matcher::Matcher;
 use crate::scan;
-use crate::sigma::{Expr, Item, Rule};
+use crate::sigma::{self, Expr, Item, Rule};
 use crate::truth::Truth;
 
 /// How many values one alert shows as the reason for the match.
@@ -53,11 +54,21 @@ enum Node {
 
 #[derive(Debug)]
 struct CompiledItem {
-    /// Number of the field; nothing for keywords.
-    field: Option<usize>,
+    subject: Subject,
     name: String,
     matcher: Matcher,
     cost: u32,
+}
+
+/// What an item is about.
+#[derive(Debug)]
+enum Subject {
+    /// The field of this number.
+    Field(usize),
+    /// Every key and value.
+    Keywords,
+    /// The elements of a list.
+    Block(Box<Block>),
 }
 
 impl Engine {
@@ -137,6 +148,7 @@ impl Compiler {
             Expr::Not(part) => Node::Not(Box::new(self.node(part))),
             Expr::Named(_, part) => self.node(part),
             Expr::Item(item) => Node::Item(self.item(item)),
+            Expr::Block(block) => Node::Item(self.block(block)),
         }
     }
 
@@ -165,7 +177,7 @@ impl Compiler {
         let field = item.field.as_deref().map(Field::parse);
         let compiled = CompiledItem {
             cost: cost_of(field.as_ref()),
-            field: field.map(|field| self.field(field)),
+            subject: field.map_or(Subject::Keywords, |field| Subject::Field(self.field(field))),
             name: item.field.clone().unwrap_or_else(|| "keywords".to_owned()),
             matcher: Matcher::new(&item.tests, item.field.is_none()),
         };
@@ -177,6 +189,16 @@ impl Compiler {
         self.items.len() - 1
     }
 
+    fn block(&mut self, block: &sigma::Block) -> usize {
+        self.items.push(CompiledItem {
+            cost: BLOCK_COST,
+            subject: Subject::Block(Box::new(Block::new(block))),
+            name: block.list.clone(),
+            matcher: Matcher::new(&[], false),
+        });
+        self.items.len() - 1
+    }
+
     fn field(&mut self, field: Field) -> usize {
         let next = self.fields.len();
         *self.field_numbers.entry(field.clone()).or_insert_with(|| {
@@ -185,6 +207,9 @@ impl Compiler {
         })
     }
 }
+
+/// Elements are read one by one: dearer than a body, cheaper than keywords.
+const BLOCK_COST: u32 = 60;
 
 /// How dear a field is to read, roughly: short values near the top first, bodies last.
 fn cost_of(field: Option<&Field>) -> u32 {
@@ -244,8 +269,12 @@ impl<'e> Reader<'e> {
     }
 
     fn decide(&mut self, item: &CompiledItem) -> Truth {
-        let Some(field) = item.field else {
-            return words(self.view.event).any(|word| item.matcher.matches_keyword(&word)).into();
+        let field = match &item.subject {
+            Subject::Field(field) => *field,
+            Subject::Keywords => {
+                return words(self.view.event).any(|word| item.matcher.matches_keyword(&word)).into();
+            }
+            Subject::Block(block) => return block.truth(self.view),
         };
         let at = self.field(field);
         let (_, sight, values) = &self.read[at];
@@ -275,14 +304,18 @@ impl<'e> Reader<'e> {
         let mut evidence = Vec::new();
         for number in items {
             let item = &self.engine.items[number];
-            let Some(field) = item.field else { continue };
-            let at = self.field(field);
-            let found = self.read[at].2.iter().find(|value| item.matcher.matches_value(value));
-            if let Some(value) = found
-                && evidence.len() < EVIDENCE_MAX
-                && !evidence.iter().any(|(name, _)| *name == item.name)
-            {
-                evidence.push((item.name.clone(), value.clone()));
+            match &item.subject {
+                Subject::Keywords => {}
+                Subject::Block(block) => block.evidence(self.view, &mut |name, value| {
+                    add_evidence(&mut evidence, name, value);
+                }),
+                Subject::Field(field) => {
+                    let at = self.field(*field);
+                    let found = self.read[at].2.iter().find(|value| item.matcher.matches_value(value));
+                    if let Some(value) = found {
+                        add_evidence(&mut evidence, &item.name, value);
+                    }
+                }
             }
         }
         evidence
@@ -300,6 +333,13 @@ impl<'e> Reader<'e> {
                 }
             }
         }
+    }
+}
+
+/// Adds the first value of each field, up to [`EVIDENCE_MAX`] of them.
+fn add_evidence<'e>(evidence: &mut Vec<(String, Value<'e>)>, name: &str, value: &Value<'e>) {
+    if evidence.len() < EVIDENCE_MAX && !evidence.iter().any(|(known, _)| known == name) {
+        evidence.push((name.to_owned(), value.clone()));
     }
 }
 

@@ -3,12 +3,13 @@
 //! The tree has the shape of the condition as it was written, and every part of it is
 //! decided on its own, so this is also the plainest evaluator there is.
 
+use crate::derived::{Element, ElementKind, Elements, List, Part as ElementPart};
 use crate::event::{Event, Key};
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::json::Json;
 use crate::matcher::{Matcher, is_any};
 use crate::scan;
-use crate::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Test, TimePart};
+use crate::sigma::{Anchor, Block, Comparison, Expr, Item, Part, Pattern, Quantifier, Test, TimePart};
 use crate::truth::Truth;
 
 /// How many values of a field an explanation shows.
@@ -49,6 +50,8 @@ pub enum Kind {
     Not,
     /// The only one, under a name.
     Selection,
+    /// What holds for single elements of a list; of no event, what is asked of them.
+    Elements,
     /// There are none: a test of a field.
     Test,
 }
@@ -75,12 +78,12 @@ pub enum Hidden {
 
 /// Describes what a condition looks for.
 pub fn describe(condition: &Expr) -> Explanation {
-    part(condition, None)
+    part(condition, Scope::None)
 }
 
 /// Describes what a condition looks for, and what of it the event shows.
 pub fn explain(condition: &Expr, event: &Event<'_>, settings: &Settings) -> Explanation {
-    part(condition, Some(View { event, settings }))
+    part(condition, Scope::Event(View { event, settings }))
 }
 
 impl Explanation {
@@ -88,7 +91,10 @@ impl Explanation {
     pub fn reasons(&self) -> Vec<&Explanation> {
         match self.kind {
             Kind::Test => vec![self],
-            Kind::Not | Kind::Selection => self.parts.iter().flat_map(Self::reasons).collect(),
+            Kind::Elements if self.parts.is_empty() => vec![self],
+            Kind::Not | Kind::Selection | Kind::Elements => {
+                self.parts.iter().flat_map(Self::reasons).collect()
+            }
             Kind::All | Kind::Any => {
                 self.parts.iter().filter(|part| part.truth == self.truth).flat_map(Self::reasons).collect()
             }
@@ -96,31 +102,121 @@ impl Explanation {
     }
 }
 
-fn part(expr: &Expr, view: Option<View<'_>>) -> Explanation {
+/// Where fields are looked up.
+#[derive(Clone, Copy)]
+enum Scope<'a, 't> {
+    None,
+    Event(View<'a>),
+    Element(View<'a>, &'t Element<'a, 't>, ElementKind),
+}
+
+impl<'a> Scope<'a, '_> {
+    fn view(self) -> Option<View<'a>> {
+        match self {
+            Scope::None => None,
+            Scope::Event(view) | Scope::Element(view, ..) => Some(view),
+        }
+    }
+
+    fn read(self, name: &str, values: &mut Vec<Value<'a>>) -> Sight {
+        match self {
+            Scope::None => Sight::Clear,
+            Scope::Event(view) => Field::parse(name).read(view, values),
+            Scope::Element(_, element, kind) => element.read(&ElementPart::parse(name, kind), values),
+        }
+    }
+}
+
+fn part(expr: &Expr, view: Scope<'_, '_>) -> Explanation {
     match expr {
         Expr::All(parts) => group(Kind::All, "all of", parts, view),
         Expr::Any(parts) => group(Kind::Any, "any of", parts, view),
         Expr::Not(inner) => group(Kind::Not, "not", std::slice::from_ref(inner.as_ref()), view),
         Expr::Named(name, inner) => group(Kind::Selection, name, std::slice::from_ref(inner.as_ref()), view),
         Expr::Item(item) => test(item, view),
+        Expr::Block(inner) => block(inner, view),
     }
 }
 
-fn group(kind: Kind, label: &str, parts: &[Expr], view: Option<View<'_>>) -> Explanation {
+/// A block in words: what is asked of an element, or each element of the event with what
+/// holds for it, those that decide first.
+fn block(block: &Block, scope: Scope<'_, '_>) -> Explanation {
+    let position = block.quantifier.position();
+    match scope {
+        Scope::None => elements_of(block, None),
+        Scope::Event(view) => {
+            let list = List::parse(&block.list);
+            list.read(position, view, |elements| elements_of(block, Some((view, elements, list.kind()))))
+        }
+        Scope::Element(view, element, kind) => {
+            let elements = element.elements(&ElementPart::parse(&block.list, kind), kind, position);
+            elements_of(block, Some((view, &elements, kind.inner())))
+        }
+    }
+}
+
+fn elements_of(block: &Block, found: Option<(View<'_>, &Elements<'_, '_>, ElementKind)>) -> Explanation {
+    let words = match block.quantifier {
+        Quantifier::Any => "any element of".to_owned(),
+        Quantifier::All => "every element, and at least one, of".to_owned(),
+        Quantifier::AllOrEmpty => "every element, if there is one, of".to_owned(),
+        Quantifier::None => "no element of".to_owned(),
+        Quantifier::At(position) => format!("the element at {position} of"),
+    };
+    let label = format!("{words} `{}`", block.list);
+    let mut explanation = Explanation {
+        kind: Kind::Elements,
+        label,
+        truth: None,
+        values: Vec::new(),
+        value_count: 0,
+        hidden: None,
+        parts: Vec::new(),
+    };
+    let Some((view, elements, element_kind)) = found else {
+        explanation.parts.push(part(&block.body, Scope::None));
+        return explanation;
+    };
+    let is_universal = matches!(block.quantifier, Quantifier::All | Quantifier::AllOrEmpty);
+    let wanted = if is_universal { Truth::False } else { Truth::True };
+    let (mut deciding, mut others) = (Vec::new(), Vec::new());
+    let truths = elements.all.iter().enumerate().map(|(number, element)| {
+        let body = part(&block.body, Scope::Element(view, element, element_kind));
+        let truth = body.truth.unwrap_or(Truth::Unknown);
+        let list = if truth == wanted { &mut deciding } else { &mut others };
+        if list.len() < VALUES_MAX {
+            let label = format!("element {}", number + 1);
+            list.push(Explanation { label, kind: Kind::Selection, parts: vec![body], ..explanation.clone() });
+            if let Some(last) = list.last_mut() {
+                last.truth = Some(truth);
+            }
+        }
+        truth
+    });
+    let truths: Vec<Truth> = truths.collect();
+    explanation.truth = Some(block.quantifier.truth(elements.sight, truths.into_iter()));
+    if elements.sight == Sight::Hidden && explanation.truth == Some(Truth::Unknown) {
+        explanation.hidden = Some(hidden(view.event));
+    }
+    explanation.parts = deciding.into_iter().chain(others).take(VALUES_MAX).collect();
+    explanation
+}
+
+fn group(kind: Kind, label: &str, parts: &[Expr], view: Scope<'_, '_>) -> Explanation {
     let parts: Vec<_> = parts.iter().map(|expr| part(expr, view)).collect();
-    let truth = view.map(|_| {
+    let truth = view.view().map(|_| {
         let truths = parts.iter().filter_map(|part| part.truth);
         match kind {
             Kind::Any => truths.fold(Truth::False, Truth::or),
             Kind::Not => !truths.fold(Truth::True, Truth::and),
-            Kind::All | Kind::Selection | Kind::Test => truths.fold(Truth::True, Truth::and),
+            Kind::All | Kind::Selection | Kind::Elements | Kind::Test => truths.fold(Truth::True, Truth::and),
         }
     });
     let label = label.to_owned();
     Explanation { kind, label, truth, values: Vec::new(), value_count: 0, hidden: None, parts }
 }
 
-fn test(item: &Item, view: Option<View<'_>>) -> Explanation {
+fn test(item: &Item, scope: Scope<'_, '_>) -> Explanation {
     let mut explanation = Explanation {
         kind: Kind::Test,
         label: label_of(item),
@@ -130,11 +226,11 @@ fn test(item: &Item, view: Option<View<'_>>) -> Explanation {
         hidden: None,
         parts: Vec::new(),
     };
-    let Some(view) = view else { return explanation };
+    let Some(view) = scope.view() else { return explanation };
     let matcher = Matcher::new(&item.tests, item.field.is_none());
     match &item.field {
         None => keywords(&mut explanation, &matcher, view.event),
-        Some(name) => field(&mut explanation, name, &matcher, view),
+        Some(name) => field(&mut explanation, name, &matcher, scope, view),
     }
     explanation
 }
@@ -151,12 +247,12 @@ fn keywords(explanation: &mut Explanation, matcher: &Matcher, event: &Event<'_>)
     explanation.values = found;
 }
 
-fn field(explanation: &mut Explanation, name: &str, matcher: &Matcher, view: View<'_>) {
+fn field(explanation: &mut Explanation, name: &str, matcher: &Matcher, scope: Scope<'_, '_>, view: View<'_>) {
     let mut values = Vec::new();
-    let sight = Field::parse(name).read(view, &mut values);
+    let sight = scope.read(name, &mut values);
     let truth = matcher.truth(&values, sight, |other| {
         let mut others = Vec::new();
-        let sight = Field::parse(other).read(view, &mut others);
+        let sight = scope.read(other, &mut others);
         (others, sight)
     });
     explanation.truth = Some(truth);
@@ -215,7 +311,11 @@ fn label_of(item: &Item) -> String {
         }
     }
     let words: Vec<String> = phrases.iter().map(|(phrase, operands)| phrase.with(operands)).collect();
-    let subject = item.field.as_deref().map_or_else(|| "the event".to_owned(), |name| format!("`{name}`"));
+    let subject = match item.field.as_deref() {
+        None => "the event".to_owned(),
+        Some(".") => "the element".to_owned(),
+        Some(name) => format!("`{name}`"),
+    };
     format!("{subject} {}", words.join(", or "))
 }
 
@@ -353,7 +453,7 @@ mod tests {
 
     fn judge(expr: &Expr, event: &str) -> Explanation {
         let event = Event::parse(event.as_bytes()).unwrap();
-        part(expr, Some(View { event: &event, settings: &Settings::default() }))
+        part(expr, Scope::Event(View { event: &event, settings: &Settings::default() }))
     }
 
     #[test]

@@ -137,6 +137,27 @@ fn follow_nested<'a>(json: Json<'a>, path: &str, arrays: usize, values: &mut Vec
     }
 }
 
+/// Appends what stands at the end of a dotted path as [`follow`] does, but leaves an array
+/// that stands there whole.
+pub(crate) fn ends<'a>(json: Json<'a>, path: &str, found: &mut Vec<Json<'a>>) {
+    ends_nested(json, path, 0, found);
+}
+
+fn ends_nested<'a>(json: Json<'a>, path: &str, arrays: usize, found: &mut Vec<Json<'a>>) {
+    match json.kind() {
+        _ if path.is_empty() => found.push(json),
+        Kind::Array if arrays < NESTED_ARRAYS_MAX => {
+            json.elements().for_each(|element| ends_nested(element, path, arrays + 1, found));
+        }
+        Kind::Object => {
+            for (value, rest) in spelled(json, path) {
+                ends_nested(value, rest, 0, found);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The values behind each key that `path` begins with, and the rest of the path.
 fn spelled<'a, 'p>(object: Json<'a>, path: &'p str) -> impl Iterator<Item = (Json<'a>, &'p str)> {
     let mut found: Vec<(usize, Json<'a>, &str)> = Vec::new();

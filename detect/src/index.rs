@@ -148,7 +148,7 @@ fn necessary(expr: &Expr, field: &str) -> Option<BTreeSet<Needed>> {
         }
         Expr::Named(_, part) => necessary(part, field),
         Expr::Item(item) if item.field.as_deref() == Some(field) => needed_by(item),
-        Expr::Item(_) | Expr::Not(_) => None,
+        Expr::Item(_) | Expr::Not(_) | Expr::Block(_) => None,
     }
 }
 

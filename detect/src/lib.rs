@@ -4,6 +4,7 @@
 //! process, so the same events and rules always give the same alerts.
 
 pub mod alert;
+mod block;
 pub mod correlate;
 pub mod derived;
 mod engine;

@@ -251,6 +251,6 @@ fn groups(expr: &Expr) -> Value {
         Expr::Not(part) => json!({"not": groups(part)}),
         Expr::All(parts) => parts.iter().flat_map(|part| groups(part).as_array().unwrap().clone()).collect(),
         Expr::Item(item) => json!([item.tests.iter().map(show::test).collect::<Vec<_>>()]),
-        Expr::Any(_) => panic!("{expr:?}"),
+        Expr::Any(_) | Expr::Block(_) => panic!("{expr:?}"),
     }
 }

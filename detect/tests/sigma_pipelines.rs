@@ -235,6 +235,7 @@ fn tree(expr: &Expr) -> Value {
         Expr::Any(parts) => join("any", parts.iter().map(tree).collect()),
         Expr::Not(part) => json!({"not": tree(part)}),
         Expr::Named(_, part) => tree(part),
+        Expr::Block(_) => panic!("{expr:?}"),
         Expr::Item(item) => {
             let field = item.field.as_deref().unwrap_or("keyword");
             join(

@@ -380,6 +380,7 @@ fn show(expr: &Expr) -> String {
         Expr::Any(parts) => list(parts, "|"),
         Expr::Not(part) => format!("!{}", show(part)),
         Expr::Named(name, _) => name.clone(),
+        Expr::Block(block) => format!("{}[{}]({})", block.list, block.quantifier, show(&block.body)),
         Expr::Item(item) => item.field.clone().unwrap_or_else(|| "*".to_owned()),
     }
 }

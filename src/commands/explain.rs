@@ -183,7 +183,7 @@ fn wrapping(stream: Stream) -> textwrap::Options<'static> {
 pub(crate) fn draw(out: &mut dyn Write, stream: Stream, part: &Explanation, depth: usize) -> io::Result<()> {
     let (heading, last) = chain(part);
     let mark = part.truth.map_or_else(String::new, |truth| mark(stream.palette, truth));
-    if last.kind != Kind::Test {
+    if !last.parts.is_empty() {
         writeln!(out, "{:width$}{mark}{heading}:", "", width = depth * INDENT)?;
         return last.parts.iter().try_for_each(|inner| draw(out, stream, inner, depth + 1));
     }
@@ -214,16 +214,22 @@ fn chain(part: &Explanation) -> (String, &Explanation) {
         let label = clean(&part.label);
         let word = match part.kind {
             Kind::Test => break,
+            Kind::Elements if part.parts.is_empty() => break,
             Kind::Not => "not ",
             // Of one part, all and any are the same.
             Kind::All | Kind::Any if is_chained => "",
-            Kind::Selection | Kind::All | Kind::Any => &label,
+            Kind::Selection | Kind::All | Kind::Any | Kind::Elements => &label,
         };
         let comma = if word.is_empty() || heading.is_empty() || heading.ends_with(' ') { "" } else { ", " };
         heading.push_str(comma);
         heading.push_str(word);
         match part.parts.as_slice() {
-            [only] if only.kind != Kind::Test || part.kind != Kind::Selection => part = only,
+            [only]
+                if part.kind != Kind::Elements
+                    && (only.kind != Kind::Test || part.kind != Kind::Selection) =>
+            {
+                part = only;
+            }
             _ => break,
         }
     }

@@ -1,5 +1,6 @@
 //! The containers that a request writes: what they run, from which image, with what rights.
 
+use super::Derived;
 use super::image::Image;
 use super::pod::each_container;
 use super::written::Tree;
@@ -20,22 +21,38 @@ pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) 
     each_container(view.event, |container| container.follow(path, values))
 }
 
-/// Appends the command line of each container and of each of its hooks and probes.
-pub(super) fn command_lines<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    each_container(view.event, |container| {
-        let mut words = Vec::new();
-        let mut sight = append_words(container.get("command"), &mut words);
-        sight = sight.and(append_words(container.get("args"), &mut words));
+/// Appends what a computed field says of each container.
+pub(super) fn read_computed<'a>(field: Derived, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_container(view.event, |container| of_one(field, container, values))
+}
+
+/// Appends what a computed field says of one container.
+pub(super) fn of_one<'a>(field: Derived, container: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Sight {
+    match field {
+        Derived::ContainerCommandLine => command_lines(container, values),
+        Derived::ContainerImageRegistry => image(|image| Some(image.registry), container, values),
+        Derived::ContainerImageRepository => image(|image| Some(image.repository), container, values),
+        Derived::ContainerImageTag => image(|image| image.tag, container, values),
+        Derived::ContainerImageDigest => image(|image| image.digest, container, values),
+        Derived::ContainerCapabilitiesAdd => capabilities(container, values),
+        _ => Sight::Clear,
+    }
+}
+
+/// Appends the command line of a container and of each of its hooks and probes.
+fn command_lines<'a>(container: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Sight {
+    let mut words = Vec::new();
+    let mut sight = append_words(container.get("command"), &mut words);
+    sight = sight.and(append_words(container.get("args"), &mut words));
+    push_joined(&words, values);
+    for hook in HOOKS {
+        let keys = hook.iter().copied().filter(|key| !key.is_empty()).chain(["exec", "command"]);
+        let command = keys.into_iter().try_fold(container, Tree::get);
+        words.clear();
+        sight = sight.and(append_words(command, &mut words));
         push_joined(&words, values);
-        for hook in HOOKS {
-            let keys = hook.iter().copied().filter(|key| !key.is_empty()).chain(["exec", "command"]);
-            let command = keys.into_iter().try_fold(container, Tree::get);
-            words.clear();
-            sight = sight.and(append_words(command, &mut words));
-            push_joined(&words, values);
-        }
-        sight
-    })
+    }
+    sight
 }
 
 fn append_words(list: Option<Tree<'_, '_>>, words: &mut Vec<String>) -> Sight {
@@ -51,32 +68,28 @@ fn push_joined(words: &[String], values: &mut Vec<Value<'_>>) {
     }
 }
 
-/// Appends a part of each container's image reference.
-pub(super) fn images<'a>(
+/// Appends a part of a container's image reference.
+fn image<'a>(
     part: impl Fn(Image) -> Option<String>,
-    view: View<'a>,
+    container: Tree<'a, '_>,
     values: &mut Vec<Value<'a>>,
 ) -> Sight {
-    each_container(view.event, |container| {
-        let Some(image) = container.get("image") else { return Sight::Clear };
-        let text = image.value().and_then(Json::as_str).filter(|text| !text.is_empty());
-        let part = text.and_then(|text| part(Image::parse(&text)));
-        values.extend(part.map(|part| Value::Text(part.into())));
-        image.sight()
-    })
+    let Some(image) = container.get("image") else { return Sight::Clear };
+    let text = image.value().and_then(Json::as_str).filter(|text| !text.is_empty());
+    let part = text.and_then(|text| part(Image::parse(&text)));
+    values.extend(part.map(|part| Value::Text(part.into())));
+    image.sight()
 }
 
-/// Appends the capabilities that containers add, spelled alike.
-pub(super) fn capabilities<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    each_container(view.event, |container| {
-        let Some(list) = container.at(&["securityContext", "capabilities", "add"]) else {
-            return Sight::Clear;
-        };
-        let names = list.elements().filter_map(|name| name.value()?.as_str());
-        values.extend(names.map(|name| {
-            let name = name.to_ascii_uppercase();
-            Value::Text(name.strip_prefix("CAP_").unwrap_or(&name).to_owned().into())
-        }));
-        list.sight()
-    })
+/// Appends the capabilities that a container adds, spelled alike.
+fn capabilities<'a>(container: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Sight {
+    let Some(list) = container.at(&["securityContext", "capabilities", "add"]) else {
+        return Sight::Clear;
+    };
+    let names = list.elements().filter_map(|name| name.value()?.as_str());
+    values.extend(names.map(|name| {
+        let name = name.to_ascii_uppercase();
+        Value::Text(name.strip_prefix("CAP_").unwrap_or(&name).to_owned().into())
+    }));
+    list.sight()
 }

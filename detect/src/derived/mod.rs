@@ -6,6 +6,7 @@
 mod actor;
 mod container;
 mod csr;
+mod element;
 mod exec;
 mod image;
 mod object;
@@ -23,6 +24,7 @@ mod tests;
 use std::borrow::Cow;
 
 pub(crate) use csr::subject_of;
+pub use element::{Element, ElementKind, Elements, List, Part};
 pub(crate) use exec::kubelet_path;
 pub(crate) use outcome::code;
 pub use outcome::outcome;
@@ -62,12 +64,12 @@ pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<V
         D::Pod => pod::read(path, view, values),
         D::PodHostpath => pod::host_paths(view, values),
         D::Container => container::read(path, view, values),
-        D::ContainerCommandLine => container::command_lines(view, values),
-        D::ContainerImageRegistry => container::images(|image| Some(image.registry), view, values),
-        D::ContainerImageRepository => container::images(|image| Some(image.repository), view, values),
-        D::ContainerImageTag => container::images(|image| image.tag, view, values),
-        D::ContainerImageDigest => container::images(|image| image.digest, view, values),
-        D::ContainerCapabilitiesAdd => container::capabilities(view, values),
+        D::ContainerCommandLine
+        | D::ContainerImageRegistry
+        | D::ContainerImageRepository
+        | D::ContainerImageTag
+        | D::ContainerImageDigest
+        | D::ContainerCapabilitiesAdd => container::read_computed(derived, view, values),
         D::RbacRole => rbac::role("name", view, values),
         D::RbacRoleKind => rbac::role("kind", view, values),
         D::RbacSubjectKind => rbac::subjects("kind", view, values),

@@ -64,13 +64,24 @@ impl<'a> Target<'a> {
 }
 
 /// Shows each pod spec that the request writes to `visit`.
-pub(super) fn each_spec<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
+pub(super) fn each_spec<'a>(event: &Event<'a>, visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
+    if Target::of(event).pod_specs().is_empty() {
+        return Sight::Clear;
+    }
+    each_spec_in(event, &Written::by(event), visit)
+}
+
+/// Shows each pod spec in what the request writes to `visit`.
+pub(super) fn each_spec_in<'a, 't>(
+    event: &Event<'a>,
+    written: &'t Written<'a>,
+    mut visit: impl FnMut(Tree<'a, 't>) -> Sight,
+) -> Sight {
     let target = Target::of(event);
     let places = target.pod_specs();
     if places.is_empty() {
         return Sight::Clear;
     }
-    let written = Written::by(event);
     let is_workload = target.is_workload();
     let mut sight = if is_workload { written.sight } else { Sight::Clear };
     for tree in written.trees() {
@@ -85,21 +96,34 @@ pub(super) fn each_spec<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_
 
 /// Shows each container that the request writes to `visit`.
 pub(super) fn each_container<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
-    let target = Target::of(event);
-    let mut visit_list = |list: Option<Tree<'a, '_>>| {
-        let Some(list) = list else { return Sight::Clear };
+    if Target::of(event).pod_specs().is_empty() {
+        return Sight::Clear;
+    }
+    each_container_list(event, &Written::by(event), |_, list| {
         list.elements().fold(list.sight(), |sight, container| sight.and(visit(container)))
-    };
+    })
+}
+
+/// Shows each list of containers in what the request writes to `visit`, with its number in
+/// [`CONTAINER_LISTS`].
+pub(super) fn each_container_list<'a, 't>(
+    event: &Event<'a>,
+    written: &'t Written<'a>,
+    mut visit: impl FnMut(usize, Tree<'a, 't>) -> Sight,
+) -> Sight {
+    let target = Target::of(event);
+    let mut visit_list =
+        |number, list: Option<Tree<'a, 't>>| list.map_or(Sight::Clear, |list| visit(number, list));
     if target.resource == "pods" && target.subresource == "ephemeralcontainers" {
-        let written = Written::by(event);
         return written.trees().fold(written.sight, |sight, tree| {
             // API servers before 1.22 take the list without a pod around it.
-            let sight = sight.and(visit_list(tree.get("ephemeralContainers")));
-            sight.and(visit_list(tree.at(&["spec", "ephemeralContainers"])))
+            let sight = sight.and(visit_list(2, tree.get("ephemeralContainers")));
+            sight.and(visit_list(2, tree.at(&["spec", "ephemeralContainers"])))
         });
     }
-    each_spec(event, |spec| {
-        CONTAINER_LISTS.iter().fold(spec.sight(), |sight, list| sight.and(visit_list(spec.get(list))))
+    each_spec_in(event, written, |spec| {
+        let lists = CONTAINER_LISTS.iter().enumerate();
+        lists.fold(spec.sight(), |sight, (number, list)| sight.and(visit_list(number, spec.get(list))))
     })
 }
 

@@ -76,8 +76,7 @@ pub(crate) fn each_rule<'a>(event: &Event<'a>, mut visit: impl FnMut(&[Value<'a>
 
 /// Appends what stands at a dotted path of each rule of a role.
 pub(super) fn rules<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    let target = Target::of(view.event);
-    if !matches!(target.resource.as_ref(), "roles" | "clusterroles") || !target.subresource.is_empty() {
+    if !is_role(view.event) {
         return Sight::Clear;
     }
     elements("rules", path, view, values)
@@ -91,7 +90,12 @@ fn elements<'a>(list: &str, path: &str, view: View<'a>, values: &mut Vec<Value<'
     })
 }
 
-fn is_binding(event: &Event<'_>) -> bool {
+pub(super) fn is_role(event: &Event<'_>) -> bool {
+    let target = Target::of(event);
+    target.subresource.is_empty() && matches!(target.resource.as_ref(), "roles" | "clusterroles")
+}
+
+pub(super) fn is_binding(event: &Event<'_>) -> bool {
     let target = Target::of(event);
     target.subresource.is_empty()
         && matches!(target.resource.as_ref(), "rolebindings" | "clusterrolebindings")

@@ -9,7 +9,7 @@
 //! bounds the work, and every walk is linear in it.
 
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, follow, is_write, sight_of};
+use crate::field::{Sight, Value, ends, follow, is_write, sight_of};
 use crate::json::{Json, Kind};
 
 /// How many places of a response are looked up for one patch, and how many copies within a
@@ -54,7 +54,7 @@ impl<'a> Written<'a> {
     }
 
     /// Each part as a tree from the root of the object.
-    pub(super) fn trees(&self) -> impl Iterator<Item = Tree<'a, '_>> {
+    pub(super) fn trees<'t>(&'t self) -> impl Iterator<Item = Tree<'a, 't>> + use<'a, 't> {
         let whole = self.whole.map(|value| Tree { path: &[], value: Some(value) });
         whole.into_iter().chain(self.parts.iter().map(|part| Tree { path: &part.path, value: part.value }))
     }
@@ -144,13 +144,13 @@ fn is_index(segment: &str) -> bool {
 }
 
 /// A value below some path, walked from the beginning of the path.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Tree<'a, 't> {
     path: &'t [String],
     value: Option<Json<'a>>,
 }
 
-impl<'a> Tree<'a, '_> {
+impl<'a, 't> Tree<'a, 't> {
     /// A tree that is all value.
     pub(super) fn of(value: Json<'a>) -> Self {
         Self { path: &[], value: Some(value) }
@@ -181,6 +181,18 @@ impl<'a> Tree<'a, '_> {
         one.into_iter().chain(elements.filter(|element| !is_deletion(*element)).map(Self::of))
     }
 
+    /// What this tree shows of the list that it is.
+    pub(super) fn listed(self) -> Listed<'a, 't> {
+        match (self.path, self.value.map(|value| (value, value.kind()))) {
+            ([first, path @ ..], _) if is_index(first) => {
+                Listed::Patched(first.parse().ok(), Self { path, ..self })
+            }
+            ([], None | Some((_, Kind::Null))) => Listed::Nothing,
+            ([], Some((list, Kind::Array))) => Listed::Whole(list),
+            _ => Listed::Single(self),
+        }
+    }
+
     /// The value itself, where the path ends.
     pub(super) fn value(self) -> Option<Json<'a>> {
         self.value.filter(|_| self.path.is_empty())
@@ -189,6 +201,27 @@ impl<'a> Tree<'a, '_> {
     /// Hidden where the path ends in a value that the event does not show.
     pub(super) fn sight(self) -> Sight {
         if self.path.is_empty() && self.value.is_none() { Sight::Hidden } else { Sight::Clear }
+    }
+
+    /// Appends what stands at the end of a dotted path, lists as they are.
+    pub(super) fn ends(mut self, mut path: &str, found: &mut Vec<Self>) {
+        while let ([first, below @ ..], false) = (self.path, path.is_empty()) {
+            let after = path.strip_prefix(first.as_str());
+            match after.and_then(|rest| rest.strip_prefix('.').or(rest.is_empty().then_some(rest))) {
+                Some(rest) => path = rest,
+                None if is_index(first) => {}
+                None => return,
+            }
+            self.path = below;
+        }
+        match self.value {
+            Some(value) if self.path.is_empty() => {
+                let mut values = Vec::new();
+                ends(value, path, &mut values);
+                found.extend(values.into_iter().map(Self::of));
+            }
+            _ => found.push(self),
+        }
     }
 
     /// Appends what stands at the end of a dotted path, through every element of lists.
@@ -213,9 +246,21 @@ impl<'a> Tree<'a, '_> {
     }
 }
 
+/// What a tree shows of a list.
+pub(super) enum Listed<'a, 't> {
+    /// Nothing, or nothing that the event shows.
+    Nothing,
+    /// The list itself.
+    Whole(Json<'a>),
+    /// One element or what is below it, and the position that a patch gives for it.
+    Patched(Option<usize>, Tree<'a, 't>),
+    /// Something that is no list.
+    Single(Tree<'a, 't>),
+}
+
 /// True for a list entry that a strategic patch deletes. Every other kind of body keeps
 /// such an entry and drops the directive as an unknown field, so an entry that says more
 /// than which one is meant counts as written.
-fn is_deletion(element: Json<'_>) -> bool {
+pub(super) fn is_deletion(element: Json<'_>) -> bool {
     element.str_at("$patch").as_deref() == Some("delete") && element.entries().count() <= 2
 }

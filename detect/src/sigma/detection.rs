@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::block::Around;
 use super::condition;
 use super::context::Context;
 use super::draft::{Draft, DraftItem, DraftSelection, DraftValue};
@@ -13,7 +14,7 @@ use super::pipeline::{self, Kind, Subject};
 use super::placeholder::{EXPANDED_BYTES_MAX, expand};
 use super::text::Text;
 use super::yaml::{Content, Node, Resolved};
-use super::{Expr, Logsource, Place};
+use super::{Block, Expr, Logsource, Place};
 
 /// How much one value may grow to, roughly in bytes: a command of 1,000 characters with
 /// three dashes becomes 125 texts.
@@ -63,7 +64,7 @@ pub(super) fn read<'n>(
             Some("timeframe") => context.report(key.place, ErrorKind::IgnoredTimeframe),
             None => {}
             Some(key) if keys.contains(&key) => {}
-            Some(name) => selections.push(selection(name, key.place, value, context)),
+            Some(name) => selections.push(selection(name, key.place, value, &Around::default(), context)),
         }
     }
     if let Some(condition) = node.get("condition") {
@@ -138,6 +139,10 @@ fn without_dropped(expr: Expr) -> Option<Expr> {
         Expr::Named(name, part) => {
             return without_dropped(*part).map(|part| Expr::Named(name, Box::new(part)));
         }
+        Expr::Block(block) => {
+            let body = without_dropped(*block.body)?;
+            return Some(Expr::Block(Block { body: Box::new(body), ..block }));
+        }
         item @ Expr::Item(_) => return Some(item),
     };
     let left: Vec<Expr> = parts.into_iter().filter_map(without_dropped).collect();
@@ -145,34 +150,40 @@ fn without_dropped(expr: Expr) -> Option<Expr> {
 }
 
 /// Reads one selection; what is wrong in it is left out.
-pub(super) fn selection(name: &str, place: Place, value: &Node, context: &mut Context<'_>) -> DraftSelection {
+pub(super) fn selection(
+    name: &str,
+    place: Place,
+    value: &Node,
+    around: &Around,
+    context: &mut Context<'_>,
+) -> DraftSelection {
     let before = context.error_count();
-    let draft = Builder { name, place, context }.group(value);
+    let draft = Builder { name, place, around, context }.group(value);
     DraftSelection { name: name.to_owned(), place, draft, is_sound: context.error_count() == before }
 }
 
-struct Builder<'b, 't> {
-    name: &'b str,
-    place: Place,
-    context: &'b mut Context<'t>,
+pub(super) struct Builder<'b, 't> {
+    pub(super) name: &'b str,
+    pub(super) place: Place,
+    pub(super) around: &'b Around,
+    pub(super) context: &'b mut Context<'t>,
 }
 
 impl Builder<'_, '_> {
     /// A mapping holds when all of its items do, a list when any of its elements does.
-    fn group(&mut self, node: &Node) -> Option<Draft> {
+    pub(super) fn group(&mut self, node: &Node) -> Option<Draft> {
         match &node.content {
             Content::Map(entries) if !entries.is_empty() => {
+                self.warn_of_other_elements(entries);
                 Some(Draft::All(entries.iter().filter_map(|(key, value)| self.item(key, value)).collect()))
             }
             Content::List(nodes) if nodes.iter().all(is_scalar) && !nodes.is_empty() => {
-                Some(self.keywords(node.place, nodes))
+                self.keywords(node.place, nodes)
             }
             Content::List(nodes) if !nodes.is_empty() => {
                 Some(Draft::Any(nodes.iter().filter_map(|node| self.group(node)).collect()))
             }
-            Content::Scalar(_) if !node.is_null() => {
-                Some(self.keywords(node.place, std::slice::from_ref(node)))
-            }
+            Content::Scalar(_) if !node.is_null() => self.keywords(node.place, std::slice::from_ref(node)),
             _ => {
                 let place = if node.is_null() { self.place } else { node.place };
                 self.context.report(place, ErrorKind::EmptySelection { name: self.name.to_owned() });
@@ -181,23 +192,40 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn keywords(&mut self, place: Place, nodes: &[Node]) -> Draft {
+    fn keywords(&mut self, place: Place, nodes: &[Node]) -> Option<Draft> {
+        if self.around.depth > 0 {
+            self.context.report(place, ErrorKind::KeywordsInBlock);
+            return None;
+        }
         let head = Head { field: None, modifiers: Vec::new(), place };
-        self.values(&head, nodes)
+        self.drafted(&head, nodes)
     }
 
     fn item(&mut self, key: &Node, value: &Node) -> Option<Draft> {
         let head = self.head(key);
+        if let Content::List(nodes) = &value.content
+            && nodes.is_empty()
+        {
+            let field = key.scalar_text().unwrap_or_default().to_owned();
+            self.context.report(value.place, ErrorKind::EmptyValues { field });
+            return None;
+        }
+        let mut head = head?;
+        let steps = self.steps(&mut head, key)?;
+        if steps.is_empty() { self.values(&head, value) } else { self.block(steps, &head, value) }
+    }
+
+    /// An item whose value is one text or number, or a list of them.
+    pub(super) fn values(&mut self, head: &Head, value: &Node) -> Option<Draft> {
+        if self.around.depth > 0 && head.field.is_none() {
+            self.context.report(head.place, ErrorKind::KeywordsInBlock);
+            return None;
+        }
         let nodes = match &value.content {
-            Content::List(nodes) if nodes.is_empty() => {
-                let field = key.scalar_text().unwrap_or_default().to_owned();
-                self.context.report(value.place, ErrorKind::EmptyValues { field });
-                return None;
-            }
             Content::List(nodes) => nodes.as_slice(),
             _ => std::slice::from_ref(value),
         };
-        Some(self.values(&head?, nodes))
+        self.drafted(head, nodes)
     }
 
     /// Understands `field|modifier|modifier`.
@@ -233,11 +261,10 @@ impl Builder<'_, '_> {
             Some(field) => self.context.source.place_in(key, 0, field.chars().count()),
             None => key.place,
         };
-        self.context.fields.extend(field.clone().map(|field| (place, field)));
         is_sound.then_some(Head { field, modifiers, place })
     }
 
-    fn values(&mut self, head: &Head, nodes: &[Node]) -> Draft {
+    fn drafted(&mut self, head: &Head, nodes: &[Node]) -> Option<Draft> {
         let is_expanded = head.has(Modifier::Expand);
         if let (true, &[_], false) = (head.has(Modifier::All), nodes, is_expanded) {
             let place =
@@ -247,16 +274,19 @@ impl Builder<'_, '_> {
         let mut values = Vec::new();
         for node in nodes {
             let of_node = self.value(head, node).unwrap_or_default();
-            values.extend(of_node.into_iter().map(|value| DraftValue { value, place: node.place }));
+            for value in of_node {
+                let value = self.name_references(node, value)?;
+                values.push(DraftValue { value, place: node.place });
+            }
         }
-        Draft::Item(DraftItem {
-            field: head.field.clone(),
+        Some(Draft::Item(DraftItem {
+            field: head.field.as_deref().map(|field| self.around.full(field)),
             values,
             wants_all: head.has(Modifier::All),
             is_negated: head.has(Modifier::Neq),
             place: head.place,
             applied: BTreeSet::new(),
-        })
+        }))
     }
 
     /// What the modifiers make of one value of an item.
@@ -365,10 +395,10 @@ impl Builder<'_, '_> {
 }
 
 /// A field and its modifiers.
-struct Head {
-    field: Option<String>,
-    modifiers: Vec<(Modifier, Place)>,
-    place: Place,
+pub(super) struct Head {
+    pub(super) field: Option<String>,
+    pub(super) modifiers: Vec<(Modifier, Place)>,
+    pub(super) place: Place,
 }
 
 impl Head {

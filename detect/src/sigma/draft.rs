@@ -8,9 +8,11 @@ use super::error::RuleErrorKind as Kind;
 use super::expression;
 use super::modifier::Value;
 use super::nearest::nearest;
-use super::{Expr, Item, Place, Test};
+use super::yaml::Node;
+use super::{Block, Expr, Item, Place, Quantifier, Test, condition};
 
 /// A selection under its name.
+#[derive(Clone, Debug)]
 pub(super) struct DraftSelection {
     pub(super) name: String,
     pub(super) place: Place,
@@ -25,6 +27,19 @@ pub(super) enum Draft {
     All(Vec<Draft>),
     Any(Vec<Draft>),
     Item(DraftItem),
+    Block(DraftBlock),
+    /// What a block asks when it has selections and a condition of its own.
+    Selections(Vec<DraftSelection>, Node),
+}
+
+/// What is asked of the elements of a list. Every name in it, that of the list included, is
+/// as it would be written outside, so that pipelines need not know about blocks.
+#[derive(Clone, Debug)]
+pub(super) struct DraftBlock {
+    pub(super) list: String,
+    pub(super) quantifier: Quantifier,
+    pub(super) body: Box<Draft>,
+    pub(super) place: Place,
 }
 
 /// A field and the values that are wanted.
@@ -51,8 +66,12 @@ pub(super) struct DraftValue {
 impl DraftSelection {
     /// Understands the selection; without an expression when something in it is wrong.
     pub(super) fn finish(self, context: &mut Context<'_>) -> Selection {
+        self.finish_within(None, context)
+    }
+
+    fn finish_within(self, list: Option<&str>, context: &mut Context<'_>) -> Selection {
         let before = (context.error_count(), context.bytes_left());
-        let expr = self.draft.and_then(|draft| draft.finish(context));
+        let expr = self.draft.and_then(|draft| draft.finish(list, context));
         let is_sound = self.is_sound && context.error_count() == before.0;
         Selection {
             name: self.name,
@@ -64,22 +83,90 @@ impl DraftSelection {
 }
 
 impl Draft {
-    fn finish(self, context: &mut Context<'_>) -> Option<Expr> {
+    /// Understands it; `list` is the one whose elements are asked.
+    fn finish(self, list: Option<&str>, context: &mut Context<'_>) -> Option<Expr> {
         let (parts, join): (_, fn(Vec<Expr>) -> Expr) = match self {
-            Draft::Item(item) => return item.finish(context),
+            Draft::Item(item) => return item.finish(list, context),
+            Draft::Block(block) => return block.finish(list, context),
+            Draft::Selections(selections, condition) => {
+                let finish = |selection: DraftSelection| selection.finish_within(list, context);
+                let selections: Vec<_> = selections.into_iter().map(finish).collect();
+                return condition::read(&condition, &selections, &[], context);
+            }
             Draft::All(parts) => (parts, join_all),
             Draft::Any(parts) => (parts, join_any),
         };
         // All are finished, so that each has its mistakes told.
-        let parts: Vec<_> = parts.into_iter().map(|part| part.finish(context)).collect();
+        let parts: Vec<_> = parts.into_iter().map(|part| part.finish(list, context)).collect();
         parts.into_iter().collect::<Option<_>>().map(join)
+    }
+
+    /// What it is combined of; an item is not.
+    pub(super) fn parts(&self) -> Vec<&Draft> {
+        match self {
+            Draft::Item(_) => Vec::new(),
+            Draft::All(parts) | Draft::Any(parts) => parts.iter().collect(),
+            Draft::Block(block) => vec![&block.body],
+            Draft::Selections(selections, _) => {
+                selections.iter().filter_map(|selection| selection.draft.as_ref()).collect()
+            }
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn parts_mut(&mut self) -> Vec<&mut Draft> {
+        match self {
+            Draft::Item(_) => Vec::new(),
+            Draft::All(parts) | Draft::Any(parts) => parts.iter_mut().collect(),
+            Draft::Block(block) => vec![&mut block.body],
+            Draft::Selections(selections, _) => {
+                selections.iter_mut().filter_map(|selection| selection.draft.as_mut()).collect()
+            }
+        }
     }
 }
 
+impl DraftBlock {
+    fn finish(self, around: Option<&str>, context: &mut Context<'_>) -> Option<Expr> {
+        let Self { list, quantifier, body, place } = self;
+        let name = relative(&list, around, place, context);
+        let body = body.finish(Some(&list), context);
+        if !context.spend(place, size_of::<Expr>() + list.len()) {
+            return None;
+        }
+        Some(Expr::Block(Block { list: name?, quantifier, body: Box::new(body?), place }))
+    }
+}
+
+/// A name as it is within the elements of `list`. Only pipelines give other names.
+fn relative(name: &str, list: Option<&str>, place: Place, context: &mut Context<'_>) -> Option<String> {
+    let Some(list) = list else { return Some(name.to_owned()) };
+    if name == list {
+        return Some(".".to_owned());
+    }
+    let below = name.strip_prefix(list).and_then(|rest| rest.strip_prefix('.'));
+    let below = below.filter(|rest| !rest.is_empty()).map(str::to_owned);
+    if below.is_none() {
+        let message = format!("elements of `{list}` would be asked for `{name}`, which is not in them");
+        context.report(place, Kind::PipelineFailed { message });
+    }
+    below
+}
+
 impl DraftItem {
-    fn finish(self, context: &mut Context<'_>) -> Option<Expr> {
+    fn finish(self, list: Option<&str>, context: &mut Context<'_>) -> Option<Expr> {
         let Self { field, values, place, .. } = self;
-        let values: Vec<_> = values.into_iter().map(|value| value.finish(field.is_none(), context)).collect();
+        let field = match field {
+            Some(field) => Some(relative(&field, list, place, context)?),
+            None => None,
+        };
+        let copies = if self.wants_all { values.len() } else { 1 };
+        if !context.spend(place, copies * field.as_deref().map_or(0, str::len)) {
+            return None;
+        }
+        let is_keyword = field.is_none();
+        let values: Vec<_> =
+            values.into_iter().map(|value| value.finish(is_keyword, list, context)).collect();
         let values: Vec<_> = values.into_iter().collect::<Option<_>>()?;
         let mut item = |place: Place, values: Vec<(Place, Vec<Test>)>| {
             let places = values.iter().flat_map(|(place, tests)| std::iter::repeat_n(*place, tests.len()));
@@ -98,9 +185,22 @@ impl DraftItem {
 
 impl DraftValue {
     /// The tests that the value stands for, and its place.
-    fn finish(self, is_keyword: bool, context: &mut Context<'_>) -> Option<(Place, Vec<Test>)> {
-        let Self { value, place } = self;
+    fn finish(
+        self,
+        is_keyword: bool,
+        list: Option<&str>,
+        context: &mut Context<'_>,
+    ) -> Option<(Place, Vec<Test>)> {
+        let Self { mut value, place } = self;
         if !context.spend(place, value.bytes()) {
+            return None;
+        }
+        let mut is_sound = true;
+        value.each_reference(&mut |name| match relative(name, list, place, context) {
+            Some(within) => *name = within,
+            None => is_sound = false,
+        });
+        if !is_sound {
             return None;
         }
         let placeholder = value.placeholder().map(|placeholder| placeholder.place);

@@ -120,6 +120,10 @@ codes! {
     MH214 Error "A value is a list or a mapping where one text or number is needed.",
     MH215 Error "A number is not finite.",
     MH216 Warning "The modifier `all` has no effect on a single value.",
+    MH217 Error "Brackets after a list hold no quantifier, or stand after nothing.",
+    MH218 Error "A modifier is applied to a mapping of conditions on elements.",
+    MH219 Error "A condition on elements holds keywords.",
+    MH220 Warning "Several keys of a mapping ask for any element of one list, and each may find another element.",
     MH301 Error "The condition names a selection that is not defined.",
     MH302 Error "A pattern of the condition fits no selection.",
     MH303 Error "A parenthesis of the condition has no partner.",
@@ -228,6 +232,16 @@ pub enum RuleErrorKind {
     InfiniteNumber { value: String },
     #[error("`all` has no effect on a single value")]
     AllOnSingleValue,
+    #[error("unknown quantifier `[{found}]`")]
+    UnknownQuantifier { found: String, closest: Option<&'static str> },
+    #[error("`[{quantifier}]` needs a list before it")]
+    QuantifierWithoutList { quantifier: String },
+    #[error("`{modifier}` cannot be applied to a mapping")]
+    ModifierOnBlock { modifier: &'static str },
+    #[error("keywords cannot be looked for in the elements of a list")]
+    KeywordsInBlock,
+    #[error("`{list}[any]` is asked for more than once, and each time another element suffices")]
+    OtherElement { list: String },
     #[error("condition names `{name}`, but the rule has no such selection")]
     UnknownSelection { name: String, closest: Option<String> },
     #[error("no selection fits `{pattern}`")]
@@ -323,6 +337,10 @@ impl RuleErrorKind {
             Self::UnsupportedValue { .. } => Code::MH214,
             Self::InfiniteNumber { .. } => Code::MH215,
             Self::AllOnSingleValue => Code::MH216,
+            Self::UnknownQuantifier { .. } | Self::QuantifierWithoutList { .. } => Code::MH217,
+            Self::ModifierOnBlock { .. } => Code::MH218,
+            Self::KeywordsInBlock => Code::MH219,
+            Self::OtherElement { .. } => Code::MH220,
             Self::UnknownSelection { .. } => Code::MH301,
             Self::NoSelectionFits { .. } => Code::MH302,
             Self::UnclosedParenthesis | Self::UnopenedParenthesis => Code::MH303,
@@ -351,39 +369,48 @@ impl RuleErrorKind {
 
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
-        let text = match self {
+        match self {
             Self::UnknownModifier { closest: Some(name), .. }
+            | Self::UnknownQuantifier { closest: Some(name), .. }
             | Self::IgnoredKey { closest: Some(name), .. }
-            | Self::UnknownParameter { closest: Some(name), .. } => return Some(did_you_mean(name)),
-            Self::MissingKey { key, slip: Some(slip) } => {
-                return Some(format!("`{slip}` is almost `{key}`"));
-            }
+            | Self::UnknownParameter { closest: Some(name), .. } => Some(did_you_mean(name)),
+            Self::MissingKey { key, slip: Some(slip) } => Some(format!("`{slip}` is almost `{key}`")),
             Self::UnknownField { closest, .. }
             | Self::UnknownSelection { closest, .. }
-            | Self::UnknownRule { closest, .. } => {
-                return closest.as_deref().map(did_you_mean);
-            }
-            Self::UnknownValue { closest, known, .. } => {
-                return Some(match closest {
-                    Some(name) => did_you_mean(name),
-                    None => format!("one of {known}"),
-                });
-            }
-            Self::AmbiguousRule { ids, .. } => {
-                return Some(format!("refer to one by its id: {}", ids.join(", ")));
-            }
+            | Self::UnknownRule { closest, .. } => closest.as_deref().map(did_you_mean),
+            Self::UnknownValue { closest, known, .. } => Some(match closest {
+                Some(name) => did_you_mean(name),
+                None => format!("one of {known}"),
+            }),
+            Self::AmbiguousRule { ids, .. } => Some(format!("refer to one by its id: {}", ids.join(", "))),
             Self::UnresolvedPlaceholder { name, closest } => {
                 let where_to = format!("write its values into a list `{name}.txt`, one a line");
-                return Some(match closest {
+                Some(match closest {
                     Some(name) => format!("did you mean `%{name}%`? otherwise {where_to}"),
                     None => where_to,
-                });
+                })
             }
-            Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
+            Self::MissingId { derived } => Some(format!("until it has one, `{derived}` is used")),
             Self::ImpossibleValue { note, .. }
             | Self::NeverFires { note, .. }
-            | Self::SilencesRules { note, .. } => return note.clone(),
-            Self::OperatorCase { found } => return Some(format!("write `{}`", found.to_lowercase())),
+            | Self::SilencesRules { note, .. } => note.clone(),
+            Self::OperatorCase { found } => Some(format!("write `{}`", found.to_lowercase())),
+            _ => self.advice().map(str::to_owned),
+        }
+    }
+
+    /// What to do about it, whatever the values are.
+    fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::UnknownQuantifier { .. } => {
+                "one of any, all, all_or_empty, none, or a position; brackets in a name are written `\\[` and `\\]`"
+            }
+            Self::ModifierOnBlock { .. } => "put it on a field inside the mapping",
+            Self::KeywordsInBlock => "name a field of the element, or write `.` for the element itself",
+            Self::OtherElement { .. } => "to ask all of the same element, write a mapping below one `[any]`",
+            Self::UnsupportedValue { found: "a mapping" } => {
+                "to ask for an element of a list that satisfies a mapping, write `[any]` after the list"
+            }
             Self::MissingLevel => "`medium` is taken; say one of informational, low, medium, high, critical",
             Self::InvalidTag { .. } => "write `namespace.name`, such as `attack.t1609`",
             Self::InvalidDate { .. } => "write YYYY-MM-DD",
@@ -410,8 +437,7 @@ impl RuleErrorKind {
             Self::UnusedRule { .. } => "name it in the condition or remove it from `rules`",
             Self::UnusedSelection { .. } => "use it in the condition or remove it",
             _ => return None,
-        };
-        Some(text.to_owned())
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::detection::{join_all, join_any};
-use super::{Expr, Item, Part, Pattern, Place, Test};
+use super::{Block, Expr, Item, Part, Pattern, Place, Quantifier, Test};
 use crate::derived;
 
 /// Where the object stands that a request writes.
@@ -74,6 +74,7 @@ pub(super) fn below(expr: Expr) -> Expr {
         Expr::Not(part) => Expr::Not(Box::new(below(*part))),
         Expr::Named(name, part) => Expr::Named(name, Box::new(below(*part))),
         Expr::Item(item) => spelled(item),
+        Expr::Block(block) => elements(block),
     }
 }
 
@@ -85,6 +86,21 @@ pub(crate) fn in_request(field: &str) -> Cow<'_, str> {
 /// Whether a field is a path of the Event object. Computed fields come first.
 pub(super) fn is_path(field: &str) -> bool {
     KEYS.contains(&root(field)) && derived::find(field).is_none()
+}
+
+/// A block under every name that its list has in an Event object; names within are relative.
+fn elements(mut block: Block) -> Expr {
+    if !is_path(&block.list) {
+        return Expr::Block(block);
+    }
+    let list = std::mem::take(&mut block.list);
+    let with = |name: String| Expr::Block(Block { list: format!("{OBJECT}{name}"), ..block.clone() });
+    let blocks = spellings(&list).into_iter().map(with).collect();
+    match block.quantifier {
+        // An object has one of the names at most; of what is absent these hold.
+        Quantifier::None | Quantifier::AllOrEmpty => join_all(blocks),
+        Quantifier::Any | Quantifier::All | Quantifier::At(_) => join_any(blocks),
+    }
 }
 
 /// An item under every name that its field has in an Event object.

@@ -10,8 +10,8 @@ use super::filter::Filter;
 use super::logsource::Subject;
 use super::modifier::time_bounds;
 use super::nearest::nearest;
-use super::{Comparison, Expr, Item, Part, Place, Rule, Test, TimePart, ValuePlaces};
-use crate::derived;
+use super::{Block, Comparison, Expr, Item, Part, Place, Quantifier, Rule, Test, TimePart, ValuePlaces};
+use crate::derived::{self, List};
 use crate::event::Key;
 use crate::field::Value;
 use crate::matcher::Matcher;
@@ -22,7 +22,7 @@ use crate::matcher::Matcher;
 pub fn lint(rule: &Rule, value_places: &ValuePlaces) -> Vec<RuleError> {
     let Some(condition) = rule.condition() else { return Vec::new() };
     let Some(subject) = rule.logsource.subject() else { return Vec::new() };
-    let linter = Linter { path: &rule.path, subject, value_places, warnings: Vec::new() };
+    let linter = Linter { path: &rule.path, subject, value_places, list: None, warnings: Vec::new() };
     linter.warnings_about(condition, |reason, note| Kind::NeverFires { reason, note })
 }
 
@@ -43,7 +43,7 @@ pub fn lint_correlation(rule: &Rule) -> Vec<RuleError> {
 /// Says which parts of a filter can never hold, and whether it silences every rule.
 pub fn lint_filter(filter: &Filter, value_places: &ValuePlaces) -> Vec<RuleError> {
     let Some(subject) = filter.logsource.subject() else { return Vec::new() };
-    let linter = Linter { path: &filter.path, subject, value_places, warnings: Vec::new() };
+    let linter = Linter { path: &filter.path, subject, value_places, list: None, warnings: Vec::new() };
     let silences = |reason, note| Kind::SilencesRules { reason, note };
     match subject {
         Subject::Requests => linter.warnings_about(&filter.condition, silences),
@@ -71,6 +71,8 @@ struct Linter<'l> {
     path: &'l Path,
     subject: Subject,
     value_places: &'l ValuePlaces,
+    /// The list whose elements the fields are about, named from the event on.
+    list: Option<String>,
     warnings: Vec<RuleError>,
 }
 
@@ -96,6 +98,7 @@ impl Linter<'_> {
         match expr {
             Expr::Named(_, part) => self.expr(part),
             Expr::Item(item) => self.item(item),
+            Expr::Block(block) => self.block(block),
             Expr::Not(part) => match self.expr(part) {
                 Verdict::Never(_) => Verdict::Always,
                 Verdict::Maybe => Verdict::Maybe,
@@ -128,16 +131,50 @@ impl Linter<'_> {
         }
     }
 
+    fn block(&mut self, block: &Block) -> Verdict {
+        let list = self.full(&block.list);
+        if !self.knows(&list) && !is_list(&list) {
+            let closest = closest(&list, self.subject);
+            self.warn(block.place, Kind::UnknownField { field: list, closest });
+            return Verdict::Maybe;
+        }
+        let outer = self.list.replace(list);
+        let verdict = self.expr(&block.body);
+        self.list = outer;
+        match (block.quantifier, verdict) {
+            (Quantifier::Any | Quantifier::All | Quantifier::At(_), never @ Verdict::Never(_)) => never,
+            (Quantifier::None, Verdict::Never(_)) | (Quantifier::AllOrEmpty, Verdict::Always) => {
+                Verdict::Always
+            }
+            _ => Verdict::Maybe,
+        }
+    }
+
+    /// A name within the element at hand as it would be written outside.
+    fn full(&self, name: &str) -> String {
+        match &self.list {
+            None => name.to_owned(),
+            Some(list) if name == "." => list.clone(),
+            Some(list) => format!("{list}.{name}"),
+        }
+    }
+
+    fn knows(&self, full: &str) -> bool {
+        is_known(full) || (self.list.is_some() && (is_list(full) || full == "rbac.subject.apiGroup"))
+    }
+
     fn item(&mut self, item: &Item) -> Verdict {
         let Some(field) = item.field.as_deref() else { return Verdict::Maybe };
-        if !is_known(field) {
+        let full = self.full(field);
+        let field = full.as_str();
+        if !self.knows(field) {
             return self.unknown_field(item, field);
         }
         let mut places = vec![item.place];
         let mut first: Option<(String, Option<String>)> = None;
         let mut never_count = 0;
         for (index, test) in item.tests.iter().enumerate() {
-            let Some((value, note)) = impossible_for(field, test) else { continue };
+            let Some((value, note)) = self.impossible_for(field, test) else { continue };
             let place = self.value_places.get(&item.place).and_then(|places| places.get(index)).copied();
             let place = place.unwrap_or(item.place);
             never_count += 1;
@@ -167,27 +204,34 @@ impl Linter<'_> {
         })
     }
 
+    /// For a test that never passes, why: the value in words, and what to write instead.
+    fn impossible_for(&self, field: &str, wanted: &Test) -> Option<(String, Option<String>)> {
+        match wanted {
+            Test::FieldRef(other, _) if !self.knows(&self.full(other)) => {
+                let note = closest(&self.full(other), Subject::Requests)
+                    .map(|name| format!("did you mean `{name}`?"));
+                Some((format!("related to `{}`, which no event has", self.full(other)), note))
+            }
+            wanted => impossible(field, wanted),
+        }
+    }
+
     fn warn(&mut self, place: Place, kind: Kind) {
         self.warnings.push(RuleError { path: self.path.to_owned(), place, kind, label: None });
     }
 }
 
-/// For a test that never passes, why: the value in words, and what to write instead.
-fn impossible_for(field: &str, wanted: &Test) -> Option<(String, Option<String>)> {
-    match wanted {
-        Test::FieldRef(other, _) if !is_known(other) => {
-            let note = closest(other, Subject::Requests).map(|name| format!("did you mean `{name}`?"));
-            Some((format!("related to `{other}`, which no event has"), note))
-        }
-        wanted => impossible(field, wanted),
-    }
-}
-
 /// What is wrong with a field that no event has.
 pub(super) fn unknown_field(name: &str, subject: Subject) -> Option<Kind> {
-    let is_known = is_known(name) || subject == Subject::EventObjects && event_object::is_path(name);
+    let is_known =
+        is_known(name) || is_list(name) || subject == Subject::EventObjects && event_object::is_path(name);
     let kind = || Kind::UnknownField { field: name.to_owned(), closest: closest(name, subject) };
     (!is_known).then(kind)
+}
+
+/// True for the lists that have a name although they are no field.
+fn is_list(name: &str) -> bool {
+    !matches!(List::parse(name), List::Field(_))
 }
 
 fn is_known(name: &str) -> bool {
@@ -223,6 +267,7 @@ fn closest(name: &str, subject: Subject) -> Option<String> {
 fn first_place(expr: &Expr) -> Place {
     match expr {
         Expr::Item(item) => item.place,
+        Expr::Block(block) => block.place,
         Expr::Not(part) | Expr::Named(_, part) => first_place(part),
         Expr::All(parts) | Expr::Any(parts) => parts.first().map_or(Place::default(), first_place),
     }

@@ -4,6 +4,7 @@
 //! each with its place; past this module a rule is a [`Rule`] and cannot be wrong.
 
 mod action;
+mod block;
 mod condition;
 mod context;
 pub mod correlation;
@@ -30,6 +31,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+
+use crate::field::Sight;
+use crate::truth::Truth;
 
 use context::Context;
 pub use correlation::{Correlation, Range};
@@ -176,6 +180,93 @@ pub enum Expr {
     Named(String, Box<Expr>),
     /// A test of one field.
     Item(Item),
+    /// A condition on the elements of a list.
+    Block(Block),
+}
+
+/// A condition on the elements of a list, each looked at on its own: `container[any]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// The list; within another block, relative to its element.
+    pub list: String,
+    /// Which elements the condition must hold for.
+    pub quantifier: Quantifier,
+    /// What is asked of one element. Fields are relative to it, `.` is the element itself;
+    /// there are no keywords.
+    pub body: Box<Expr>,
+    /// Where the list is named.
+    pub place: Place,
+}
+
+/// Which elements of a list a condition must hold for. A list that is absent or `null` has
+/// no elements, a value that is no list is the only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantifier {
+    /// At least one.
+    Any,
+    /// Every one, and there is one.
+    All,
+    /// Every one.
+    AllOrEmpty,
+    /// Not one.
+    None,
+    /// The one at this position, which counts from the end if it is negative; values that
+    /// are no list have no positions.
+    At(i64),
+}
+
+impl Quantifier {
+    /// The quantifiers that have a name.
+    pub const NAMES: [(&'static str, Quantifier); 4] = [
+        ("any", Quantifier::Any),
+        ("all", Quantifier::All),
+        ("all_or_empty", Quantifier::AllOrEmpty),
+        ("none", Quantifier::None),
+    ];
+
+    /// Understands what stands in the brackets.
+    pub fn parse(text: &str) -> Option<Self> {
+        let named = Self::NAMES.iter().find(|(name, _)| *name == text).map(|(_, quantifier)| *quantifier);
+        named.or_else(|| text.parse().ok().map(Quantifier::At))
+    }
+
+    /// The position, if only one counts.
+    pub fn position(self) -> Option<i64> {
+        if let Quantifier::At(position) = self { Some(position) } else { None }
+    }
+
+    /// Whether the whole holds, from what holds for each element that the event shows.
+    /// Elements that do not matter any more are not looked at.
+    pub fn truth(self, sight: Sight, elements: impl Iterator<Item = Truth>) -> Truth {
+        let unseen = if sight == Sight::Hidden { Truth::Unknown } else { Truth::False };
+        let is_universal = matches!(self, Quantifier::All | Quantifier::AllOrEmpty);
+        let (mut truth, settled) = if is_universal { (!unseen, Truth::False) } else { (unseen, Truth::True) };
+        let mut is_empty = true;
+        for element in elements {
+            is_empty = false;
+            truth = if is_universal { truth.and(element) } else { truth.or(element) };
+            if truth == settled {
+                break;
+            }
+        }
+        match self {
+            Quantifier::All if is_empty => unseen,
+            Quantifier::None => !truth,
+            _ => truth,
+        }
+    }
+}
+
+impl std::fmt::Display for Quantifier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Quantifier::At(position) => write!(formatter, "{position}"),
+            named => {
+                let name = Self::NAMES.iter().find(|(_, quantifier)| quantifier == named);
+                formatter.write_str(name.map_or("", |(name, _)| name))
+            }
+        }
+    }
 }
 
 /// One field and the tests of which at least one must hold for at least one of its values.

@@ -152,6 +152,15 @@ impl Value {
             }
     }
 
+    /// Visits the names of the fields that it refers to.
+    pub(super) fn each_reference(&mut self, visit: &mut dyn FnMut(&mut String)) {
+        match self {
+            Value::FieldRef(field, _) => visit(field),
+            Value::Forms(values) => values.iter_mut().for_each(|value| value.each_reference(visit)),
+            _ => {}
+        }
+    }
+
     /// A placeholder that nothing has replaced.
     pub(super) fn placeholder(&self) -> Option<&Placeholder> {
         match self {

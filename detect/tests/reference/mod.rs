@@ -3,6 +3,7 @@
 //! No index, no grouping, no memory between items, and nothing shared with the real engine
 //! but the computed fields, which have tests of their own.
 
+mod blocks;
 pub(crate) mod random;
 
 use detect::derived;
@@ -122,6 +123,7 @@ fn holds(expr: &Expr, dom: &Dom, json: &str) -> Truth {
         Expr::Not(part) => !holds(part, dom, json),
         Expr::Named(_, part) => holds(part, dom, json),
         Expr::Item(item) => item_holds(item, dom, json),
+        Expr::Block(block) => blocks::holds(block, dom, json),
     }
 }
 
@@ -135,16 +137,22 @@ fn item_holds(item: &Item, dom: &Dom, json: &str) -> Truth {
         };
         return item.tests.iter().any(|test| words.iter().any(|word| holds(test, word))).into();
     };
-    let (values, hidden) = read(field, dom, json);
-    item.tests.iter().fold(Truth::False, |truth, test| truth.or(test_holds(test, &values, hidden, dom, json)))
+    tests_hold(&item.tests, field, |name| read(name, dom, json))
 }
 
-fn test_holds(test: &Test, values: &[Dom], hidden: bool, dom: &Dom, json: &str) -> Truth {
+/// Whether any test holds for `field`; `read` gives the values of fields and whether there
+/// may be more of them.
+fn tests_hold(tests: &[Test], field: &str, read: impl Fn(&str) -> (Vec<Dom>, bool)) -> Truth {
+    let (values, hidden) = read(field);
+    tests.iter().fold(Truth::False, |truth, test| truth.or(test_holds(test, &values, hidden, &read)))
+}
+
+fn test_holds(test: &Test, values: &[Dom], hidden: bool, read: impl Fn(&str) -> (Vec<Dom>, bool)) -> Truth {
     let holds = match test {
         Test::Null => values.is_empty() || values.iter().any(|value| matches!(value, Dom::Null)),
         Test::Exists(expected) => values.is_empty() != *expected,
         Test::FieldRef(other, anchor) => {
-            let (others, other_hidden) = read(other, dom, json);
+            let (others, other_hidden) = read(other);
             let related = values.iter().filter_map(Dom::text).any(|text| {
                 others
                     .iter()
@@ -311,11 +319,15 @@ fn read_derived(field: &Field, json: &str) -> (Vec<Dom>, bool) {
     let mut values = Vec::new();
     let settings = Settings::default();
     let sight = field.read(View { event: &event, settings: &settings }, &mut values);
-    let values = values.iter().map(|value| match value {
+    (doms(&values), sight == Sight::Hidden)
+}
+
+fn doms(values: &[Value<'_>]) -> Vec<Dom> {
+    let dom = |value: &Value<'_>| match value {
         Value::Text(text) => Dom::Text(text.clone().into_owned()),
         Value::Json(value) => Dom::parse(std::str::from_utf8(value.bytes()).unwrap()),
-    });
-    (values.collect(), sight == Sight::Hidden)
+    };
+    values.iter().map(dom).collect()
 }
 
 fn read_path(path: &str, dom: &Dom, json: &str) -> (Vec<Dom>, bool) {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use detect::sigma::{Anchor, Comparison, Expr, Item, Part, Pattern, Place, Regex, Test, TimePart};
+use detect::sigma::{
+    Anchor, Block, Comparison, Expr, Item, Part, Pattern, Place, Quantifier, Regex, Test, TimePart,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -35,6 +37,49 @@ const FIELDS: &[&str] = &[
     "object.name",
     "container.image",
     "rbac.role",
+];
+
+const LISTS: &[&str] = &[
+    "requestObject.spec.containers",
+    "requestObject.spec",
+    "requestObject.metadata",
+    "requestObject",
+    "user.groups",
+    "sourceIPs",
+    "annotations.a.b",
+    "custom.a.b",
+    "custom",
+    "objectRef.resource",
+    "container",
+    "container",
+    "container",
+    "container.a",
+    "pod.containers",
+    "pod.a",
+    "rbac.subject",
+    "rbac.subject",
+    "rbac.rule",
+    "rbac.rule.a",
+    "actor.groups",
+    "actor.name",
+    "container.image.tag",
+];
+
+/// What blocks ask about: fields of elements.
+const PARTS: &[&str] = &[
+    ".",
+    "verb",
+    ".",
+    "a",
+    "b",
+    "a.b",
+    "name",
+    "kind",
+    "image",
+    "image.tag",
+    "image.repository",
+    "command_line",
+    "spec",
 ];
 
 const WORDS: &[&str] = &[
@@ -104,7 +149,7 @@ pub(crate) fn condition() -> impl Strategy<Value = Expr> {
             Expr::Item(Item { field: field.map(str::to_owned), tests, place: Place::default() })
         },
     );
-    item.prop_recursive(3, 12, 4, |inner| {
+    prop_oneof![4 => item, 1 => block()].prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             4 => prop::collection::vec(inner.clone(), 0..4).prop_map(Expr::All),
             3 => prop::collection::vec(inner.clone(), 0..4).prop_map(Expr::Any),
@@ -114,7 +159,45 @@ pub(crate) fn condition() -> impl Strategy<Value = Expr> {
     })
 }
 
+/// A condition on elements, with conditions on elements of elements in it.
+fn block() -> impl Strategy<Value = Expr> {
+    let item = (select(PARTS), prop::collection::vec(test_of(PARTS), 1..3)).prop_map(|(field, tests)| {
+        Expr::Item(Item { field: Some(field.to_owned()), tests, place: Place::default() })
+    });
+    let body = item.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            2 => prop::collection::vec(inner.clone(), 1..3).prop_map(Expr::All),
+            1 => prop::collection::vec(inner.clone(), 1..3).prop_map(Expr::Any),
+            2 => inner.clone().prop_map(|part| Expr::Not(Box::new(part))),
+            2 => quantified(PARTS, inner),
+        ]
+    });
+    quantified(LISTS, body)
+}
+
+fn quantified(
+    lists: &'static [&'static str],
+    body: impl Strategy<Value = Expr>,
+) -> impl Strategy<Value = Expr> {
+    let quantifier = prop_oneof![
+        2 => Just(Quantifier::Any),
+        2 => Just(Quantifier::All),
+        2 => Just(Quantifier::AllOrEmpty),
+        2 => Just(Quantifier::None),
+        1 => (-3..3i64).prop_map(Quantifier::At),
+    ];
+    (select(lists), quantifier, body).prop_map(|(list, quantifier, body)| {
+        let (list, body) = (list.to_owned(), Box::new(body));
+        Expr::Block(Block { list, quantifier, body, place: Place::default() })
+    })
+}
+
 fn test() -> impl Strategy<Value = Test> {
+    test_of(FIELDS)
+}
+
+/// A test; one that compares with another field takes it from `fields`.
+fn test_of(fields: &'static [&'static str]) -> impl Strategy<Value = Test> {
     prop_oneof![
         10 => (pattern_parts(), any::<bool>()).prop_map(|(parts, is_cased)| Test::Text(Pattern { parts, is_cased })),
         1 => select(&["403", "1", "1.0", "-0", "9007199254740993"][..]).prop_map(|number| Test::Number(number.to_owned())),
@@ -123,7 +206,7 @@ fn test() -> impl Strategy<Value = Test> {
         1 => select(&["^a", "(?i)PODS", "n.i?nx$", ".", "^$", r"\d{3}"][..]).prop_map(regex),
         1 => select(&["10.0.0.0/8", "0.0.0.0/0", "fe80::/10"][..]).prop_map(|net| Test::Cidr(net.parse().unwrap())),
         1 => (comparison(), select(&[0.0, 1.0, 402.5, 403.0][..])).prop_map(|(comparison, limit)| Test::Compare(comparison, limit)),
-        1 => (select(FIELDS), anchor()).prop_map(|(field, anchor)| Test::FieldRef(field.to_owned(), anchor)),
+        1 => (select(fields), anchor()).prop_map(|(field, anchor)| Test::FieldRef(field.to_owned(), anchor)),
         1 => (time_part(), select(&[0, 2, 19, 21, 22, 30, 47, 2026][..])).prop_map(|(part, number)| Test::Time(part, number)),
     ]
 }
@@ -178,7 +261,9 @@ pub(crate) fn event() -> impl Strategy<Value = String> {
         1 => (Just("stage"), string(&["RequestReceived", "ResponseStarted", "ResponseComplete"])),
         1 => (Just("responseStatus"), object(&["code", "status"])),
         1 => (Just("annotations"), object(&["authorization.k8s.io/decision", "a.b", "a", "audit.k8s.io/truncated"])),
-        2 => (Just("requestObject"), object(&["spec", "metadata", "roleRef", "name", "kind"])),
+        2 => (Just("requestObject"), object(&["spec", "metadata", "roleRef", "name", "kind", "subjects", "rules"])),
+        3 => (Just("requestObject"), listed()),
+        2 => (Just("objectRef"), target()),
         1 => (Just("requestObject"), json_patch()),
         1 => (Just("responseObject"), object(&["metadata", "roleRef"])),
         1 => (Just("sourceIPs"), value()),
@@ -194,13 +279,35 @@ pub(crate) fn event() -> impl Strategy<Value = String> {
     })
 }
 
+/// What lists are written to.
+fn target() -> impl Strategy<Value = String> {
+    select(&["pods", "deployments", "clusterrolebindings", "roles", "widgets"][..])
+        .prop_map(|resource| format!(r#"{{"resource":"{resource}"}}"#))
+}
+
+/// An object with the lists that rules ask about.
+fn listed() -> impl Strategy<Value = String> {
+    let list =
+        || prop::collection::vec(value(), 0..4).prop_map(|elements| format!("[{}]", elements.join(",")));
+    (list(), list(), list()).prop_map(|(first, second, third)| {
+        let pod = format!(r#"{{"containers":{first},"initContainers":{second}}}"#);
+        format!(r#"{{"spec":{{"containers":{first},"a":{third},"template":{{"spec":{pod}}}}},"subjects":{second},"rules":{third}}}"#)
+    })
+}
+
 /// A JSON Patch: parts of it are hidden without a response.
 fn json_patch() -> impl Strategy<Value = String> {
     let paths = &[
         "/spec/containers/0/image",
         "/spec/containers/-",
+        "/spec/containers/0/a",
+        "/spec/containers/1",
+        "/spec/containers",
         "/spec",
         "/subjects/0",
+        "/subjects/0/name",
+        "/subjects/-",
+        "/rules/0/a/1",
         "/roleRef/name",
         "/metadata/name",
     ][..];
@@ -208,7 +315,7 @@ fn json_patch() -> impl Strategy<Value = String> {
         .prop_map(|(op, path, value)| {
             format!(r#"{{"op":"{op}","path":"{path}","from":"/a","value":{value}}}"#)
         });
-    prop::collection::vec(operation, 0..3).prop_map(|operations| format!("[{}]", operations.join(",")))
+    prop::collection::vec(operation, 0..4).prop_map(|operations| format!("[{}]", operations.join(",")))
 }
 
 fn string(words: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -229,7 +336,7 @@ fn value() -> impl Strategy<Value = String> {
         1 => Just("null".to_owned()),
     ];
     scalar.prop_recursive(4, 16, 4, |inner| {
-        let keys = &["spec", "containers", "image", "a", "b", "a.b", "name", "kind", "roleRef", "template"][..];
+        let keys = &["verb", "spec", "containers", "image", "a", "b", "a.b", "name", "kind", "roleRef", "template"][..];
         let entry = (select(keys), inner.clone()).prop_map(|(key, value)| format!("{}: {value}", quoted(key, 0)));
         prop_oneof![
             2 => prop::collection::vec(inner, 0..4).prop_map(|elements| format!("[{}]", elements.join(" , "))),

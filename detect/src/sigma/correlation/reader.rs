@@ -405,7 +405,7 @@ fn over_rules(expr: &Expr, rules: &[Reference]) -> RuleExpr {
         Expr::All(parts) => RuleExpr::All(all(parts)),
         Expr::Any(parts) => RuleExpr::Any(all(parts)),
         Expr::Not(part) => RuleExpr::Not(Box::new(over_rules(part, rules))),
-        Expr::Item(_) => RuleExpr::All(Vec::new()),
+        Expr::Item(_) | Expr::Block(_) => RuleExpr::All(Vec::new()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
+use super::super::block::Around;
 use super::super::context::Context;
 use super::super::detection;
 use super::super::error::RuleErrorKind as Kind;
@@ -511,7 +512,8 @@ impl<'n, 'c, 't> Parameters<'n, 'c, 't> {
             return self.wrong("conditions", selection, "a mapping");
         }
         // Read once to find its mistakes; every rule reads it again, with its own log source.
-        let read = detection::selection("conditions", selection.place, selection, self.context);
+        let read =
+            detection::selection("conditions", selection.place, selection, &Around::default(), self.context);
         self.context.fields.clear();
         read.is_sound.then(|| AddCondition { selection: selection.clone(), name, is_template, is_negated })
     }

@@ -1,16 +1,19 @@
 //! Applies pipelines to a rule or a correlation, step by step.
 
+mod rename;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::super::block::Around;
 use super::super::context::Context;
-use super::super::draft::{Draft, DraftItem, DraftSelection, DraftValue};
+use super::super::draft::{Draft, DraftItem, DraftValue};
 use super::super::error::{RuleErrorKind, Severity};
 use super::super::modifier::Value;
 use super::super::yaml::{Content, Node, Resolved};
 use super::super::{Logsource, Place, detection};
-use super::subject::{Kind, Names, Subject};
-use super::transformations::{AddCondition, Rename, Transformation, ValueChange, Variables};
+use super::subject::{Kind, Subject};
+use super::transformations::{AddCondition, Transformation, ValueChange, Variables};
 use super::{Merged, Step};
 
 /// Applies the pipelines of the setup; false when one refused the document, which has been
@@ -197,139 +200,6 @@ impl<'p> Run<'_, 'p, '_> {
         })
     }
 
-    fn rename(&mut self, step: &'p Step, rename: &Rename, subject: &mut Subject<'_>) -> Result<(), Refused> {
-        let id = step.id.as_deref();
-        subject.fields = self.rename_all(step, rename, &subject.fields, subject.document.place)?;
-        if let Kind::Correlation { names, .. } = &mut subject.kind {
-            return self.rename_names(step, rename, names, subject.document.place);
-        }
-        self.each_item(step, subject, &mut |run, item| {
-            let is_referring = run.rename_references(step, rename, item, id);
-            let names = rename.names(item.field.as_deref()).filter(|_| {
-                step.field.holds(|condition| condition.is_about(item.field.as_deref(), &run.applied))
-            });
-            let Some(names) = names else {
-                item.applied.extend(step.id.clone().filter(|_| is_referring));
-                return Ok(None);
-            };
-            if item.field.is_none() {
-                open_keywords(item);
-            }
-            run.rename_item(step, item, &names)
-        })
-    }
-
-    fn rename_item(
-        &mut self,
-        step: &Step,
-        item: &mut DraftItem,
-        names: &[String],
-    ) -> Result<Option<Draft>, Refused> {
-        if let [name] = names {
-            self.spend(item.place, name.len())?;
-            item.field = Some(name.clone());
-            item.applied.extend(step.id.clone());
-            return Ok(None);
-        }
-        let bytes: usize = item.values.iter().map(|value| value.value.bytes()).sum();
-        let mut items = Vec::new();
-        for name in names {
-            self.spend(item.place, bytes + name.len() + size_of::<DraftItem>())?;
-            // As in pySigma, each of several fields starts anew.
-            let applied = step.id.iter().cloned().collect();
-            items.push(Draft::Item(DraftItem { field: Some(name.clone()), applied, ..item.clone() }));
-        }
-        Ok(Some(Draft::Any(items)))
-    }
-
-    /// Renames the fields that values refer to; says whether there is any.
-    fn rename_references(
-        &mut self,
-        step: &Step,
-        rename: &Rename,
-        item: &mut DraftItem,
-        id: Option<&'p str>,
-    ) -> bool {
-        let mut is_referring = false;
-        let mut values = Vec::new();
-        for found in &item.values {
-            let place = found.place;
-            match &found.value {
-                Value::FieldRef(field, edges) if self.is_meant(step, field) => {
-                    is_referring = true;
-                    let names = self.names(step, rename, field, id);
-                    let refer = |name| DraftValue { value: Value::FieldRef(name, *edges), place };
-                    values.extend(names.into_iter().map(refer));
-                }
-                _ => values.push(found.clone()),
-            }
-        }
-        if is_referring {
-            item.values = values;
-        }
-        is_referring
-    }
-
-    fn is_meant(&self, step: &Step, field: &str) -> bool {
-        step.field.holds(|condition| condition.is_about(Some(field), &self.applied))
-    }
-
-    /// The names of a field that stands outside of items: its own where it gets no other.
-    fn names(&mut self, step: &Step, rename: &Rename, field: &str, id: Option<&'p str>) -> Vec<String> {
-        match rename.names(Some(field)).filter(|_| self.is_meant(step, field)) {
-            Some(names) => {
-                self.applied.rename(field, &names, id);
-                names
-            }
-            None => vec![field.to_owned()],
-        }
-    }
-
-    fn rename_all(
-        &mut self,
-        step: &'p Step,
-        rename: &Rename,
-        fields: &[String],
-        place: Place,
-    ) -> Result<Vec<String>, Refused> {
-        let mut renamed = Vec::new();
-        for field in fields {
-            let names = self.names(step, rename, field, step.id.as_deref());
-            self.spend(place, names.iter().map(|name| name.len() + size_of::<String>()).sum())?;
-            renamed.extend(names);
-        }
-        Ok(renamed)
-    }
-
-    fn rename_names(
-        &mut self,
-        step: &'p Step,
-        rename: &Rename,
-        names: &mut Names,
-        place: Place,
-    ) -> Result<(), Refused> {
-        let id = step.id.as_deref();
-        for single in &mut names.singles {
-            let mut renamed = self.names(step, rename, single, id);
-            let Some(name) = renamed.pop().filter(|_| renamed.is_empty()) else {
-                let message = format!("`{single}` would become several fields, where only one can stand");
-                return self.fail(place, RuleErrorKind::PipelineFailed { message });
-            };
-            *single = name;
-        }
-        let mut group_by = Vec::new();
-        for field in &names.group_by {
-            let is_alias = names.aliases.contains(field);
-            let field = std::slice::from_ref(field);
-            let renamed =
-                if is_alias { field.to_vec() } else { self.rename_all(step, rename, field, place)? };
-            group_by.extend(renamed);
-        }
-        names.group_by = group_by;
-        self.applied.rule.extend(id);
-        Ok(())
-    }
-
     fn add_condition(
         &mut self,
         step: &Step,
@@ -351,14 +221,19 @@ impl<'p> Run<'_, 'p, '_> {
         }
         let (setup, place) = (self.context.setup, *place);
         let mut scratch = Context::new(Path::new(""), "", setup);
-        let mut selection = detection::selection(&name, place, &node, &mut scratch);
+        let mut selection = detection::selection(&name, place, &node, &Around::default(), &mut scratch);
         if let Some(problem) =
             scratch.problems.into_iter().find(|problem| problem.severity() == Severity::Error)
         {
             let message = format!("a condition that it adds is wrong: {}", problem.kind);
             return self.fail(place, RuleErrorKind::PipelineFailed { message });
         }
-        move_to(&mut selection, place, step.id.as_deref());
+        if let Some(draft) = &mut selection.draft
+            && !move_to(draft, place, step.id.as_deref())
+        {
+            let message = "a condition that it adds has a block with a condition of its own".to_owned();
+            return self.fail(place, RuleErrorKind::PipelineFailed { message });
+        }
         self.spend(place, selection.draft.as_ref().map_or(0, Draft::bytes))?;
         match selections.iter_mut().find(|known| known.name == name) {
             Some(known) => *known = selection,
@@ -376,7 +251,7 @@ impl Draft {
             Draft::Item(item) => {
                 size_of::<Self>() + item.values.iter().map(|value| value.value.bytes()).sum::<usize>()
             }
-            Draft::All(parts) | Draft::Any(parts) => parts.iter().map(Draft::bytes).sum(),
+            other => size_of::<Self>() + other.parts().into_iter().map(Draft::bytes).sum::<usize>(),
         }
     }
 }
@@ -390,17 +265,23 @@ fn open_keywords(item: &mut DraftItem) {
     }
 }
 
-/// Gives everything in a selection that a pipeline adds a place in the rule.
-fn move_to(selection: &mut DraftSelection, place: Place, id: Option<&str>) {
-    let Some(draft) = &mut selection.draft else { return };
-    draft.visit_items(&mut |item| {
-        item.place = place;
-        item.applied.extend(id.map(str::to_owned));
-        for value in &mut item.values {
-            value.place = place;
-            move_placeholders(&mut value.value, place);
+/// Gives everything in a selection that a pipeline adds a place in the rule; false when
+/// there is a condition, which has places only in its own file.
+fn move_to(draft: &mut Draft, place: Place, id: Option<&str>) -> bool {
+    match draft {
+        Draft::Item(item) => {
+            item.place = place;
+            item.applied.extend(id.map(str::to_owned));
+            for value in &mut item.values {
+                value.place = place;
+                move_placeholders(&mut value.value, place);
+            }
         }
-    });
+        Draft::Block(block) => block.place = place,
+        Draft::Selections(..) => return false,
+        Draft::All(_) | Draft::Any(_) => {}
+    }
+    draft.parts_mut().into_iter().all(|part| move_to(part, place, id))
 }
 
 fn move_placeholders(value: &mut Value, place: Place) {
@@ -421,7 +302,10 @@ fn fill_template(node: &mut Node, logsource: &Logsource) {
             _ => std::slice::from_mut(value),
         };
         for node in nodes {
-            let Content::Scalar(scalar) = &mut node.content else { continue };
+            let Content::Scalar(scalar) = &mut node.content else {
+                fill_template(node, logsource);
+                continue;
+            };
             if matches!(scalar.resolved(), Resolved::Text(_)) {
                 scalar.text = filled(&scalar.text, logsource);
                 scalar.is_text = true;

@@ -120,7 +120,7 @@ impl Draft {
     pub(super) fn any_item(&self, test: &dyn Fn(&DraftItem) -> bool) -> bool {
         match self {
             Draft::Item(item) => test(item),
-            Draft::All(parts) | Draft::Any(parts) => parts.iter().any(|part| part.any_item(test)),
+            other => other.parts().into_iter().any(|part| part.any_item(test)),
         }
     }
 
@@ -128,11 +128,7 @@ impl Draft {
     pub(super) fn visit_items(&mut self, visit: &mut dyn FnMut(&mut DraftItem)) {
         match self {
             Draft::Item(item) => visit(item),
-            Draft::All(parts) | Draft::Any(parts) => {
-                for part in parts {
-                    part.visit_items(visit);
-                }
-            }
+            other => other.parts_mut().into_iter().for_each(|part| part.visit_items(visit)),
         }
     }
 
@@ -148,9 +144,7 @@ impl Draft {
                 }
                 Ok(())
             }
-            Draft::All(parts) | Draft::Any(parts) => {
-                parts.iter_mut().try_for_each(|part| part.change_items(change))
-            }
+            other => other.parts_mut().into_iter().try_for_each(|part| part.change_items(change)),
         }
     }
 }

@@ -1,0 +1,160 @@
+//! Conditions on the elements of a list, compiled: each element is looked at on its own.
+//!
+//! Nothing is remembered between elements. The rule bounds the depth, the event the number
+//! of elements, and every element is walked once for each test of it.
+
+use crate::derived::{Element, ElementKind, Elements, List, Part};
+use crate::field::{Value, View};
+use crate::matcher::Matcher;
+use crate::sigma::{self, Expr, Item, Quantifier};
+use crate::truth::Truth;
+
+/// A condition on the elements of a list of the event.
+#[derive(Debug)]
+pub(crate) struct Block {
+    list: List,
+    each: Each,
+}
+
+/// What is asked of which elements.
+#[derive(Debug)]
+struct Each {
+    kind: ElementKind,
+    quantifier: Quantifier,
+    body: Node,
+}
+
+#[derive(Debug)]
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Test(Box<Test>),
+    Each(Part, Box<Each>),
+}
+
+#[derive(Debug)]
+struct Test {
+    name: String,
+    part: Part,
+    matcher: Matcher,
+}
+
+impl Block {
+    /// Compiles a block that stands outside of others.
+    pub(crate) fn new(block: &sigma::Block) -> Self {
+        let list = List::parse(&block.list);
+        let each = Each::new(block, list.kind(), "");
+        Self { list, each }
+    }
+
+    /// Whether it holds in the event.
+    pub(crate) fn truth(&self, view: View<'_>) -> Truth {
+        self.list.read(self.each.quantifier.position(), view, |elements| self.each.truth(elements))
+    }
+
+    /// Shows to `show` what made it hold: the values of the first element that suffices.
+    pub(crate) fn evidence<'e>(&self, view: View<'e>, show: &mut dyn FnMut(&str, &Value<'e>)) {
+        self.list.read(self.each.quantifier.position(), view, |elements| self.each.evidence(elements, show));
+    }
+}
+
+impl Each {
+    fn new(block: &sigma::Block, kind: ElementKind, before: &str) -> Self {
+        let name = format!("{before}{}[{}]", block.list, block.quantifier);
+        let body = Node::new(&block.body, kind, &name);
+        Self { kind, quantifier: block.quantifier, body }
+    }
+
+    fn truth(&self, elements: &Elements<'_, '_>) -> Truth {
+        let truths = elements.all.iter().map(|element| self.body.truth(element, self.kind));
+        self.quantifier.truth(elements.sight, truths)
+    }
+
+    fn evidence<'e>(&self, elements: &Elements<'e, '_>, show: &mut dyn FnMut(&str, &Value<'e>)) {
+        if self.quantifier == Quantifier::None {
+            return;
+        }
+        let holds = |element: &&Element<'e, '_>| self.body.truth(element, self.kind) == Truth::True;
+        if let Some(element) = elements.all.iter().find(holds) {
+            self.body.evidence(element, self.kind, show);
+        }
+    }
+}
+
+impl Node {
+    fn new(expr: &Expr, kind: ElementKind, before: &str) -> Self {
+        let nodes = |parts: &[Expr]| parts.iter().map(|part| Node::new(part, kind, before)).collect();
+        match expr {
+            Expr::All(parts) => Node::All(nodes(parts)),
+            Expr::Any(parts) => Node::Any(nodes(parts)),
+            Expr::Not(part) => Node::Not(Box::new(Node::new(part, kind, before))),
+            Expr::Named(_, part) => Node::new(part, kind, before),
+            Expr::Item(item) => Node::Test(Box::new(Test::new(item, kind, before))),
+            Expr::Block(block) => {
+                let each = Each::new(block, kind.inner(), &format!("{before}."));
+                Node::Each(Part::parse(&block.list, kind), Box::new(each))
+            }
+        }
+    }
+
+    fn truth(&self, element: &Element<'_, '_>, kind: ElementKind) -> Truth {
+        match self {
+            Node::All(parts) => {
+                let parts = parts.iter().map(|part| part.truth(element, kind));
+                parts.fold(Truth::True, Truth::and)
+            }
+            Node::Any(parts) => {
+                let parts = parts.iter().map(|part| part.truth(element, kind));
+                parts.fold(Truth::False, Truth::or)
+            }
+            Node::Not(part) => !part.truth(element, kind),
+            Node::Test(test) => test.truth(element, kind),
+            Node::Each(list, each) => each.truth(&element.elements(list, kind, each.quantifier.position())),
+        }
+    }
+
+    fn evidence<'e>(
+        &self,
+        element: &Element<'e, '_>,
+        kind: ElementKind,
+        show: &mut dyn FnMut(&str, &Value<'e>),
+    ) {
+        match self {
+            Node::Not(_) => {}
+            Node::All(parts) | Node::Any(parts) => {
+                let holding = parts.iter().filter(|part| part.truth(element, kind) == Truth::True);
+                holding.for_each(|part| part.evidence(element, kind, show));
+            }
+            Node::Test(test) => {
+                let mut values = Vec::new();
+                let _ = element.read(&test.part, &mut values);
+                if let Some(value) = values.iter().find(|value| test.matcher.matches_value(value)) {
+                    show(&test.name, value);
+                }
+            }
+            Node::Each(list, each) => {
+                let elements = element.elements(list, kind, each.quantifier.position());
+                each.evidence(&elements, show);
+            }
+        }
+    }
+}
+
+impl Test {
+    fn new(item: &Item, kind: ElementKind, before: &str) -> Self {
+        let field = item.field.as_deref().unwrap_or(".");
+        let name = if field == "." { before.to_owned() } else { format!("{before}.{field}") };
+        Self { name, part: Part::parse(field, kind), matcher: Matcher::new(&item.tests, false) }
+    }
+
+    fn truth(&self, element: &Element<'_, '_>, kind: ElementKind) -> Truth {
+        let mut values = Vec::new();
+        let sight = element.read(&self.part, &mut values);
+        self.matcher.truth(&values, sight, |other| {
+            let mut others = Vec::new();
+            let sight = element.read(&Part::parse(other, kind), &mut others);
+            (others, sight)
+        })
+    }
+}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use detect::correlate::{DISORDER, Phase};
 use detect::event::Key;
 use detect::field::{Settings, View};
-use detect::sigma::{Lists, Parsed, Rule, Setup, Severity, link, parse_with};
+use detect::sigma::{Lists, Parsed, Rule, Setup, Severity, correlation, link, parse_with};
 use detect::{Correlator, Engine, Episode, Event, Seen, alert};
 use saphyr_parser::{Event as Yaml, Parser, ScalarStyle, StrInput};
 use serde::Deserialize;
@@ -173,8 +173,9 @@ fn text_of(vector: &Vector) -> String {
 fn matches(rules: Vec<Rule>, events: &[Box<RawValue>]) -> Found {
     let engine = Engine::new(rules, Settings::default());
     let name_of = |rule: &Rule| rule.name.clone().unwrap_or_else(|| rule.title.clone());
-    let told = engine.rules().iter().filter(|rule| !is_only_related(rule, engine.rules()));
-    let mut found: Found = told.map(|rule| (name_of(rule), BTreeSet::new())).collect();
+    let is_silent = correlation::silent(engine.rules());
+    let told = engine.rules().iter().zip(&is_silent).filter(|(_, is_silent)| !**is_silent);
+    let mut found: Found = told.map(|(rule, _)| (name_of(rule), BTreeSet::new())).collect();
     let mut note = |rule: usize, number: usize| {
         if let Some(numbers) = found.get_mut(&name_of(&engine.rules()[rule])) {
             numbers.insert(number);
@@ -205,13 +206,6 @@ fn matches(rules: Vec<Rule>, events: &[Box<RawValue>]) -> Found {
         note(episode.rule, requests[episode.audit_ids.last().expect("a request that completes")]);
     }
     found
-}
-
-/// True for rules that give no alerts of their own, since a correlation speaks for them.
-fn is_only_related(rule: &Rule, rules: &[Rule]) -> bool {
-    let mut correlations =
-        rules.iter().filter_map(Rule::correlation).filter(|correlation| !correlation.generate);
-    correlations.any(|correlation| correlation.rules.iter().any(|reference| reference.text == rule.id))
 }
 
 fn all_vectors() -> Vec<(PathBuf, Vec<Vector>)> {

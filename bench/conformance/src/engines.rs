@@ -9,7 +9,7 @@ use std::time::Duration;
 use detect::correlate::{Correlator, DISORDER, Episode, Phase};
 use detect::event::Key;
 use detect::field::{Settings, View};
-use detect::sigma::{self, Rule, Setup, Severity};
+use detect::sigma::{self, Setup, Severity};
 use detect::{Seen, alert};
 use rsigma_eval::{CorrelationAction, CorrelationConfig, CorrelationEngine, JsonEvent};
 use rsigma_parser::lint::{self, lint_yaml_str};
@@ -142,6 +142,7 @@ fn masthead(question: &Question) -> Answer {
 /// For each event, the titles of the rules that match it or that it completes.
 fn masthead_matches(engine: &detect::Engine, events: &[detect::Event<'_>]) -> Vec<Vec<String>> {
     let mut matches = vec![Vec::new(); events.len()];
+    let is_silent = sigma::correlation::silent(engine.rules());
     let mut correlator = Correlator::new(engine.rules(), "", DISORDER);
     let mut begun: Vec<Episode> = Vec::new();
     let mut keep =
@@ -153,7 +154,7 @@ fn masthead_matches(engine: &detect::Engine, events: &[detect::Event<'_>]) -> Ve
         let view = View { event, settings: engine.settings() };
         engine.evaluate(event, &mut engine.scratch(), |found| {
             let rule = &engine.rules()[found.rule];
-            if !is_only_related(rule, engine.rules()) {
+            if !is_silent[found.rule] {
                 matches[number].push(rule.title.clone());
             }
             if correlator.wants(found.rule) && seen.insert(alert::id_of(rule, "", event)) {
@@ -167,18 +168,11 @@ fn masthead_matches(engine: &detect::Engine, events: &[detect::Event<'_>]) -> Ve
     for episode in begun {
         let rule = &engine.rules()[episode.rule];
         let number = episode.audit_ids.last().and_then(|id| requests.get(id));
-        if let Some(&number) = number.filter(|_| !is_only_related(rule, engine.rules())) {
+        if let Some(&number) = number.filter(|_| !is_silent[episode.rule]) {
             matches[number].push(rule.title.clone());
         }
     }
     matches
-}
-
-/// True for rules that have no alerts of their own, since a correlation has them.
-fn is_only_related(rule: &Rule, rules: &[Rule]) -> bool {
-    let mut correlations =
-        rules.iter().filter_map(Rule::correlation).filter(|correlation| !correlation.generate);
-    correlations.any(|correlation| correlation.rules.iter().any(|reference| reference.text == rule.id))
 }
 
 /// What becomes of a correlation that fired and goes on to hold.

@@ -143,10 +143,10 @@ fn in_order(rules: &[Rule], numbers: &HashMap<&str, usize>) -> Vec<usize> {
     };
     let mut relating = vec![Vec::new(); rules.len()];
     let mut missing_counts = vec![0_usize; rules.len()];
-    for rule in 0..rules.len() {
+    for (rule, missing_count) in missing_counts.iter_mut().enumerate() {
         for other in related(rule) {
             relating[other].push(rule);
-            missing_counts[rule] += 1;
+            *missing_count += 1;
         }
     }
     let is_ready = |rule: &usize| missing_counts[*rule] == 0;

@@ -26,7 +26,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(2000))]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn what_arrives_five_minutes_late_tells_the_same(bytes in prop::collection::vec(any::<u8>(), 0..900)) {
@@ -44,7 +44,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(6000))]
+    #![proptest_config(config(4000))]
 
     #[test]
     fn the_correlator_agrees_with_the_reference(bytes in prop::collection::vec(any::<u8>(), 0..900)) {

@@ -4,7 +4,7 @@
 //! The small loads run with every test. The large ones, of millions of groups, take a minute:
 //! `cargo test --release -p masthead-detect --test correlation_memory -- --ignored --nocapture`
 
-#![allow(clippy::disallowed_methods, clippy::cast_precision_loss, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::cast_precision_loss, clippy::print_stdout, clippy::unwrap_used)]
 
 use core::time::Duration;
 use std::path::PathBuf;
@@ -65,12 +65,15 @@ fn in_order() -> Relation {
     Relation::TemporalOrdered(Needed::Count(Range::at_least(2.0)))
 }
 
+/// What the n-th event holds besides its time and id.
+type Fields<'l> = &'l dyn Fn(u64) -> String;
+
 /// What comes: how many events, how far apart, and what the n-th holds.
 struct Load<'l> {
     relations: &'l [Relation],
     count: u64,
     micros_apart: i64,
-    fields: &'l dyn Fn(u64) -> String,
+    fields: Fields<'l>,
     windows_bytes_max: usize,
 }
 
@@ -213,7 +216,7 @@ fn hostile_shapes_are_bounded() {
         format!(r#""group":"{text}{number}","value":"{number}{text}""#)
     };
     let made_up = |number: u64| format!(r#""group":"{number}","value":1,"auditID":"{}""#, "y".repeat(5000));
-    let shapes: [(&str, u64, &dyn Fn(u64) -> String); 3] = [
+    let shapes: [(&str, u64, Fields<'_>); 3] = [
         ("thousands of values", 20, &many),
         ("values of 1 MiB", 30, &huge),
         ("made-up ids", 2_000, &made_up),

@@ -153,7 +153,7 @@ pub(crate) fn case(bytes: &[u8]) -> Case {
     for number in 0..correlation_count {
         let usable: Vec<usize> = (0..ids.len()).filter(|rule| depths[*rule] < 3).collect();
         let mut related: Vec<usize> = Vec::new();
-        for _ in 0..1 + dice.roll(4) {
+        for _ in 0..=dice.roll(4) {
             // The latest rule is the one that a correlation of correlations most likely relates.
             let rule = if dice.roll(3) == 2 { usable[usable.len() - 1] } else { dice.pick(&usable) };
             if !related.contains(&rule) {
@@ -207,9 +207,8 @@ fn correlation(dice: &mut Dice<'_>, related: &[&str], scale: u64) -> Correlation
     };
     let mut aliases = Vec::new();
     if dice.roll(4) == 3 {
-        let fields = related.iter().filter(|_| dice.0.len() % 3 > 0).map(&reference);
-        let fields: Vec<Reference> = fields.collect();
-        let fields = fields.into_iter().map(|rule| (rule, dice.pick(&FIELDS).to_owned())).collect();
+        let aliased = dice.some(related);
+        let fields = aliased.iter().map(|rule| (reference(rule), dice.pick(&FIELDS).to_owned())).collect();
         aliases.push(Alias { name: "who".to_owned(), fields });
         group_by.push("who".to_owned());
     }

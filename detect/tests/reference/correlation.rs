@@ -269,11 +269,8 @@ impl<'r> Judge<'r> {
             values.retain(|known| *known != value);
             values.push(value);
         }
-        let mut decide = 1;
-        while range.0.iter().any(|(_, limit)| f64::from(decide) < limit.ceil() + 1.0) {
-            decide += 1;
-        }
-        let more = values.len().saturating_sub(decide as usize);
+        let decides = |count: &u8| range.0.iter().all(|(_, limit)| f64::from(*count) >= limit.ceil() + 1.0);
+        let more = values.len().saturating_sub((1..=100).find(decides).unwrap().into());
         values.split_off(more).into_iter().cloned().collect()
     }
 
@@ -305,7 +302,7 @@ impl<'r> Judge<'r> {
         self.held_at = now;
         let group = self.correlation.group_by.iter().cloned().zip(self.group.clone()).rev().collect();
         let audit_id = seen[*members.last().unwrap()].audit_id.clone();
-        self.derived.insert(now, Derived { time: now, identity: episode.id as u64, audit_id, group });
+        self.derived.insert(now, Derived { time: now, identity: half(episode.id), audit_id, group });
         let has_doubled = episode.request_count >= 2 * self.told_count;
         self.open = Some(episode);
         if is_begin || has_doubled {
@@ -343,7 +340,8 @@ impl<'r> Judge<'r> {
     fn tell(&mut self, phase: Phase) {
         let mut told = self.open.clone().unwrap();
         self.told_count = told.request_count;
-        let order = |rule: &usize| (0..).find(|at| self.position_rule(*at) == *rule);
+        let order =
+            |rule: &usize| (0..self.correlation.rules.len()).find(|at| self.position_rule(*at) == *rule);
         told.rules.sort_by_key(order);
         told.audit_ids.truncate(detect::correlate::LISTED_MAX);
         told.values.truncate(detect::correlate::LISTED_MAX);
@@ -445,9 +443,14 @@ fn identity_of(event: &Seen) -> u64 {
     for text in ["", CLUSTER, &audit_id(event), &timestamp(event), "", "", ""] {
         hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
     }
-    first_half(&hasher) as u64
+    half(first_half(&hasher))
 }
 
 fn first_half(hasher: &blake3::Hasher) -> u128 {
     u128::from_be_bytes(*hasher.finalize().as_bytes().first_chunk().unwrap())
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn half(hash: u128) -> u64 {
+    hash as u64
 }

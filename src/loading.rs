@@ -25,6 +25,8 @@ pub(crate) struct Loaded {
     pub(crate) problems: Vec<Problem>,
     /// What is about other logs.
     pub(crate) skipped: Skipped,
+    /// Rules of other files that may be referred to.
+    beside: Vec<Rule>,
 }
 
 /// A filter and how many rules it was added to.
@@ -119,7 +121,7 @@ impl Loader {
     }
 
     /// Adds every file, and links what is in them and in the files `beside`, whose rules
-    /// are then forgotten.
+    /// are only there to be referred to.
     fn finish(mut self, files: Vec<RuleFile>, beside: &[RuleFile]) -> Loaded {
         for file in beside {
             self.set_up(file);
@@ -138,7 +140,7 @@ impl Loader {
             self.rules.extend(others.into_iter().filter(|rule| !own.contains(&rule.id)));
         }
         let linked = sigma::link(&mut self.rules, &self.filters);
-        self.rules.truncate(self.files.len());
+        let beside = self.rules.split_off(self.files.len());
         self.drop_broken(&linked.broken);
         for error in &linked.problems {
             // The user's own file, should it have the path of an embedded one.
@@ -146,7 +148,7 @@ impl Loader {
             self.problems.push(Problem::new(file, error));
         }
         let rule_counts = linked.filtered.iter().map(BTreeSet::len).collect();
-        let mut loaded = Loaded { files, ..self.route(rule_counts) };
+        let mut loaded = Loaded { files, beside, ..self.route(rule_counts) };
         loaded.lint_correlations();
         loaded.refuse_twins();
         loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
@@ -222,6 +224,32 @@ impl Loaded {
     /// How many problems there are of a severity.
     pub(crate) fn count(&self, severity: Severity) -> u64 {
         self.problems.iter().filter(|problem| problem.severity == severity).count() as u64
+    }
+
+    /// The rules of one file, and how many they are before those that they relate follow.
+    pub(crate) fn rules_for(&self, file: usize) -> (Vec<Rule>, usize) {
+        let own = self.rules.iter().filter(|(of, _)| *of == file).map(|(_, rule)| rule.clone());
+        let mut rules: Vec<Rule> = own.collect();
+        let own_count = rules.len();
+        self.add_related(&mut rules);
+        (rules, own_count)
+    }
+
+    /// Appends the rules that correlations among `rules` relate, and what those relate.
+    pub(crate) fn add_related(&self, rules: &mut Vec<Rule>) {
+        let mut at = 0;
+        while let Some(rule) = rules.get(at) {
+            let mentioned: Vec<String> = rule.correlation().map_or(Vec::new(), |correlation| {
+                correlation.rules.iter().map(|rule| rule.text.clone()).collect()
+            });
+            for id in mentioned {
+                let known = self.rules.iter().map(|(_, rule)| rule).chain(&self.beside);
+                let found = known.into_iter().find(|rule| rule.id == id);
+                let is_new = !rules.iter().any(|rule| rule.id == id);
+                rules.extend(found.filter(|_| is_new).cloned());
+            }
+            at += 1;
+        }
     }
 
     /// The rules alone.

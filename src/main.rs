@@ -8,14 +8,17 @@ use clap::Parser;
 mod args;
 mod commands;
 mod detector;
+mod examples;
 mod files;
 mod loading;
 mod pipeline;
 mod progress;
+mod relation;
 mod report;
 mod reporter;
 mod skipped;
 mod terminal;
+mod timeline;
 mod totals;
 
 use args::CommandLine;

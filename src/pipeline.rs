@@ -1,7 +1,7 @@
 //! The whole product: read an event, see which rules it satisfies, tell people.
 //!
-//! **Invariant:** an alert has been handed over before the next event is read, and a
-//! request gives at most one alert for each rule.
+//! **Invariant:** an alert has been handed over before the next event is read; a request
+//! gives at most one alert for each rule, an episode of a correlation exactly one.
 
 use std::io;
 
@@ -16,10 +16,8 @@ pub(crate) fn run(log: &mut Log, detector: &mut Detector<'_>, reporter: &mut Rep
         match frame {
             Frame::Event { event, .. } => {
                 reporter.event(&event);
-                for found in detector.matches(&event) {
-                    if let Some(alert) = detector.new_alert(&found, &event) {
-                        reporter.alert(&alert)?;
-                    }
+                for alert in detector.alerts(&event) {
+                    reporter.alert(&alert)?;
                 }
             }
             Frame::Malformed(malformed) => reporter.malformed(&log.complaint(malformed)),
@@ -30,4 +28,9 @@ pub(crate) fn run(log: &mut Log, detector: &mut Detector<'_>, reporter: &mut Rep
         reporter.advance(log);
     }
     Ok(())
+}
+
+/// Tells what was going on when the last log ended.
+pub(crate) fn finish(detector: &mut Detector<'_>, reporter: &mut Reporter) -> io::Result<()> {
+    detector.finish().iter().try_for_each(|alert| reporter.alert(alert))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use detect::event::Key;
 use detect::sigma::{Level, Rule};
-use detect::{Alert, Event};
+use detect::{Alert, Event, correlate};
 use indicatif::{HumanBytes, HumanCount};
 use ingest::Counts;
 use sinks::clean::clean_short;
@@ -40,6 +40,8 @@ pub(crate) struct Totals {
     pub(crate) unreadable_count: u64,
     /// Alerts that earlier ones may have repeated, since their ids had to be forgotten.
     pub(crate) forgotten_count: u64,
+    /// What correlations could not take into account.
+    pub(crate) correlation_counts: correlate::Counts,
     /// Whether the replay was interrupted.
     pub(crate) is_interrupted: bool,
     log_count: u64,
@@ -94,12 +96,18 @@ impl Totals {
         self.counts.stored_bytes
     }
 
+    /// The time of the last event.
+    pub(crate) fn last(&self) -> Option<DateTime<Utc>> {
+        self.last
+    }
+
     /// The level of the most urgent alert.
     pub(crate) fn highest(&self) -> Option<Level> {
         self.levels.keys().max().copied()
     }
 
-    /// Writes the summary. `blind_counts` says for each rule how many events hid what it reads.
+    /// Writes the summary. `blind_counts` says for each rule how many events hid what it reads,
+    /// `learning` which rules only noted what is usual, and until when they would have.
     pub(crate) fn write(
         &self,
         out: &mut dyn Write,
@@ -107,6 +115,7 @@ impl Totals {
         elapsed: Duration,
         rules: &[Rule],
         blind_counts: &[u64],
+        learning: &[(&Rule, DateTime<Utc>)],
     ) -> io::Result<()> {
         let mut page = Page { out, stream };
         writeln!(page.out)?;
@@ -131,6 +140,12 @@ impl Totals {
         if blind.total() > 0 {
             page.line("", "events hid the body that the rule reads (audit level, truncation, early end)")?;
         }
+        self.write_correlation(&mut page)?;
+        for (index, (rule, until)) in learning.iter().take(TOP_MAX).enumerate() {
+            let label = if index == 0 { "learning" } else { "" };
+            let title = clean_short(&rule.title, NAME_CHARACTERS_MAX);
+            page.line(label, &format!("{title}: says nothing before {}", seconds(*until)))?;
+        }
         if self.forgotten_count > 0 {
             let count = HumanCount(self.forgotten_count);
             page.line(
@@ -154,6 +169,25 @@ impl Totals {
     fn events(&self, elapsed: Duration) -> String {
         let speed = HumanCount(per_second(self.event_count, elapsed));
         format!("{} ({speed}/s)", HumanCount(self.event_count))
+    }
+
+    /// Matches and groups that correlations had to do without.
+    fn write_correlation(&self, page: &mut Page<'_>) -> io::Result<()> {
+        let correlate::Counts { late, hurried, timeless, hidden, evicted_groups } = self.correlation_counts;
+        let lacks = [
+            (late, "match", "out of order by more than 5 min; give the log of each API server as a file"),
+            (hurried, "match", "ordered among too few, since too many came at once"),
+            (timeless, "match", "without a time"),
+            (hidden, "match", "of events that hide a field by which they are grouped or counted"),
+            (evicted_groups, "group", "forgotten to bound memory"),
+        ];
+        let mut label = "uncorrelated";
+        for (count, noun, reason) in lacks.into_iter().filter(|(count, ..)| *count > 0) {
+            let plural = if noun == "match" && count != 1 { "matche" } else { noun };
+            page.line(label, &format!("{} {reason}", counted(count, plural)))?;
+            label = "";
+        }
+        Ok(())
     }
 
     fn write_alerts(&self, page: &mut Page<'_>) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+const SECRETS_LOG: &str = "tests/cli/logs/secrets.jsonl";
 const EXEC_LOG: &str = "tests/cli/logs/exec_in_two_stages.jsonl";
 const MALFORMED_LOG: &str = "tests/cli/logs/malformed.jsonl";
 const HOSTILE_LOG: &str = "tests/cli/logs/hostile.jsonl";
@@ -355,6 +356,54 @@ fn filters_keep_alerts_away() {
         "explain_filtered_rule",
         &run(&[&["explain", "pod_exec"], &filtered[..]].concat()).stdout,
     );
+}
+
+#[test]
+fn an_episode_is_told_once_with_what_made_it() {
+    let replay = ["replay", "--no-default-rules", "--rules", "tests/cli/correlations", SECRETS_LOG];
+    assert_snapshot("replay_correlations", &transcript(&run(&[&replay[..], &["--format", "text"]].concat())));
+    assert_snapshot(
+        "replay_correlations_jsonl",
+        &run(&[&replay[..], &["--format", "jsonl"]].concat()).stdout,
+    );
+}
+
+#[test]
+fn matches_in_several_logs_are_put_in_order() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SECRETS_LOG)).unwrap();
+    let folder = std::env::temp_dir().join(format!("masthead-servers-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // As two API servers would have logged them, the one whose name comes first an hour later.
+    let (early, late): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("T12:0"));
+    std::fs::write(folder.join("b.jsonl"), early.join("\n")).unwrap();
+    std::fs::write(folder.join("a.jsonl"), late.join("\n")).unwrap();
+    let rules = ["--no-default-rules", "--rules", "tests/cli/correlations"];
+    let run = run(&[&["replay", folder.to_str().unwrap(), "--format", "text"], &rules[..]].concat());
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(run.stdout.contains("4 different object.name in 4 requests"), "{}", run.stdout);
+    assert!(!run.stderr.contains("uncorrelated"), "{}", run.stderr);
+}
+
+#[test]
+fn a_correlation_is_tested_with_events_that_have_times() {
+    let own = run(&["test", "tests/cli/correlations"]);
+    assert_eq!(
+        (own.code, own.stdout.as_str()),
+        (Some(0), "1 rule file, 5 examples, 0 failed\n"),
+        "{}",
+        own.stderr
+    );
+    assert_snapshot("test_correlations", &transcript(&run(&["test", "tests/cli/correlations_failing"])));
+}
+
+#[test]
+fn a_correlation_is_explained_by_its_windows() {
+    let rules = ["--no-default-rules", "--rules", "tests/cli/correlations"];
+    let explain =
+        |rule: &str, more: &[&str]| transcript(&run(&[&["explain", rule], &rules[..], more].concat()));
+    assert_snapshot("explain_correlation", &explain("Many secrets read", &[]));
+    assert_snapshot("explain_windows", &explain("Many secrets read", &["--event", SECRETS_LOG]));
+    assert_snapshot("explain_first_seen", &explain("A new client reads secrets", &["--event", SECRETS_LOG]));
 }
 
 #[test]

@@ -13,6 +13,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 const FOLDER: &str = "tests/sample_rules";
+/// Samples that relate matches: their examples are several events.
+const CORRELATIONS: &str = "tests/sample_rules/correlations";
 const LISTS: &str = "tests/sample_rules/lists";
 const RULES_MIN: usize = 60;
 
@@ -22,13 +24,17 @@ fn no_way_of_writing_is_refused_or_doubted() {
     let text = both(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(" 0 errors, 0 warnings"), "{text}");
-    let count = rule_files().len();
+    let count = rule_files(FOLDER).len() + rule_files(CORRELATIONS).len();
     assert!(count >= RULES_MIN, "{count} of at least {RULES_MIN} sample rules are left");
 }
 
 #[test]
 fn every_sample_means_what_its_examples_say() {
-    let output = masthead(&["test", FOLDER], "");
+    let files = rule_files(FOLDER).into_iter().chain(rule_files(CORRELATIONS));
+    let files: Vec<String> = files.map(|path| path.display().to_string()).collect();
+    let mut arguments = vec!["test", "--lists", LISTS];
+    arguments.extend(files.iter().map(String::as_str));
+    let output = masthead(&arguments, "");
     let text = both(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(" 0 failed") && !text.contains("without examples"), "{text}");
@@ -36,7 +42,7 @@ fn every_sample_means_what_its_examples_say() {
 
 #[test]
 fn every_sample_alerts_on_an_event_of_its_own() {
-    for path in rule_files() {
+    for path in rule_files(FOLDER) {
         let name = path.to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a rule");
         let examples = fs::read_to_string(path.with_extension("events.jsonl")).expect("its events");
@@ -78,8 +84,8 @@ fn ids(text: &str) -> BTreeSet<String> {
     lines.filter_map(|line| Some(line.strip_prefix("id:")?.trim().to_lowercase())).collect()
 }
 
-fn rule_files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
+fn rule_files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "yml")).collect()
 }

@@ -13,6 +13,7 @@ mod episode;
 mod tests;
 
 pub(crate) use episode::of_episode;
+pub use episode::span;
 
 pub use clean::{SENTENCE_CHARACTERS_MAX, VALUE_CHARACTERS_MAX, clean, is_invisible};
 

@@ -414,3 +414,38 @@ fn rule_files(folder: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+#[test]
+fn actions_share_parts_of_rules() {
+    let rule = |title: &str, id: u8, verb: &str| {
+        format!(
+            "title: {title}\nid: 00000000-0000-4000-8000-{id:012}\n\
+             detection: {{selection: {{verb: {verb}}}}}\n"
+        )
+    };
+    let text = [
+        "action: global\nlevel: high\nlogsource: {product: kubernetes}\n\
+         detection: {selection: {objectRef.resource: pods}, condition: selection}\n"
+            .to_owned(),
+        rule("first", 1, "get"),
+        format!("action: repeat\n{}", rule("second", 2, "list")),
+        "action: reset\n".to_owned(),
+        rule("third", 3, "watch") + "logsource: {product: kubernetes}\n",
+    ]
+    .join("---\n");
+    let parsed = parse(Path::new("actions.yml"), &text);
+    let shown: Vec<_> = parsed
+        .rules
+        .iter()
+        .map(|rule| {
+            let condition = format!("{:?}", rule.condition());
+            let has = ["pods", "get", "list"].map(|text| condition.contains(&format!("{text:?}")));
+            (rule.title.as_str(), rule.level, has)
+        })
+        .collect();
+    let expected =
+        [("first", Level::High, [true, true, false]), ("second", Level::High, [true, false, true])];
+    assert_eq!(shown, expected);
+    let problems: Vec<String> = parsed.problems.iter().map(ToString::to_string).collect();
+    assert!(problems.iter().any(|problem| problem.contains("missing key `condition`")), "{problems:?}");
+}

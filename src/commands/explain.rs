@@ -12,10 +12,12 @@ use detect::{Event, Truth};
 use sinks::palette::level_name;
 use sinks::{Palette, clean};
 
+mod correlation;
+
 use super::Ending;
 use crate::args::{Explain, RuleChoice};
 use crate::files;
-use crate::loading;
+use crate::loading::{self, Loaded};
 use crate::terminal::{Stream, Terminal};
 
 /// How long the one event may be.
@@ -33,11 +35,16 @@ const SIMILARITY_MIN: f64 = 0.7;
 
 /// Explains a rule.
 pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let rule = find(&args.rule, &args.choice)?;
+    let (rule, loaded) = find(&args.rule, &args.choice)?;
     let mut out = BufWriter::new(io::stdout().lock());
     header(&mut out, terminal.stdout, &rule)?;
     let Some(condition) = rule.condition() else {
-        bail!("`{}` relates matches of other rules; explain those", rule.title);
+        let mut rules = vec![rule.clone()];
+        loaded.add_related(&mut rules);
+        correlation::explain(&mut out, terminal.stdout, rules, args)?;
+        advice(&mut out, terminal.stdout, &rule)?;
+        out.flush()?;
+        return Ok(Ending::Fine);
     };
     match &args.event {
         None => {
@@ -63,15 +70,19 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
 }
 
 /// The rule of this id, title, file name or path.
-fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<Rule> {
+fn find(name: &str, choice: &RuleChoice) -> anyhow::Result<(Rule, Loaded)> {
     let path = Path::new(name);
     let is_path = path.is_file();
-    let rules =
-        loading::load(if is_path { files_with(path, choice) } else { files::chosen(choice) }?).into_rules();
+    let loaded = if is_path {
+        loading::load_beside_embedded(files_with(path, choice)?)
+    } else {
+        loading::load(files::chosen(choice)?)
+    };
+    let rules: Vec<Rule> = loaded.rules.iter().map(|(_, rule)| rule.clone()).collect();
     let wanted = name.to_lowercase();
     let is_wanted = |rule: &&Rule| if is_path { rule.path == path } else { names(rule).contains(&wanted) };
     if let Some(rule) = rules.iter().find(is_wanted) {
-        return Ok(rule.clone());
+        return Ok((rule.clone(), loaded));
     }
     if is_path {
         bail!("`{name}` holds no rule that can be used; see `masthead check {name}`");

@@ -4,11 +4,12 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use detect::Engine;
 use detect::alert::RawEvent;
+use detect::correlate::DISORDER;
 use detect::field::Settings;
 use detect::sigma::{Level, Severity};
 use ingest::inputs::{self, Inputs};
@@ -39,18 +40,22 @@ pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> 
     }
     let engine = engine(loaded, args)?;
     let raw = if args.no_event { RawEvent::LeaveOut } else { RawEvent::Include };
-    let mut detector = Detector::new(&engine, &args.cluster, raw);
+    let mut detector = Detector::new(&engine, &args.cluster, raw, disorder(&inputs));
     let mut reporter = reporter(args, terminal, &inputs)?;
     let start = Instant::now();
     read_all(&inputs, &mut detector, &mut reporter)?;
     reporter.progress.finish();
     reporter.totals.forgotten_count = detector.forgotten_count();
+    reporter.totals.correlation_counts = detector.correlation_counts();
     reporter.totals.is_interrupted = reporter.is_interrupted();
     if !args.quiet {
         let mut out = BufWriter::new(io::stderr().lock());
         let blind_counts = detector.blind_counts();
         let totals = &reporter.totals;
-        let written = totals.write(&mut out, terminal.stderr, start.elapsed(), engine.rules(), blind_counts);
+        let learning = totals.last().map_or(Vec::new(), |last| detector.learning(last));
+        let rules = engine.rules();
+        let written =
+            totals.write(&mut out, terminal.stderr, start.elapsed(), rules, blind_counts, &learning);
         // Without somebody who reads it, a summary is not needed.
         let _ = written.and_then(|()| out.flush());
     }
@@ -117,6 +122,12 @@ fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
+/// Logs of several API servers cover the same time, and names say nothing of age: matches in
+/// several logs are put in order when all of them have been read. One log may be endless.
+fn disorder(inputs: &Inputs) -> Duration {
+    if inputs.found.len() > 1 { Duration::MAX } else { DISORDER }
+}
+
 /// Reads one log after the other; one that cannot be read does not keep the rest from it.
 fn read_all(inputs: &Inputs, detector: &mut Detector<'_>, reporter: &mut Reporter) -> io::Result<()> {
     inputs.errors.iter().for_each(|error| reporter.unreadable(error));
@@ -132,7 +143,7 @@ fn read_all(inputs: &Inputs, detector: &mut Detector<'_>, reporter: &mut Reporte
             Err(error) => reporter.unreadable(&error),
         }
     }
-    Ok(())
+    pipeline::finish(detector, reporter)
 }
 
 fn ending(totals: &Totals, fail_on: Option<Level>) -> Ending {

@@ -11,29 +11,17 @@ use detect::field::Settings;
 use detect::sigma::{Rule, Severity};
 use detect::{Engine, Event};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use sinks::clean;
 
 use super::{Ending, explain as drawing};
 use crate::args::Test;
+use crate::examples::{Example, Shown};
 use crate::files::{self, Origin, RuleFile};
 use crate::loading::{self, Loaded};
 use crate::report;
 use crate::terminal::{Stream, Terminal};
+use crate::timeline::Timeline;
 use crate::totals::counted;
-
-/// One line of a file of example events.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Example<'e> {
-    /// Whether the rule is to match.
-    r#match: bool,
-    /// What the example shows.
-    why: String,
-    #[serde(borrow)]
-    event: &'e RawValue,
-}
 
 /// What became of one example, or of the lack of examples.
 struct Outcome {
@@ -80,16 +68,15 @@ pub(crate) fn run(args: &Test, terminal: &Terminal) -> anyhow::Result<Ending> {
 /// Tests the rules of one file; nothing if it has none about Kubernetes.
 fn test_file(loaded: &Loaded, number: usize) -> anyhow::Result<Option<Tested>> {
     let file = &loaded.files[number];
-    let rules: Vec<Rule> =
-        loaded.rules.iter().filter(|(of, _)| *of == number).map(|(_, rule)| rule.clone()).collect();
+    let (rules, own_count) = loaded.rules_for(number);
     let Some(first) = rules.first() else { return Ok(None) };
     let title = first.title.clone();
     let (events_path, events) = examples(file)?;
     let place = events_path.display().to_string();
-    let engine = Engine::new(rules, Settings::default());
+    let bench = Bench { engine: Engine::new(rules, Settings::default()), own_count };
     let lines = (1..).zip(events.lines()).filter(|(_, line)| !line.trim().is_empty());
     let mut outcomes: Vec<Outcome> =
-        lines.map(|(line, text)| test_example(&engine, text, &format!("{place}:{line}"))).collect();
+        lines.map(|(line, text)| test_example(&bench, text, &format!("{place}:{line}"))).collect();
     if outcomes.is_empty() {
         let is_warning = file.origin == Origin::Disk;
         let failure = Failure { message: "no example events".to_owned(), explanation: None, is_warning };
@@ -109,47 +96,107 @@ fn examples(file: &RuleFile) -> anyhow::Result<(PathBuf, Cow<'static, str>)> {
     Ok((path, text))
 }
 
-fn test_example(engine: &Engine, text: &str, place: &str) -> Outcome {
+/// The rules of one file, and after them those that they relate.
+struct Bench {
+    engine: Engine,
+    own_count: usize,
+}
+
+fn test_example(bench: &Bench, text: &str, place: &str) -> Outcome {
     let failed = |name: &str, place: String, message: String| Outcome {
         name: name.to_owned(),
         place,
         failure: Some(Failure { message, explanation: None, is_warning: false }),
     };
-    let example: Example<'_> = match serde_json::from_str(text) {
+    let example = match Example::parse(text) {
         Ok(example) => example,
-        Err(error) => {
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message);
-            return failed(
-                "the line is an example",
-                format!("{place}:{}", error.column()),
-                message.to_owned(),
-            );
+        Err((message, column)) => {
+            return failed("the line is an example", format!("{place}:{column}"), message);
         }
     };
-    let event = match Event::parse(example.event.get().as_bytes()) {
-        Ok(event) => event,
-        Err(error) => return failed(&example.why, place.to_owned(), error.to_string()),
+    let failure = match example.shown().and_then(|shown| bench.judge(&example, &shown)) {
+        Ok(failure) => failure,
+        Err(message) => return failed(&example.why, place.to_owned(), message),
     };
-    if let Some(complaint) = event.complaint() {
-        return failed(&example.why, place.to_owned(), complaint.to_string());
-    }
-    let failure = judge(engine, &event, example.r#match);
     Outcome { name: example.why, place: place.to_owned(), failure }
 }
 
-/// Nothing if some rule of the file matches just when one should.
-fn judge(engine: &Engine, event: &Event<'_>, expected: bool) -> Option<Failure> {
-    let mut matched = None;
-    engine.evaluate(event, &mut engine.scratch(), |found| matched = matched.or(Some(found.rule)));
-    if matched.is_some() == expected {
-        return None;
+impl Bench {
+    /// Nothing if a rule that is meant matches just when one should.
+    fn judge(&self, example: &Example<'_>, shown: &Shown<'_>) -> Result<Option<Failure>, String> {
+        let meant = self.meant(example)?;
+        match shown {
+            Shown::One(event) => self.judge_event(&meant, event, example.r#match),
+            Shown::Several(events) => self.judge_events(&meant, events, example.r#match),
+        }
     }
-    let rule = engine.rules().get(matched.unwrap_or(0))?;
-    let wanted = if expected { "a match was expected" } else { "no match was expected" };
-    let explanation = explain::explain(rule.condition()?, event, engine.settings());
-    let message = format!("{wanted}, but {}", drawing::verdict(&explanation));
-    Some(Failure { message, explanation: Some(explanation), is_warning: false })
+
+    /// The rules of the file, or the one that the example names.
+    fn meant(&self, example: &Example<'_>) -> Result<Vec<usize>, String> {
+        let Some(name) = &example.rule else { return Ok((0..self.own_count).collect()) };
+        let is_named =
+            |rule: &Rule| rule.id == *name || rule.title == *name || rule.name.as_ref() == Some(name);
+        let found = self.engine.rules()[..self.own_count].iter().position(is_named);
+        found.map(|number| vec![number]).ok_or_else(|| format!("the file has no rule `{name}`"))
+    }
+
+    fn judge_event(&self, meant: &[usize], event: &str, expected: bool) -> Result<Option<Failure>, String> {
+        let event = parse(event)?;
+        let mut matched = None;
+        self.engine.evaluate(&event, &mut self.engine.scratch(), |found| {
+            matched = matched.or(Some(found.rule).filter(|rule| meant.contains(rule)));
+        });
+        if matched.is_some() == expected {
+            return Ok(None);
+        }
+        let first = meant.iter().copied().find(|rule| self.engine.rules()[*rule].condition().is_some());
+        let rule = matched.or(first).and_then(|rule| self.engine.rules()[rule].condition());
+        let condition = rule.ok_or("a correlation needs `events`, not one `event`")?;
+        let explanation = explain::explain(condition, &event, self.engine.settings());
+        let message = format!("{}, but {}", wanted(expected), drawing::verdict(&explanation));
+        Ok(Some(Failure { message, explanation: Some(explanation), is_warning: false }))
+    }
+
+    fn judge_events(
+        &self,
+        meant: &[usize],
+        events: &[String],
+        expected: bool,
+    ) -> Result<Option<Failure>, String> {
+        let is_correlation = |rule: &usize| self.engine.rules()[*rule].correlation().is_some();
+        let correlations: Vec<usize> = meant.iter().copied().filter(is_correlation).collect();
+        if correlations.is_empty() {
+            return Err("`events` are for correlations; the file has none that is meant".to_owned());
+        }
+        let mut timeline = Timeline::new(&self.engine);
+        for event in events {
+            timeline.take(&parse(event)?);
+        }
+        let windows = correlations.first().map(|rule| timeline.state(*rule));
+        let episodes = timeline.finish();
+        let found = episodes.iter().find(|episode| correlations.contains(&episode.rule));
+        if found.is_some() == expected {
+            return Ok(None);
+        }
+        let but = match found {
+            Some(episode) => format!("{} requests made one", episode.request_count),
+            None => windows.unwrap_or_default(),
+        };
+        let message = format!("{}, but {but}", wanted(expected));
+        Ok(Some(Failure { message, explanation: None, is_warning: false }))
+    }
+}
+
+fn wanted(expected: bool) -> &'static str {
+    if expected { "a match was expected" } else { "no match was expected" }
+}
+
+fn parse(text: &str) -> Result<Event<'_>, String> {
+    let event = Event::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+    match event.complaint() {
+        None => Ok(event),
+        Some(complaint) => Err(complaint.to_string()),
+    }
 }
 
 fn write_file(out: &mut dyn Write, stream: Stream, file: &Tested) -> io::Result<()> {

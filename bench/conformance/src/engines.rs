@@ -81,12 +81,16 @@ pub fn all() -> Vec<Engine> {
             package: "rsigma-eval",
             configurations: vec![
                 Configuration {
-                    words: "event time from `requestReceivedTimestamp`, state kept after a correlation fires",
-                    ask: |rules, events| rsigma(rules, events, CorrelationAction::Alert),
+                    words: "event time from `requestReceivedTimestamp`; a correlation fires at each event at which it holds",
+                    ask: |rules, events| rsigma(rules, events, Repeats::Told),
                 },
                 Configuration {
-                    words: "event time from `requestReceivedTimestamp`, state reset after a correlation fires",
-                    ask: |rules, events| rsigma(rules, events, CorrelationAction::Reset),
+                    words: "event time from `requestReceivedTimestamp`; a correlation that fired begins anew",
+                    ask: |rules, events| rsigma(rules, events, Repeats::Reset),
+                },
+                Configuration {
+                    words: "event time from `requestReceivedTimestamp`; a correlation that fired is suppressed for its time span",
+                    ask: |rules, events| rsigma(rules, events, Repeats::Suppressed),
                 },
             ],
         },
@@ -104,8 +108,7 @@ pub fn all() -> Vec<Engine> {
 fn masthead(rules: &str, events: &[Value]) -> Answer {
     let mut parsed = sigma::parse(Path::new("vector.yml"), rules);
     let linked = sigma::link(&mut parsed.rules, &parsed.filters);
-    let resolved = sigma::correlation::resolve(&mut parsed.rules);
-    let problems = parsed.problems.iter().chain(&linked.problems).chain(&resolved);
+    let problems = parsed.problems.iter().chain(&linked.problems);
     let mistakes = problems.filter(|problem| problem.severity() == Severity::Error);
     let mistakes: Vec<String> = mistakes.map(|problem| problem.kind.to_string()).collect();
     if !mistakes.is_empty() || parsed.rules.is_empty() {
@@ -155,7 +158,15 @@ fn is_only_related(rule: &Rule, rules: &[Rule]) -> bool {
     correlations.any(|correlation| correlation.rules.iter().any(|reference| reference.text == rule.id))
 }
 
-fn rsigma(rules: &str, events: &[Value], action_on_match: CorrelationAction) -> Answer {
+/// What becomes of a correlation that fired and goes on to hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    Told,
+    Reset,
+    Suppressed,
+}
+
+fn rsigma(rules: &str, events: &[Value], repeats: Repeats) -> Answer {
     let collection = match rsigma_parser::parse_sigma_yaml(rules) {
         Ok(collection) => collection,
         Err(error) => return Answer::Refused(error.to_string()),
@@ -169,7 +180,15 @@ fn rsigma(rules: &str, events: &[Value], action_on_match: CorrelationAction) -> 
     if loaded < documents(rules).iter().filter(|document| is_rule(document)).count() {
         return Answer::Refused(complaint);
     }
-    let mut configuration = CorrelationConfig { action_on_match, ..CorrelationConfig::default() };
+    let mut configuration = CorrelationConfig::default();
+    match repeats {
+        Repeats::Told => {}
+        Repeats::Reset => configuration.action_on_match = CorrelationAction::Reset,
+        Repeats::Suppressed => {
+            let timespans = collection.correlations.iter().map(|correlation| correlation.timespan.seconds);
+            configuration.suppress = timespans.max();
+        }
+    }
     configuration.timestamp_fields.insert(0, "requestReceivedTimestamp".to_owned());
     // Rules that only correlations refer to stay silent, as `generate: false` asks.
     configuration.emit_detections = false;

@@ -243,7 +243,9 @@ impl Rules {
         if plan.allows_gaps() || seen.position == 0 {
             added.push(Chain { rules: bit, start: seen.time, request });
         }
-        added.into_iter().for_each(|chain| self.keep(chain));
+        for chain in added {
+            self.keep(chain);
+        }
     }
 
     /// Keeps the two latest chains of the same rules that end with different requests: the

@@ -177,14 +177,14 @@ impl Correlator {
     fn release(&mut self, on_episode: &mut impl FnMut(Episode)) {
         while let Some(seen) = self.pending.pop() {
             self.expire_before(seen.time, on_episode);
-            self.process(seen, on_episode);
+            self.process(&seen, on_episode);
         }
         self.expire_before(self.pending.watermark(), on_episode);
     }
 
-    fn process(&mut self, seen: Observation, on_episode: &mut impl FnMut(Episode)) {
+    fn process(&mut self, seen: &Observation, on_episode: &mut impl FnMut(Episode)) {
         let plan = &self.plans[seen.plan];
-        let step = self.groups[seen.plan].add(plan, &self.cluster, &seen, false);
+        let step = self.groups[seen.plan].add(plan, &self.cluster, seen, false);
         self.follow_up(seen.plan, step, on_episode);
         self.make_room(on_episode);
     }

@@ -118,7 +118,8 @@ pub(super) fn plans(rules: &[Rule]) -> (Vec<Plan>, Vec<Vec<Feed>>) {
             let field_of = |name: &String| {
                 let field = correlation.field_of(&rules[fed].id, name);
                 let is_about_event_objects = rules[fed].logsource.subject() == Some(Subject::EventObjects);
-                let read = if is_about_event_objects { event_object::in_request(field) } else { field.into() };
+                let read =
+                    if is_about_event_objects { event_object::in_request(field) } else { field.into() };
                 (field.to_owned(), Field::parse(&read))
             };
             feeds[fed].push(Feed {

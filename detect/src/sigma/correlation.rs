@@ -6,12 +6,15 @@
 mod linking;
 mod reader;
 
+use core::fmt;
 use core::time::Duration;
+use std::collections::HashSet;
 
 pub(super) use linking::resolve;
+pub use reader::parse_timespan;
 pub(super) use reader::read;
 
-use super::Place;
+use super::{Place, Rule};
 
 /// How many rules one correlation may relate.
 pub const RULES_MAX: usize = 64;
@@ -131,6 +134,18 @@ pub struct Alias {
     pub fields: Vec<(Reference, String)>,
 }
 
+/// By rule: whether it only serves correlations, and gives no alerts of its own. It does
+/// unless a correlation that relates it says `generate`.
+pub fn silent(rules: &[Rule]) -> Vec<bool> {
+    let mentioned = |generate: bool| -> HashSet<&str> {
+        let correlations = rules.iter().filter_map(Rule::correlation);
+        let chosen = correlations.filter(|correlation| correlation.generate == generate);
+        chosen.flat_map(|correlation| &correlation.rules).map(|rule| rule.text.as_str()).collect()
+    };
+    let (loud, quiet) = (mentioned(true), mentioned(false));
+    rules.iter().map(|rule| quiet.contains(rule.id.as_str()) && !loud.contains(rule.id.as_str())).collect()
+}
+
 impl Correlation {
     /// The field of the rule of this id that `name`, a field or an alias, stands for.
     pub fn field_of<'c>(&'c self, rule_id: &str, name: &'c str) -> &'c str {
@@ -207,6 +222,16 @@ impl Relation {
             },
             Relation::FirstSeen { .. } => true,
         }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (bound, limit)) in self.0.iter().enumerate() {
+            let and = if index == 0 { "" } else { " and " };
+            write!(formatter, "{and}{} {limit}", bound.sign())?;
+        }
+        Ok(())
     }
 }
 

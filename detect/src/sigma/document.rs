@@ -1,9 +1,10 @@
 //! Documents: the keys of a rule besides what `detection` holds.
 
+use super::action::Shared;
 use super::context::Context;
 use super::correlation;
 use super::detection::{self, Rest};
-use super::error::{DocumentKind, RuleErrorKind as Kind};
+use super::error::RuleErrorKind as Kind;
 use super::event_object;
 use super::filter::{self, Filter};
 use super::lint;
@@ -63,11 +64,13 @@ pub(super) fn read(context: &mut Context<'_>, bytes: usize) -> (Vec<Rule>, Vec<F
     if documents.is_empty() && context.error_count() == 0 {
         context.report(start, Kind::NoRule);
     }
-    for document in &documents {
+    let mut shared = Shared::of(&documents);
+    for document in documents {
+        let Some(document) = shared.complete(document, context) else { continue };
         if document.root.get("filter").is_some() {
-            filters.extend(sound(document, context, exception));
+            filters.extend(sound(&document, context, exception));
         } else {
-            rules.extend(sound(document, context, rule));
+            rules.extend(sound(&document, context, rule));
         }
     }
     (rules, filters)
@@ -79,12 +82,8 @@ fn sound<T>(
     context: &mut Context<'_>,
     read: fn(&Node, &mut Context<'_>) -> Option<T>,
 ) -> Option<T> {
-    let Content::Map(entries) = &document.content else {
+    if !matches!(document.content, Content::Map(_)) {
         context.report(document.place, Kind::NotARule { found: document.found() });
-        return None;
-    };
-    if let Some((key, _)) = entries.iter().find(|(name, _)| name.scalar_text() == Some("action")) {
-        context.report(key.place, Kind::UnsupportedDocument { kind: DocumentKind::Action });
         return None;
     }
     context.begin_rule();
@@ -126,7 +125,8 @@ fn related(document: &Node, correlation: &Node, context: &mut Context<'_>) -> Op
     let before = context.error_count();
     let mut header = Keys { document, context }.header();
     let mut correlation = correlation::read(correlation, context)?;
-    let is_sound = context.error_count() == before && process(document, &mut header, &mut correlation, context);
+    let is_sound =
+        context.error_count() == before && process(document, &mut header, &mut correlation, context);
     is_sound.then_some(Rule { logic: Logic::Correlation(correlation), ..header })
 }
 

@@ -91,7 +91,6 @@ codes! {
     MH002 Error "A mapping holds the same key twice.",
     MH003 Error "The file exceeds a limit that protects against hostile input.",
     MH004 Error "A document is not a mapping, so it cannot be a rule.",
-    MH005 Error "A document is of a kind that is not supported: an action.",
     MH006 Error "A key is a list or a mapping; keys must be texts.",
     MH007 Error "A YAML tag is none of those that YAML 1.2 defines.",
     MH008 Warning "The file holds no rule.",
@@ -156,21 +155,6 @@ impl fmt::Display for Code {
     }
 }
 
-/// A kind of document that Sigma defines besides rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum DocumentKind {
-    Action,
-}
-
-impl fmt::Display for DocumentKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            DocumentKind::Action => "action",
-        })
-    }
-}
-
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -184,8 +168,6 @@ pub enum RuleErrorKind {
     Limit { what: &'static str, max: usize },
     #[error("expected a rule, found {found}")]
     NotARule { found: &'static str },
-    #[error("{kind} documents are not supported")]
-    UnsupportedDocument { kind: DocumentKind },
     #[error("a key must be a text, found {found}")]
     KeyNotText { found: &'static str },
     #[error("unknown tag `{tag}`")]
@@ -326,7 +308,6 @@ impl RuleErrorKind {
             Self::DuplicateKey { .. } => Code::MH002,
             Self::Limit { .. } => Code::MH003,
             Self::NotARule { .. } => Code::MH004,
-            Self::UnsupportedDocument { .. } => Code::MH005,
             Self::KeyNotText { .. } => Code::MH006,
             Self::UnknownTag { .. } => Code::MH007,
             Self::NoRule => Code::MH008,
@@ -388,40 +369,39 @@ impl RuleErrorKind {
 
     /// What to do about it, where that is known.
     pub fn help(&self) -> Option<String> {
-        let text = match self {
+        match self {
             Self::UnknownModifier { closest: Some(name), .. }
             | Self::UnknownQuantifier { closest: Some(name), .. }
             | Self::IgnoredKey { closest: Some(name), .. }
-            | Self::UnknownParameter { closest: Some(name), .. } => return Some(did_you_mean(name)),
-            Self::MissingKey { key, slip: Some(slip) } => {
-                return Some(format!("`{slip}` is almost `{key}`"));
-            }
+            | Self::UnknownParameter { closest: Some(name), .. } => Some(did_you_mean(name)),
+            Self::MissingKey { key, slip: Some(slip) } => Some(format!("`{slip}` is almost `{key}`")),
             Self::UnknownField { closest, .. }
             | Self::UnknownSelection { closest, .. }
-            | Self::UnknownRule { closest, .. } => {
-                return closest.as_deref().map(did_you_mean);
-            }
-            Self::UnknownValue { closest, known, .. } => {
-                return Some(match closest {
-                    Some(name) => did_you_mean(name),
-                    None => format!("one of {known}"),
-                });
-            }
-            Self::AmbiguousRule { ids, .. } => {
-                return Some(format!("refer to one by its id: {}", ids.join(", ")));
-            }
+            | Self::UnknownRule { closest, .. } => closest.as_deref().map(did_you_mean),
+            Self::UnknownValue { closest, known, .. } => Some(match closest {
+                Some(name) => did_you_mean(name),
+                None => format!("one of {known}"),
+            }),
+            Self::AmbiguousRule { ids, .. } => Some(format!("refer to one by its id: {}", ids.join(", "))),
             Self::UnresolvedPlaceholder { name, closest } => {
                 let where_to = format!("write its values into a list `{name}.txt`, one a line");
-                return Some(match closest {
+                Some(match closest {
                     Some(name) => format!("did you mean `%{name}%`? otherwise {where_to}"),
                     None => where_to,
-                });
+                })
             }
-            Self::MissingId { derived } => return Some(format!("until it has one, `{derived}` is used")),
+            Self::MissingId { derived } => Some(format!("until it has one, `{derived}` is used")),
             Self::ImpossibleValue { note, .. }
             | Self::NeverFires { note, .. }
-            | Self::SilencesRules { note, .. } => return note.clone(),
-            Self::OperatorCase { found } => return Some(format!("write `{}`", found.to_lowercase())),
+            | Self::SilencesRules { note, .. } => note.clone(),
+            Self::OperatorCase { found } => Some(format!("write `{}`", found.to_lowercase())),
+            _ => self.hint().map(str::to_owned),
+        }
+    }
+
+    /// The same, where it is always the same.
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
             Self::UnknownQuantifier { .. } => {
                 "one of any, all, all_or_empty, none, or a position; brackets in a name are written `\\[` and `\\]`"
             }
@@ -457,8 +437,7 @@ impl RuleErrorKind {
             Self::UnusedRule { .. } => "name it in the condition or remove it from `rules`",
             Self::UnusedSelection { .. } => "use it in the condition or remove it",
             _ => return None,
-        };
-        Some(text.to_owned())
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! The only place that reads rule syntax. All problems in a file are reported together,
 //! each with its place; past this module a rule is a [`Rule`] and cannot be wrong.
 
+mod action;
 mod block;
 mod condition;
 mod context;
@@ -36,7 +37,7 @@ use crate::truth::Truth;
 
 use context::Context;
 pub use correlation::{Correlation, Range};
-pub use error::{Code, DocumentKind, Label, RuleError, RuleErrorKind, Severity};
+pub use error::{Code, Label, RuleError, RuleErrorKind, Severity};
 pub use filter::Filter;
 pub use link::link;
 pub use lint::{lint, lint_correlation, lint_filter};

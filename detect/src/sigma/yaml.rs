@@ -23,6 +23,7 @@ pub(super) const NODES_MAX: usize = 100_000;
 pub(super) const TEXT_BYTES_MAX: usize = 8 << 20;
 
 /// The root of a document.
+#[derive(Clone, Debug)]
 pub(super) struct Document {
     pub(super) root: Node,
     /// False when something in it was left out because of a mistake.
@@ -147,7 +148,7 @@ impl Node {
     }
 
     /// How many nodes there are, and how many bytes of text.
-    fn size(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize) {
         let add = |(nodes, bytes): (usize, usize), node: &Node| {
             let (more_nodes, more_bytes) = node.size();
             (nodes + more_nodes, bytes + more_bytes)

@@ -5,8 +5,8 @@ use core::time::Duration;
 use super::clean::{SENTENCE_CHARACTERS_MAX, clean, shortened, without_markup};
 use super::listed;
 use crate::correlate::Episode;
-use crate::sigma::correlation::{Correlation, Metric, Relation};
 use crate::sigma::Rule;
+use crate::sigma::correlation::{Correlation, Metric, Relation};
 
 /// One sentence that a person can act on, without a full stop.
 pub(crate) fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Episode) -> String {
@@ -64,7 +64,7 @@ fn number(number: f64) -> String {
 }
 
 /// A duration in the two largest units that it has.
-fn span(duration: Duration) -> String {
+pub fn span(duration: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     if duration < Duration::from_secs(1) {
         return format!("{} ms", duration.as_millis());

@@ -57,12 +57,15 @@ fn related(rules: &[Rule]) -> Vec<Vec<usize>> {
 fn circular(related: &[Vec<usize>]) -> Vec<usize> {
     let mut is_settled = vec![false; related.len()];
     loop {
-        let is_free = |rule: &usize| !is_settled[*rule] && related[*rule].iter().all(|other| is_settled[*other]);
+        let is_free =
+            |rule: &usize| !is_settled[*rule] && related[*rule].iter().all(|other| is_settled[*other]);
         let free: Vec<usize> = (0..related.len()).filter(is_free).collect();
         if free.is_empty() {
             return (0..related.len()).filter(|rule| !is_settled[*rule]).collect();
         }
-        free.into_iter().for_each(|rule| is_settled[rule] = true);
+        for rule in free {
+            is_settled[rule] = true;
+        }
     }
 }
 

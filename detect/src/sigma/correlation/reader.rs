@@ -242,7 +242,7 @@ impl<'r> Reader<'r, '_> {
             return None;
         };
         let text = node.scalar_text().unwrap_or_default();
-        let duration = parse_duration(text);
+        let duration = parse_timespan(text);
         if duration.is_none() {
             self.context.report(node.place, Kind::InvalidTimespan { key, value: text.to_owned() });
         }
@@ -332,6 +332,7 @@ impl<'r> Reader<'r, '_> {
 
     fn range(&mut self) -> Option<Range> {
         let condition = self.condition_map()?;
+        let before = self.context.error_count();
         let mut bounds = Vec::new();
         for (key, value) in condition.entries() {
             let name = key.scalar_text().unwrap_or_default();
@@ -350,7 +351,7 @@ impl<'r> Reader<'r, '_> {
                 }
             }
         }
-        if bounds.is_empty() {
+        if bounds.is_empty() && self.context.error_count() == before {
             self.context.report(condition.place, Kind::MissingKey { key: "gte", slip: None });
         }
         Some(Range(bounds))
@@ -429,8 +430,8 @@ fn number(node: &Node) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// A whole number and a unit.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A whole number and one of the units s, m, h, d, w, M and y.
+pub fn parse_timespan(text: &str) -> Option<Duration> {
     let (unit, seconds) = UNITS.into_iter().find(|(unit, _)| text.ends_with(*unit))?;
     let digits = text.strip_suffix(unit)?;
     let count: u64 = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;

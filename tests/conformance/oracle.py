@@ -10,7 +10,8 @@ not needed is a mistake too. Exits with 1 when anything is wrong.
     python3 tests/conformance/oracle.py [files]
 
 Groups whose name begins with `correlation` are left out: pySigma turns correlations into
-queries and does not say what they mean.
+queries and does not say what they mean. So is `array_matching`, which pySigma 2.0.1 does not
+have: to it `list[any]` is the name of a field.
 """
 
 import json
@@ -359,7 +360,7 @@ def main(arguments):
     totals = [0, 0]
     print(f"{'group':32} vectors  differ")
     for path in paths:
-        if path.stem.startswith("correlation"):
+        if path.stem.startswith("correlation") or path.stem == "array_matching":
             continue
         vectors = yaml.load(path.read_text(encoding="utf-8"), VectorLoader)
         differing = sum("pysigma" in vector.get("differs", {}) for vector in vectors)

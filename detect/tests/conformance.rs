@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// How many vectors there are at least: one that is lost must not go unnoticed.
-const VECTORS_MIN: usize = 625;
+const VECTORS_MIN: usize = 700;
 
 /// A rule, events, and which of the events it matches.
 #[derive(Debug, Deserialize)]

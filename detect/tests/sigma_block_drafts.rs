@@ -232,6 +232,8 @@ fn long_names_in_blocks_count_against_the_limit() {
     let items: Vec<String> = (0..200).map(|index| format!("a{index}: x")).collect();
     let (code, _) = refused(&format!("{{'{long}[any]': {{{}}}}}", items.join(", ")), "");
     assert_eq!(code, Code::MH003);
+    let (code, _) = refused(&format!("{{'{}a': x}}", "a[any].".repeat(400_000)), "");
+    assert_eq!(code, Code::MH003);
     let values = vec!["x"; 200].join(", ");
     let (code, _) = refused(&format!("{{'{long}|all': [{values}]}}"), "");
     assert_eq!(code, Code::MH003);

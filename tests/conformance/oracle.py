@@ -11,6 +11,8 @@ not needed is a mistake too. Exits with 1 when anything is wrong.
 
 pySigma turns correlations into queries and does not say what they mean. Of vectors with
 correlations only that is compared: which documents it takes and which it refuses.
+Left out is `array_matching`, which pySigma 2.0.1 does not have: to it `list[any]` is the name
+of a field.
 """
 
 import json
@@ -386,6 +388,8 @@ def main(arguments):
     totals = [0, 0]
     print(f"{'group':32} vectors  differ")
     for path in paths:
+        if path.stem == "array_matching":
+            continue
         vectors = yaml.load(path.read_text(encoding="utf-8"), VectorLoader)
         differing = sum("pysigma" in vector.get("differs", {}) for vector in vectors)
         totals = [totals[0] + len(vectors), totals[1] + differing]

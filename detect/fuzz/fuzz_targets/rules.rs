@@ -62,10 +62,12 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         let _ = sigma::lint_filter(filter, &parsed.value_places);
     }
     let mut rules = parsed.rules;
-    let _ = sigma::link(&mut rules, &parsed.filters);
-    for problem in sigma::correlation::resolve(&mut rules) {
+    let linked = sigma::link(&mut rules, &parsed.filters);
+    for problem in &linked.problems {
         assert!(problem.place.line >= 1 && problem.place.column >= 1, "{problem}");
     }
+    let works = |(number, rule)| (!linked.broken.contains(&number)).then_some(rule);
+    let rules: Vec<sigma::Rule> = (0..).zip(rules).filter_map(works).collect();
     correlate(&rules);
     for rule in rules {
         let Some(condition) = rule.condition() else { continue };

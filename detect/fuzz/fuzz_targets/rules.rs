@@ -29,7 +29,8 @@ fn correlate(rules: &[sigma::Rule]) {
     {
         let json = EVENT.replace("2026-11-21T02:22:51.7Z", time);
         let Ok(event) = detect::Event::parse(json.as_bytes()) else { return };
-        for rule in (0..rules.len()).filter(|rule| correlator.wants(*rule)) {
+        let wanted: Vec<usize> = (0..rules.len()).filter(|rule| correlator.wants(*rule)).collect();
+        for rule in wanted {
             correlator.observe(rule, View { event: &event, settings: &settings }, &mut |_| {});
         }
     }

@@ -34,5 +34,6 @@ run() { # run PACKAGE TARGET [SEEDS…]
 run detect scan
 run detect fields
 run detect equivalence
+run detect correlation
 run detect rules rules/*/ tests/broken_rules
 run ingest frames

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Passes all tests: formatting, lints, documentation, unit, property, snapshot and
-# end-to-end tests, rule tests, the comparison with other engines (built), fuzz targets
-# (built, and run for a few seconds each).
+# end-to-end tests, rule tests, pySigma's word on the conformance vectors, the comparison
+# with other engines (built), fuzz targets (built, and run for a few seconds each).
 #
 # Installs what it lacks on Debian and Ubuntu, and says so. Needs Rust (rustup or the
 # distribution's). MASTHEAD_REQUIRE_CORPUS=1 makes tests fail that need the recorded
@@ -11,18 +11,23 @@ cd "$(dirname "$0")"
 
 say() { printf '\n== %s\n' "$*"; }
 
-need() { # need COMMAND PACKAGE
-    command -v "$1" >/dev/null && return
-    say "installing $2 (for \`$1\`)"
+install() { # install PACKAGE
+    say "installing $1"
     local sudo=
     [ "$(id -u)" = 0 ] || sudo=sudo
     $sudo apt-get update -qq
-    $sudo apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+    $sudo apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+}
+
+need() { # need COMMAND PACKAGE
+    command -v "$1" >/dev/null || install "$2"
 }
 
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup first" >&2; exit 2; }
 need cc gcc
 need c++ g++
+need python3 python3
+python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
@@ -46,6 +51,15 @@ cargo test --workspace --quiet
 say "rules and their example events"
 cargo run --quiet -- check
 cargo run --quiet -- test
+say "what pySigma makes of the conformance vectors"
+oracle=$PWD/target/oracle
+[ -e "$oracle/ready" ] || {
+    python3 -m venv "$oracle"
+    "$oracle/bin/pip" install --quiet --disable-pip-version-check pysigma==2.0.1
+    touch "$oracle/ready"
+}
+"$oracle/bin/python" tests/conformance/oracle.py
+"$oracle/bin/python" tests/conformance/pipelines.py --check 2>/dev/null | tail -1
 say "the comparison with other engines"
 cargo test --quiet --manifest-path bench/conformance/Cargo.toml --target-dir target/conformance
 say "fuzz targets"

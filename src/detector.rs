@@ -52,8 +52,8 @@ impl<'a> Detector<'a> {
     /// The alerts of episodes that were not over: nothing comes any more.
     pub(crate) fn finish(&mut self) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        let (rules, cluster) = (self.engine.rules(), self.cluster);
-        self.correlator.finish(&mut |episode| alerts.extend(of_episode(rules, &episode, cluster)));
+        let (rules, silent, cluster) = (self.engine.rules(), &self.silent, self.cluster);
+        self.correlator.finish(&mut |episode| alerts.extend(of_episode(rules, silent, &episode, cluster)));
         alerts
     }
 
@@ -92,13 +92,16 @@ impl<'a> Detector<'a> {
         }
         if self.correlator.wants(found.rule) {
             let view = View { event, settings: self.engine.settings() };
-            let mut tell = |episode| alerts.extend(of_episode(rules, &episode, cluster));
+            let silent = &self.silent;
+            let mut tell = |episode| alerts.extend(of_episode(rules, silent, &episode, cluster));
             self.correlator.observe(found.rule, view, &mut tell);
         }
     }
 }
 
-/// Logs are read to their end, so an episode is told once: when it is over.
-fn of_episode(rules: &[Rule], episode: &Episode, cluster: &str) -> Option<Alert> {
-    (episode.phase == Phase::Over).then(|| Alert::of_episode(rules, episode, cluster, Utc::now())).flatten()
+/// Logs are read to their end, so an episode is told once: when it is over. Those of
+/// correlations that only serve others are not told.
+fn of_episode(rules: &[Rule], silent: &[bool], episode: &Episode, cluster: &str) -> Option<Alert> {
+    let is_told = episode.phase == Phase::Over && !silent[episode.rule];
+    is_told.then(|| Alert::of_episode(rules, episode, cluster, Utc::now())).flatten()
 }

@@ -397,6 +397,15 @@ fn a_correlation_is_tested_with_events_that_have_times() {
 }
 
 #[test]
+fn a_correlation_that_only_serves_another_gives_no_alerts() {
+    let rules = ["--no-default-rules", "--rules", "tests/cli/chain.yml"];
+    let log = ["replay", "tests/cli/chain.jsonl", "--format", "jsonl", "--quiet"];
+    let run = run(&[&log[..], &rules[..]].concat());
+    assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
+    assert!(run.stdout.contains(r#""title":"Outer""#), "{}", run.stdout);
+}
+
+#[test]
 fn a_correlation_is_explained_by_its_windows() {
     let rules = ["--no-default-rules", "--rules", "tests/cli/correlations"];
     let explain =

@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use detect::field::Settings;
-use detect::sigma::{Parsed, Rule, Severity, link, parse};
-use detect::{Engine, Event};
+use detect::correlate::{DISORDER, Phase};
+use detect::event::Key;
+use detect::field::{Settings, View};
+use detect::sigma::{Lists, Parsed, Rule, Setup, Severity, correlation, link, parse_with};
+use detect::{Correlator, Engine, Episode, Event, Seen, alert};
 use saphyr_parser::{Event as Yaml, Parser, ScalarStyle, StrInput};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// How many vectors there are at least: one that is lost must not go unnoticed.
-const VECTORS_MIN: usize = 625;
+const VECTORS_MIN: usize = 1142;
 
 /// A rule, events, and which of the events it matches.
 #[derive(Debug, Deserialize)]
@@ -29,6 +31,11 @@ struct Vector {
     rule: Option<String>,
     /// What stands below `detection` in a rule that has nothing else of interest.
     detection: Option<String>,
+    /// What stands below `correlation` in a rule that relates rules for single verbs.
+    correlation: Option<String>,
+    /// What placeholders stand for.
+    #[serde(default)]
+    lists: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     events: Vec<Box<RawValue>>,
     #[serde(rename = "match")]
@@ -44,14 +51,17 @@ struct Vector {
     differs: BTreeMap<String, String>,
 }
 
+/// The numbers of the events that each rule matches.
+type Found = BTreeMap<String, BTreeSet<usize>>;
+
 /// The events that match, counted from 0.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Expected {
-    /// For the only rule.
+    /// For the only rule, or the only correlation.
     One(BTreeSet<usize>),
     /// For each rule by its `name`, or its title where it has none.
-    Each(BTreeMap<String, BTreeSet<usize>>),
+    Each(Found),
 }
 
 #[test]
@@ -78,7 +88,9 @@ fn vectors_are_complete_and_named_once() {
             let place = format!("{}: {}", path.display(), vector.name);
             assert!(names.insert(&vector.name), "{place}: the name is used twice");
             assert!(vector.clause.contains(": "), "{place}: the clause names no document and heading");
-            assert!(vector.rule.is_some() != vector.detection.is_some(), "{place}: `rule` or `detection`");
+            let texts = [&vector.rule, &vector.detection, &vector.correlation];
+            let count = texts.into_iter().flatten().count();
+            assert!(count == 1, "{place}: `rule`, `detection` or `correlation`");
             assert!(vector.error == vector.expected.is_none(), "{place}: `match` or `error`");
             assert!(vector.error == vector.events.is_empty(), "{place}: events without use or missing");
             assert!(vector.differs.values().all(|reason| !reason.is_empty()), "{place}: a reason is empty");
@@ -87,7 +99,9 @@ fn vectors_are_complete_and_named_once() {
 }
 
 fn check(vector: &Vector) -> Result<(), String> {
-    let Parsed { mut rules, filters, problems, .. } = parse(Path::new("vector.yml"), &text_of(vector));
+    let setup = Setup { lists: lists_of(vector), ..Setup::default() };
+    let Parsed { mut rules, filters, problems, .. } =
+        parse_with(Path::new("vector.yml"), &text_of(vector), &setup);
     let linked = link(&mut rules, &filters);
     let errors: Vec<String> = problems
         .iter()
@@ -99,44 +113,97 @@ fn check(vector: &Vector) -> Result<(), String> {
         None if errors.is_empty() => Err("is not refused".to_owned()),
         None => Ok(()),
         Some(_) if !errors.is_empty() => Err(format!("is refused: {}", errors.join("; "))),
-        Some(expected) => compare(expected, &matches(rules, &vector.events)),
+        Some(expected) => compare(vector, expected, &matches(rules, &vector.events)),
     }
 }
 
-fn compare(expected: &Expected, found: &BTreeMap<String, BTreeSet<usize>>) -> Result<(), String> {
+fn compare(vector: &Vector, expected: &Expected, found: &Found) -> Result<(), String> {
     let is_right = match expected {
+        Expected::One(events) if vector.correlation.is_some() => found.get("Vector") == Some(events),
         Expected::One(events) => found.len() == 1 && found.values().all(|found| found == events),
-        Expected::Each(rules) => found == rules,
+        // Rules that are kept silent may be left out.
+        Expected::Each(rules) => {
+            let names = rules.keys().chain(found.keys());
+            names.into_iter().all(|name| {
+                let of = |matches: &Found| matches.get(name).cloned().unwrap_or_default();
+                of(rules) == of(found)
+            })
+        }
     };
     if is_right { Ok(()) } else { Err(format!("expected {expected:?}, found {found:?}")) }
 }
 
-/// The rule as a user would write it.
+fn lists_of(vector: &Vector) -> Lists {
+    let mut lists = Lists::default();
+    for (name, values) in &vector.lists {
+        let problems = lists.add(name, Path::new("vector.txt"), &values.join("\n"));
+        assert!(problems.is_empty(), "{}: {problems:?}", vector.name);
+    }
+    lists
+}
+
+const LOGSOURCE: &str = "logsource:\n  product: kubernetes\n  service: audit\n";
+const ID: &str = "00000000-0000-4000-8000-00000000000";
+
+/// The rules as a user would write them.
 fn text_of(vector: &Vector) -> String {
     if let Some(rule) = &vector.rule {
         return rule.clone();
     }
-    let mut text = "title: Vector\nid: 00000000-0000-4000-8000-000000000000\nlevel: low\n\
-                    logsource:\n  product: kubernetes\n  service: audit\ndetection:\n"
-        .to_owned();
-    for line in vector.detection.iter().flat_map(|detection| detection.lines()) {
+    let mut text = String::new();
+    if vector.correlation.is_some() {
+        for (number, verb) in ["get", "create", "delete"].iter().enumerate() {
+            let head = format!("title: {verb}\nid: {ID}{}\nname: {verb}\n{LOGSOURCE}", number + 1);
+            let _ = writeln!(
+                text,
+                "{head}detection:\n  selection:\n    verb: {verb}\n  condition: selection\n---"
+            );
+        }
+    }
+    let _ = writeln!(text, "title: Vector\nid: {ID}0\nlevel: low");
+    text.push_str(if vector.correlation.is_some() { "correlation:\n" } else { LOGSOURCE });
+    text.push_str(if vector.correlation.is_some() { "" } else { "detection:\n" });
+    for line in vector.correlation.iter().chain(&vector.detection).flat_map(|body| body.lines()) {
         let _ = writeln!(text, "  {line}");
     }
     text
 }
 
-/// Which events each rule matches.
-fn matches(rules: Vec<Rule>, events: &[Box<RawValue>]) -> BTreeMap<String, BTreeSet<usize>> {
+/// Which events each rule matches, save those that only serve correlations.
+fn matches(rules: Vec<Rule>, events: &[Box<RawValue>]) -> Found {
     let engine = Engine::new(rules, Settings::default());
     let name_of = |rule: &Rule| rule.name.clone().unwrap_or_else(|| rule.title.clone());
-    let mut found: BTreeMap<_, _> =
-        engine.rules().iter().map(|rule| (name_of(rule), BTreeSet::new())).collect();
-    let mut scratch = engine.scratch();
+    let is_silent = correlation::silent(engine.rules());
+    let told = engine.rules().iter().zip(&is_silent).filter(|(_, is_silent)| !**is_silent);
+    let mut found: Found = told.map(|(rule, _)| (name_of(rule), BTreeSet::new())).collect();
+    let mut note = |rule: usize, number: usize| {
+        if let Some(numbers) = found.get_mut(&name_of(&engine.rules()[rule])) {
+            numbers.insert(number);
+        }
+    };
+    let mut correlator = Correlator::new(engine.rules(), "", DISORDER);
+    let mut begun: Vec<Episode> = Vec::new();
+    let mut keep =
+        |episode: Episode| begun.extend(Some(episode).filter(|episode| episode.phase == Phase::Begun));
+    let (mut scratch, mut seen) = (engine.scratch(), Seen::default());
+    // The event that stands for a request is the first of its stages that matches.
+    let mut requests: BTreeMap<String, usize> = BTreeMap::new();
     for (number, event) in events.iter().enumerate() {
         let event = Event::parse(event.get().as_bytes()).expect("an event is an object");
+        let view = View { event: &event, settings: engine.settings() };
         engine.evaluate(&event, &mut scratch, |matched| {
-            found.entry(name_of(&engine.rules()[matched.rule])).or_default().insert(number);
+            note(matched.rule, number);
+            let rule = &engine.rules()[matched.rule];
+            if correlator.wants(matched.rule) && seen.insert(alert::id_of(rule, "", &event)) {
+                let audit_id = event.str(Key::AuditId).expect("an event has an `auditID`");
+                requests.entry(audit_id.into_owned()).or_insert(number);
+                correlator.observe(matched.rule, view, &mut keep);
+            }
         });
+    }
+    correlator.finish(&mut keep);
+    for episode in &begun {
+        note(episode.rule, requests[episode.audit_ids.last().expect("a request that completes")]);
     }
     found
 }

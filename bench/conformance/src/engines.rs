@@ -1,5 +1,6 @@
 //! The engines, each behind the same question, each set up as well as it can be.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
@@ -8,10 +9,11 @@ use std::time::Duration;
 use detect::correlate::{Correlator, DISORDER, Episode, Phase};
 use detect::event::Key;
 use detect::field::{Settings, View};
-use detect::sigma::{self, Rule, Severity};
+use detect::sigma::{self, Setup, Severity};
+use detect::{Seen, alert};
 use rsigma_eval::{CorrelationAction, CorrelationConfig, CorrelationEngine, JsonEvent};
 use rsigma_parser::lint::{self, lint_yaml_str};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::vectors::documents;
 
@@ -30,7 +32,18 @@ pub struct Engine {
 /// A way to set an engine up, in words and in code.
 pub struct Configuration {
     pub words: &'static str,
-    ask: fn(&str, &[Value]) -> Answer,
+    ask: fn(&Question) -> Answer,
+}
+
+/// What an engine is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The text of the rules.
+    pub rules: String,
+    /// What placeholders stand for.
+    pub lists: BTreeMap<String, Vec<String>>,
+    /// The events, in the order in which they come.
+    pub events: Vec<Value>,
 }
 
 /// What an engine says about the rules and events of a vector.
@@ -50,11 +63,11 @@ pub enum Answer {
 
 impl Configuration {
     /// Asks the engine in a thread of its own, so that it may panic or never return.
-    pub fn answer(&self, rules: &str, events: &[Value]) -> Answer {
-        let (ask, rules, events) = (self.ask, rules.to_owned(), events.to_vec());
+    pub fn answer(&self, question: Question) -> Answer {
+        let ask = self.ask;
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
-            let answer = catch_unwind(AssertUnwindSafe(|| ask(&rules, &events)));
+            let answer = catch_unwind(AssertUnwindSafe(|| ask(&question)));
             let _ = sender
                 .send(answer.unwrap_or_else(|panic| Answer::Broken(format!("panic: {}", words(&panic)))));
         });
@@ -82,15 +95,15 @@ pub fn all() -> Vec<Engine> {
             configurations: vec![
                 Configuration {
                     words: "event time from `requestReceivedTimestamp`; a correlation fires at each event at which it holds",
-                    ask: |rules, events| rsigma(rules, events, Repeats::Told),
+                    ask: |question| rsigma(question, Repeats::Told),
                 },
                 Configuration {
                     words: "event time from `requestReceivedTimestamp`; a correlation that fired begins anew",
-                    ask: |rules, events| rsigma(rules, events, Repeats::Reset),
+                    ask: |question| rsigma(question, Repeats::Reset),
                 },
                 Configuration {
                     words: "event time from `requestReceivedTimestamp`; a correlation that fired is suppressed for its time span",
-                    ask: |rules, events| rsigma(rules, events, Repeats::Suppressed),
+                    ask: |question| rsigma(question, Repeats::Suppressed),
                 },
             ],
         },
@@ -105,8 +118,12 @@ pub fn all() -> Vec<Engine> {
     ]
 }
 
-fn masthead(rules: &str, events: &[Value]) -> Answer {
-    let mut parsed = sigma::parse(Path::new("vector.yml"), rules);
+fn masthead(question: &Question) -> Answer {
+    let mut setup = Setup::default();
+    for (name, values) in &question.lists {
+        setup.lists.add(name, Path::new("vector.txt"), &values.join("\n"));
+    }
+    let mut parsed = sigma::parse_with(Path::new("vector.yml"), &question.rules, &setup);
     let linked = sigma::link(&mut parsed.rules, &parsed.filters);
     let problems = parsed.problems.iter().chain(&linked.problems);
     let mistakes = problems.filter(|problem| problem.severity() == Severity::Error);
@@ -115,7 +132,7 @@ fn masthead(rules: &str, events: &[Value]) -> Answer {
         return Answer::Refused(mistakes.join("; "));
     }
     let engine = detect::Engine::new(parsed.rules, Settings::default());
-    let texts: Vec<String> = events.iter().map(Value::to_string).collect();
+    let texts: Vec<String> = question.events.iter().map(Value::to_string).collect();
     match texts.iter().map(|text| detect::Event::parse(text.as_bytes())).collect::<Result<Vec<_>, _>>() {
         Ok(events) => Answer::Loaded { complaint: None, matches: masthead_matches(&engine, &events) },
         Err(error) => Answer::Broken(error.to_string()),
@@ -125,37 +142,37 @@ fn masthead(rules: &str, events: &[Value]) -> Answer {
 /// For each event, the titles of the rules that match it or that it completes.
 fn masthead_matches(engine: &detect::Engine, events: &[detect::Event<'_>]) -> Vec<Vec<String>> {
     let mut matches = vec![Vec::new(); events.len()];
+    let is_silent = sigma::correlation::silent(engine.rules());
     let mut correlator = Correlator::new(engine.rules(), "", DISORDER);
     let mut begun: Vec<Episode> = Vec::new();
     let mut keep =
         |episode: Episode| begun.extend(Some(episode).filter(|episode| episode.phase == Phase::Begun));
-    for (event, titles) in events.iter().zip(&mut matches) {
+    let mut seen = Seen::default();
+    // The event that stands for a request is the first of its stages that matches.
+    let mut requests: BTreeMap<String, usize> = BTreeMap::new();
+    for (number, event) in events.iter().enumerate() {
         let view = View { event, settings: engine.settings() };
         engine.evaluate(event, &mut engine.scratch(), |found| {
             let rule = &engine.rules()[found.rule];
-            if !is_only_related(rule, engine.rules()) {
-                titles.push(rule.title.clone());
+            if !is_silent[found.rule] {
+                matches[number].push(rule.title.clone());
             }
-            correlator.observe(found.rule, view, &mut keep);
+            if correlator.wants(found.rule) && seen.insert(alert::id_of(rule, "", event)) {
+                let audit_id = event.str(Key::AuditId).unwrap_or_default();
+                requests.entry(audit_id.into_owned()).or_insert(number);
+                correlator.observe(found.rule, view, &mut keep);
+            }
         });
     }
     correlator.finish(&mut keep);
     for episode in begun {
-        let last = episode.audit_ids.last();
-        let is_last =
-            |event: &detect::Event<'_>| event.str(Key::AuditId).as_deref() == last.map(String::as_str);
-        if let Some(number) = events.iter().position(is_last) {
-            matches[number].push(engine.rules()[episode.rule].title.clone());
+        let rule = &engine.rules()[episode.rule];
+        let number = episode.audit_ids.last().and_then(|id| requests.get(id));
+        if let Some(&number) = number.filter(|_| !is_silent[episode.rule]) {
+            matches[number].push(rule.title.clone());
         }
     }
     matches
-}
-
-/// True for rules that have no alerts of their own, since a correlation has them.
-fn is_only_related(rule: &Rule, rules: &[Rule]) -> bool {
-    let mut correlations =
-        rules.iter().filter_map(Rule::correlation).filter(|correlation| !correlation.generate);
-    correlations.any(|correlation| correlation.rules.iter().any(|reference| reference.text == rule.id))
 }
 
 /// What becomes of a correlation that fired and goes on to hold.
@@ -166,8 +183,9 @@ enum Repeats {
     Suppressed,
 }
 
-fn rsigma(rules: &str, events: &[Value], repeats: Repeats) -> Answer {
-    let collection = match rsigma_parser::parse_sigma_yaml(rules) {
+fn rsigma(question: &Question, repeats: Repeats) -> Answer {
+    let rules = question.rules.as_str();
+    let mut collection = match rsigma_parser::parse_sigma_yaml(rules) {
         Ok(collection) => collection,
         Err(error) => return Answer::Refused(error.to_string()),
     };
@@ -185,14 +203,24 @@ fn rsigma(rules: &str, events: &[Value], repeats: Repeats) -> Answer {
         Repeats::Told => {}
         Repeats::Reset => configuration.action_on_match = CorrelationAction::Reset,
         Repeats::Suppressed => {
-            let timespans = collection.correlations.iter().map(|correlation| correlation.timespan.seconds);
-            configuration.suppress = timespans.max();
+            for correlation in &mut collection.correlations {
+                let timespan = format!("{}s", correlation.timespan.seconds);
+                correlation.custom_attributes.insert("rsigma.suppress".to_owned(), timespan.into());
+            }
         }
     }
     configuration.timestamp_fields.insert(0, "requestReceivedTimestamp".to_owned());
     // Rules that only correlations refer to stay silent, as `generate: false` asks.
     configuration.emit_detections = false;
     let mut engine = CorrelationEngine::new(configuration);
+    if !question.lists.is_empty() {
+        let transformations = json!([{"type": "value_placeholders"}]);
+        let pipeline = json!({"name": "lists", "vars": question.lists, "transformations": transformations});
+        match rsigma_eval::parse_pipeline(&pipeline.to_string()) {
+            Ok(pipeline) => engine.add_pipeline(pipeline),
+            Err(error) => return Answer::Broken(error.to_string()),
+        }
+    }
     if let Err(error) = engine.add_collection(&collection) {
         return Answer::Refused(error.to_string());
     }
@@ -200,7 +228,7 @@ fn rsigma(rules: &str, events: &[Value], repeats: Repeats) -> Answer {
         let results = engine.process_event(&JsonEvent::borrow(event));
         results.into_iter().map(|result| result.header.rule_title).collect()
     };
-    let matches = events.iter().map(found).collect();
+    let matches = question.events.iter().map(found).collect();
     Answer::Loaded { complaint: Some(complaint).filter(|complaint| !complaint.is_empty()), matches }
 }
 
@@ -210,16 +238,16 @@ fn is_rule(document: &str) -> bool {
     !document.lines().any(is_action)
 }
 
-fn sigma_rust(rules: &str, events: &[Value]) -> Answer {
+fn sigma_rust(question: &Question) -> Answer {
     let mut loaded = Vec::new();
-    for document in documents(rules) {
+    for document in documents(&question.rules) {
         match sigma_rust::rule_from_yaml(&document) {
             Ok(rule) => loaded.push(rule),
             Err(error) => return Answer::Refused(error.to_string()),
         }
     }
     let mut matches = Vec::new();
-    for event in events {
+    for event in &question.events {
         let event = match sigma_rust::event_from_json(&event.to_string()) {
             Ok(event) => event,
             Err(error) => return Answer::Broken(format!("event refused: {error}")),

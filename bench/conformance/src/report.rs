@@ -54,7 +54,7 @@ fn version(package: &str) -> String {
 
 fn fault(configuration: &Configuration, vector: &Vector) -> Option<String> {
     let expected = vector.expected();
-    match configuration.answer(&vector.rules(), &vector.events) {
+    match configuration.answer(vector.question()) {
         Answer::Refused(_) if expected == Expected::Refusal => None,
         Answer::Refused(message) => Some(format!("refused: {}", brief(&message))),
         Answer::Broken(message) => Some(brief(&message)),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::engines::Question;
+
 /// A file of vectors.
 pub struct Group {
     pub name: String,
@@ -19,9 +21,12 @@ pub struct Vector {
     /// What it says, in a sentence.
     pub name: String,
     detection: Option<String>,
+    correlation: Option<String>,
     rule: Option<String>,
     #[serde(default)]
-    pub events: Vec<Value>,
+    lists: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    events: Vec<Value>,
     r#match: Option<Match>,
     /// Whether the rule must be refused.
     #[serde(default)]
@@ -57,13 +62,30 @@ pub enum Expected {
 }
 
 impl Vector {
+    /// What an engine is asked.
+    pub fn question(&self) -> Question {
+        Question { rules: self.rules(), lists: self.lists.clone(), events: self.events.clone() }
+    }
+
     /// The text of the rules, as a file holds it.
-    pub fn rules(&self) -> String {
-        let Some(detection) = &self.detection else { return self.rule.clone().unwrap_or_default() };
-        let mut text = "title: Vector\nid: 00000000-0000-4000-8000-000000000000\nlevel: low\nlogsource:\n  \
-                        product: kubernetes\n  service: audit\ndetection:\n"
-            .to_owned();
-        for line in detection.lines() {
+    fn rules(&self) -> String {
+        let id = "00000000-0000-4000-8000-00000000000";
+        let logsource = "logsource:\n  product: kubernetes\n  service: audit\n";
+        let head = format!("title: Vector\nid: {id}0\nlevel: low\n");
+        let (mut text, body) = match (&self.detection, &self.correlation) {
+            (Some(body), _) => (format!("{head}{logsource}detection:\n"), body),
+            (_, Some(body)) => {
+                let related = ["get", "create", "delete"].iter().zip(1..).map(|(verb, number)| {
+                    format!(
+                        "title: {verb}\nid: {id}{number}\nname: {verb}\n{logsource}detection:\n  selection:\n    \
+                         verb: {verb}\n  condition: selection\n---\n"
+                    )
+                });
+                (format!("{}{head}correlation:\n", related.collect::<String>()), body)
+            }
+            _ => return self.rule.clone().unwrap_or_default(),
+        };
+        for line in body.lines() {
             text.push_str(if line.is_empty() { "" } else { "  " });
             text.push_str(line);
             text.push('\n');
@@ -111,7 +133,8 @@ impl Vector {
                     (name.clone(), numbers(&is_meant))
                 })
                 .collect(),
-            _ => [(String::new(), numbers(&|_| true))].into(),
+            // The rules that a correlation relates are not asked for.
+            _ => [(String::new(), numbers(&|title| self.correlation.is_none() || title == "Vector"))].into(),
         })
     }
 }

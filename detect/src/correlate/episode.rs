@@ -1,9 +1,11 @@
 //! Episodes: what people are told when a correlation holds.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use super::group::{Group, Member};
-use super::observation::GroupValues;
+use super::observation::{AuditId, GroupValues, text_bytes};
 use super::plan::Plan;
 
 /// How many audit ids, and how many distinct values, an episode lists.
@@ -60,9 +62,11 @@ pub(super) struct Open {
     pub(super) held_at: i64,
     request_count: u64,
     told_count: u64,
-    audit_ids: Vec<String>,
+    audit_ids: Vec<AuditId>,
     number: f64,
-    values: Vec<String>,
+    values: Vec<Arc<str>>,
+    /// What audit ids and values take besides themselves.
+    text_bytes: usize,
     /// Positions of the rules that matched, a bit each.
     rules: u64,
 }
@@ -85,6 +89,7 @@ impl Open {
             audit_ids: Vec::new(),
             number: f64::NEG_INFINITY,
             values: Vec::new(),
+            text_bytes: 0,
             rules: 0,
         }
     }
@@ -104,8 +109,12 @@ impl Open {
         self.request_count += more;
         self.number = self.number.max(group.measure().number(plan));
         for value in group.measure().values() {
-            if self.values.len() < LISTED_MAX && !self.values.iter().any(|known| known == value) {
-                self.values.push(value.to_owned());
+            if self.values.len() == LISTED_MAX {
+                break;
+            }
+            if !self.values.contains(value) {
+                self.text_bytes += text_bytes(value);
+                self.values.push(value.clone());
             }
         }
     }
@@ -118,7 +127,8 @@ impl Open {
         }
         self.request_count += 1;
         if self.audit_ids.len() < LISTED_MAX {
-            self.audit_ids.push(member.request.audit_id.text());
+            self.text_bytes += member.request.audit_id.bytes();
+            self.audit_ids.push(member.request.audit_id.clone());
         }
     }
 
@@ -139,9 +149,9 @@ impl Open {
             started_at: time_of(self.started_at),
             ended_at: time_of(self.ended_at),
             request_count: self.request_count,
-            audit_ids: self.audit_ids.clone(),
+            audit_ids: self.audit_ids.iter().map(AuditId::text).collect(),
             number: self.number,
-            values: self.values.clone(),
+            values: self.values.iter().map(|value| value.as_ref().to_owned()).collect(),
             rules: rules.map(|(_, rule)| *rule).collect(),
             phase,
         }
@@ -149,8 +159,9 @@ impl Open {
 
     /// Roughly the memory it takes.
     pub(super) fn bytes(&self) -> usize {
-        const TEXT_BYTES: usize = 64;
-        size_of::<Open>() + (self.audit_ids.len() + self.values.len()) * TEXT_BYTES
+        let lists = self.audit_ids.capacity() * size_of::<AuditId>()
+            + (self.values.capacity() - self.values.len()) * size_of::<Arc<str>>();
+        size_of::<Self>() + lists + self.text_bytes
     }
 }
 

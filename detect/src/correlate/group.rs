@@ -1,17 +1,14 @@
 //! The window of one group, and all windows of one correlation.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::episode::{Episode, Open, Phase};
 use super::measure::Measure;
-use super::observation::{GroupValues, Observation, Request};
+use super::memory::Table;
+use super::observation::{Amount, GroupValues, Observation, Request, values_bytes};
 use super::plan::Plan;
 use crate::sigma::correlation::Relation;
-
-/// What a group takes besides its members, roughly: itself, its place in a map that is
-/// half full, and its timer.
-const GROUP_BYTES: usize = 2 * (size_of::<Group>() + size_of::<u128>()) + 32;
 
 /// A match in the window of a group.
 #[derive(Clone, Debug)]
@@ -29,6 +26,8 @@ pub(super) struct Group {
     values: GroupValues,
     /// Matches of the window, the oldest first: the latest `members_max` of them.
     members: VecDeque<Member>,
+    /// What members take besides themselves.
+    members_text_bytes: usize,
     measure: Measure,
     /// How many of the latest members no episode has taken.
     fresh: usize,
@@ -45,8 +44,9 @@ pub(super) struct Group {
 /// The groups of one correlation.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    by_key: HashMap<u128, Group>,
+    by_key: Table<u128, Box<Group>>,
     timers: BinaryHeap<Reverse<(i64, u128)>>,
+    /// What the groups take, without the collections that hold them.
     bytes: usize,
     /// Until when a first-seen rule learns.
     learning_until: Option<i64>,
@@ -76,6 +76,7 @@ impl Group {
         Self {
             values: values.clone(),
             members: VecDeque::with_capacity(1),
+            members_text_bytes: 0,
             measure: Measure::new(plan),
             fresh: 0,
             crowded_out: 0,
@@ -103,19 +104,20 @@ impl Group {
     }
 
     /// Adds a match to the window.
-    fn add(&mut self, plan: &Plan, seen: &Observation, is_derived: bool) {
-        if is_derived {
+    fn add(&mut self, plan: &Plan, seen: &Observation) {
+        if seen.is_derived {
             // An episode that goes on is one match that moves, not one more match.
-            self.remove(&seen.request, seen.position);
+            self.remove(&seen.request, seen.position, &seen.amount);
         }
-        let same_time = self.members.iter().rev().take_while(|member| member.time == seen.time);
-        let is_new = !same_time.map(|member| &member.request).any(|request| *request == seen.request);
+        // One rule is given a request once.
+        let is_new = plan.rules.len() == 1 || !self.has_at(seen.time, &seen.request);
         self.measure.add(plan, seen, is_new);
         self.last_at = seen.time;
         if !is_new && matches!(plan.relation, Relation::EventCount(_)) {
             return;
         }
         let request = seen.request.clone();
+        self.members_text_bytes += request.audit_id.bytes();
         self.members.push_back(Member { time: seen.time, request, position: seen.position, is_new });
         self.fresh += 1;
         if self.members.len() > plan.members_max {
@@ -131,19 +133,27 @@ impl Group {
         }
     }
 
-    fn remove(&mut self, request: &Request, position: u8) {
+    fn has_at(&self, time: i64, request: &Request) -> bool {
+        let same_time = self.members.iter().rev().take_while(|member| member.time == time);
+        same_time.map(|member| &member.request).any(|known| known == request)
+    }
+
+    fn remove(&mut self, request: &Request, position: u8, amount: &Amount) {
         let is_same =
             |member: &Member| member.position == position && member.request.identity == request.identity;
         if let Some(at) = self.members.iter().position(is_same) {
             let from_end = self.members.len() - at;
-            self.members.remove(at);
+            let Some(removed) = self.members.remove(at) else { return };
+            self.members_text_bytes -= removed.request.audit_id.bytes();
             self.fresh -= usize::from(from_end <= self.fresh);
-            self.measure.forget(i64::MIN, 1);
+            self.measure.remove(removed.time, amount);
         }
     }
 
     fn drop_oldest(&mut self) -> u64 {
-        self.members.pop_front().map_or(0, |member| u64::from(member.is_new))
+        let Some(dropped) = self.members.pop_front() else { return 0 };
+        self.members_text_bytes -= dropped.request.audit_id.bytes();
+        u64::from(dropped.is_new)
     }
 
     /// Forgets what is older than the window.
@@ -190,26 +200,29 @@ impl Group {
     }
 
     fn bytes(&self) -> usize {
-        let values: usize = self.values.iter().flatten().map(|value| value.len() + 32).sum();
+        let members = self.members.capacity() * size_of::<Member>() + self.members_text_bytes;
         let episode = self.episode.as_ref().map_or(0, |episode| episode.bytes());
-        GROUP_BYTES + values + self.members.capacity() * size_of::<Member>() + self.measure.bytes() + episode
+        size_of::<Self>() + values_bytes(&self.values) + members + self.measure.bytes() + episode
     }
 }
 
 impl Groups {
     /// Adds a match, and judges its group if that can be done before the window ends.
-    pub(super) fn add(&mut self, plan: &Plan, cluster: &str, seen: &Observation, is_derived: bool) -> Step {
+    pub(super) fn add(&mut self, plan: &Plan, cluster: &str, seen: &Observation) -> Step {
         let mut step = Step::default();
-        let (bytes_before, is_first) =
-            self.by_key.get(&seen.group).map_or((0, true), |group| (group.bytes(), false));
         let is_learning = self.is_learning(plan, seen.time);
-        let group = self.by_key.entry(seen.group).or_insert_with(|| Group::new(plan, &seen.values));
+        let is_first = self.by_key.get(&seen.group).is_none();
+        if is_first {
+            self.by_key.insert(seen.group, Box::new(Group::new(plan, &seen.values)));
+        }
+        let Some(group) = self.by_key.get_mut(&seen.group) else { return step };
+        let bytes_before = if is_first { 0 } else { group.bytes() };
         if plan.is_sliding {
             group.forget(seen.time.saturating_sub(plan.timespan));
         } else {
             group.opened_at.get_or_insert(seen.time);
         }
-        group.add(plan, seen, is_derived);
+        group.add(plan, seen);
         if let Relation::FirstSeen { .. } = plan.relation {
             if is_first && !is_learning {
                 group.hold(plan, cluster, seen.group, seen.time, &mut step);
@@ -257,6 +270,7 @@ impl Groups {
         if is_done {
             self.by_key.remove(&key);
             self.bytes = self.bytes.saturating_sub(bytes_before);
+            self.shrink();
             return step;
         }
         group.timer = group.deadline(plan);
@@ -279,16 +293,24 @@ impl Groups {
                 continue;
             }
             let mut step = Step::default();
+            let bytes_before = group.bytes();
             close(plan, group, &mut step);
-            let group = self.by_key.remove(&key)?;
-            self.bytes = self.bytes.saturating_sub(group.bytes());
+            self.by_key.remove(&key)?;
+            self.bytes = self.bytes.saturating_sub(bytes_before);
+            self.shrink();
             return Some(step);
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.timers.len() < self.timers.capacity() / 8 {
+            self.timers.shrink_to(self.timers.len() * 2);
         }
     }
 
     /// Roughly the memory that all groups take.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.by_key.bytes() + self.timers.capacity() * size_of::<Reverse<(i64, u128)>>()
     }
 
     /// How many groups are remembered.
@@ -298,7 +320,7 @@ impl Groups {
 
     /// The groups, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.by_key.values()
+        self.by_key.values().map(|group| &**group)
     }
 
     /// Until when a first-seen rule learns, in microseconds.
@@ -315,6 +337,7 @@ fn settle(plan: &Plan, cluster: &str, key: u128, now: i64, group: &mut Group, st
         }
         group.opened_at = None;
         group.members.clear();
+        group.members_text_bytes = 0;
         group.fresh = 0;
         group.crowded_out = 0;
         group.measure = Measure::new(plan);

@@ -1,8 +1,10 @@
 //! What a correlation counts in one group, kept up to date match by match.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use super::observation::{Amount, Observation};
+use super::memory::{self, Table};
+use super::observation::{self, Amount, Observation};
 use super::plan::Plan;
 use crate::sigma::correlation::{Metric, Needed, Relation};
 
@@ -27,16 +29,21 @@ pub(super) enum Measure {
 /// Values in the order in which they were last seen.
 #[derive(Debug, Default)]
 pub(super) struct Distinct {
-    by_time: BTreeMap<(i64, u64), Box<str>>,
-    last_seen: HashMap<Box<str>, (i64, u64)>,
+    by_time: BTreeMap<(i64, u64), Arc<str>>,
+    last_seen: Table<Arc<str>, (i64, u64)>,
     sequence: u64,
+    text_bytes: usize,
 }
 
-/// Numbers, and their running sum.
+/// Numbers, and their sum without those that were forgotten: what is added and subtracted
+/// again leaves rounding errors, and one huge number nothing else.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     kept: VecDeque<(i64, f64)>,
-    sum: f64,
+    /// For each of the earliest numbers the sum of it and those after it, the first one's last.
+    early_sums: Vec<f64>,
+    /// The sum of the others.
+    late_sum: f64,
     count: u64,
 }
 
@@ -44,6 +51,7 @@ pub(super) struct Numbers {
 #[derive(Debug)]
 pub(super) struct Rules {
     last: Box<[i64]>,
+    /// Ordered by their rules.
     chains: Vec<Chain>,
 }
 
@@ -97,6 +105,18 @@ impl Measure {
         }
     }
 
+    /// Takes back a match of this time, which is about to be added again at a later one.
+    pub(super) fn remove(&mut self, time: i64, amount: &Amount) {
+        match (self, amount) {
+            (Measure::Count(count), _) => *count = count.saturating_sub(1),
+            (Measure::Numbers(numbers), Amount::Numbers(removed)) => {
+                removed.iter().for_each(|number| numbers.remove(time, *number));
+            }
+            // A value or a rule that is seen again is not one more.
+            _ => {}
+        }
+    }
+
     /// Whether what the correlation asks for is there.
     pub(super) fn holds(&self, plan: &Plan) -> bool {
         match (&plan.relation, self) {
@@ -120,31 +140,34 @@ impl Measure {
             Measure::Count(count) => *count as f64,
             Measure::Distinct(distinct) => distinct.by_time.len() as f64,
             Measure::Numbers(numbers) => match &plan.relation {
-                Relation::Metric(Metric::Average, ..) => numbers.sum / numbers.count as f64,
+                Relation::Metric(Metric::Average, ..) => numbers.sum() / numbers.count as f64,
                 Relation::Metric(Metric::Percentile(percentile), ..) => numbers.percentile(*percentile),
-                _ => numbers.sum,
+                _ => numbers.sum(),
             },
             Measure::Rules(rules) => f64::from(rules.seen().count_ones()),
         }
     }
 
     /// The distinct values, the most recent last.
-    pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &str> {
+    pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = &Arc<str>> {
         let distinct = match self {
             Measure::Distinct(distinct) => Some(distinct),
             _ => None,
         };
-        distinct.into_iter().flat_map(|distinct| distinct.by_time.values()).map(AsRef::as_ref)
+        distinct.into_iter().flat_map(|distinct| distinct.by_time.values())
     }
 
     /// Roughly the memory it takes.
     pub(super) fn bytes(&self) -> usize {
-        // A value is held twice, in two maps.
-        const VALUE_BYTES: usize = 160;
         match self {
             Measure::Count(_) => 0,
-            Measure::Distinct(distinct) => size_of::<Distinct>() + distinct.by_time.len() * VALUE_BYTES,
-            Measure::Numbers(numbers) => size_of::<Numbers>() + numbers.kept.capacity() * 16,
+            Measure::Distinct(distinct) => {
+                let ordered = memory::tree_bytes::<(i64, u64), Arc<str>>(distinct.by_time.len());
+                size_of::<Distinct>() + distinct.text_bytes + distinct.last_seen.bytes() + ordered
+            }
+            Measure::Numbers(numbers) => {
+                size_of::<Numbers>() + numbers.kept.capacity() * 16 + numbers.early_sums.capacity() * 8
+            }
             Measure::Rules(rules) => {
                 size_of::<Rules>() + rules.last.len() * 8 + rules.chains.capacity() * size_of::<Chain>()
             }
@@ -153,7 +176,7 @@ impl Measure {
 }
 
 impl Distinct {
-    fn add(&mut self, time: i64, value: &str, max: usize) {
+    fn add(&mut self, time: i64, value: &Arc<str>, max: usize) {
         self.sequence += 1;
         let key = (time, self.sequence);
         if let Some(last) = self.last_seen.get_mut(value) {
@@ -162,25 +185,35 @@ impl Distinct {
             self.by_time.extend(text.map(|text| (key, text)));
             return;
         }
-        self.last_seen.insert(value.into(), key);
-        self.by_time.insert(key, value.into());
-        if self.by_time.len() > max
-            && let Some((_, oldest)) = self.by_time.pop_first()
-        {
-            self.last_seen.remove(&oldest);
+        self.text_bytes += shared_bytes(value);
+        self.last_seen.insert(value.clone(), key);
+        self.by_time.insert(key, value.clone());
+        if self.by_time.len() > max {
+            self.drop_oldest();
         }
     }
 
     fn forget(&mut self, since: i64) {
-        while let Some(first) = self.by_time.first_entry().filter(|first| first.key().0 < since) {
-            self.last_seen.remove(&first.remove());
+        while self.by_time.first_key_value().is_some_and(|(key, _)| key.0 < since) {
+            self.drop_oldest();
         }
     }
+
+    fn drop_oldest(&mut self) {
+        let Some((_, oldest)) = self.by_time.pop_first() else { return };
+        self.last_seen.remove(&oldest);
+        self.text_bytes -= shared_bytes(&oldest);
+    }
+}
+
+/// The memory of a text without the references to it.
+fn shared_bytes(text: &Arc<str>) -> usize {
+    observation::text_bytes(text) - size_of::<Arc<str>>()
 }
 
 impl Numbers {
     fn add(&mut self, time: i64, number: f64, is_kept: bool) {
-        self.sum += number;
+        self.late_sum += number;
         self.count += 1;
         if is_kept {
             self.kept.push_back((time, number));
@@ -197,10 +230,39 @@ impl Numbers {
     }
 
     fn drop_oldest(&mut self) {
-        let Some((_, number)) = self.kept.pop_front() else { return };
-        self.count -= 1;
-        // Rounding errors must not outlive the numbers that they are of.
-        self.sum = if self.kept.is_empty() { 0.0 } else { self.sum - number };
+        if self.early_sums.is_empty() {
+            self.sum_early();
+        }
+        self.early_sums.pop();
+        self.count -= u64::from(self.kept.pop_front().is_some());
+    }
+
+    /// Takes back a number that was added at this time.
+    fn remove(&mut self, time: i64, number: f64) {
+        let is_same = |kept: &(i64, f64)| kept.0 == time && kept.1.to_bits() == number.to_bits();
+        if let Some(at) = self.kept.iter().position(is_same) {
+            self.kept.remove(at);
+            self.count -= 1;
+            self.sum_early();
+        } else if self.kept.is_empty() && self.count > 0 {
+            self.late_sum -= number;
+            self.count -= 1;
+        }
+    }
+
+    /// Takes every number for an early one.
+    fn sum_early(&mut self) {
+        let numbers = self.kept.iter().rev().scan(0.0, |sum, (_, number)| {
+            *sum += number;
+            Some(*sum)
+        });
+        self.early_sums.clear();
+        self.early_sums.extend(numbers);
+        self.late_sum = 0.0;
+    }
+
+    fn sum(&self) -> f64 {
+        self.early_sums.last().unwrap_or(&0.0) + self.late_sum
     }
 
     /// The percentile, between two numbers on the line that joins them.
@@ -214,7 +276,9 @@ impl Numbers {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let below = rank.floor() as usize;
         let (low, high) = (numbers[below.min(last)], numbers[(below + 1).min(last)]);
-        low + (high - low) * rank.fract()
+        let (step, share) = (high - low, rank.fract());
+        // Numbers at the two ends of what there is are further apart than any number.
+        if step.is_finite() { low + step * share } else { low * (1.0 - share) + high * share }
     }
 }
 
@@ -251,16 +315,18 @@ impl Rules {
     /// Keeps the two latest chains of the same rules that end with different requests: the
     /// latest of all may end with the very request that has to follow.
     fn keep(&mut self, chain: Chain) {
-        let is_same = |known: &Chain| known.rules == chain.rules && known.request == chain.request;
-        if let Some(known) = self.chains.iter_mut().find(|known| is_same(known)) {
+        let from = self.chains.partition_point(|known| known.rules < chain.rules);
+        let alike = self.chains.get_mut(from..).unwrap_or_default();
+        let count = alike.iter().take(2).take_while(|known| known.rules == chain.rules).count();
+        let alike = alike.get_mut(..count).unwrap_or_default();
+        if let Some(known) = alike.iter_mut().find(|known| known.request == chain.request) {
             known.start = known.start.max(chain.start);
-            return;
-        }
-        self.chains.push(chain);
-        let alike = self.chains.iter().enumerate().filter(|(_, known)| known.rules == chain.rules);
-        let earliest = alike.clone().min_by_key(|(_, known)| known.start).map(|(at, _)| at);
-        if let Some(earliest) = earliest.filter(|_| alike.count() > 2) {
-            self.chains.swap_remove(earliest);
+        } else if count < 2 {
+            self.chains.insert(from, chain);
+        } else if let Some(earliest) = alike.iter_mut().min_by_key(|known| known.start)
+            && earliest.start <= chain.start
+        {
+            *earliest = chain;
         }
     }
 

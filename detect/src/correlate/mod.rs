@@ -5,10 +5,14 @@
 //! same episodes, ids included, as if it had arrived in order.
 //!
 //! **Invariant:** memory is bounded, whatever the events are; what is given up is counted.
+//! Windows take [`WINDOWS_BYTES_MAX`], matches that wait [`PENDING_BYTES_MAX`], to which comes
+//! what one event adds before room is made, and a table while it is being moved into a
+//! larger one.
 
 mod episode;
 mod group;
 mod measure;
+mod memory;
 mod observation;
 mod pending;
 mod plan;
@@ -18,11 +22,12 @@ mod window;
 mod tests;
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
 pub use episode::{Episode, LISTED_MAX, Phase};
+pub use pending::PENDING_BYTES_MAX;
 pub use window::Window;
 
 use crate::alert;
@@ -49,6 +54,8 @@ pub struct Correlator {
     feeds: Vec<Vec<Feed>>,
     groups: Vec<Groups>,
     pending: Pending,
+    /// By episode: what held at the moment, to be told to the correlations that relate it.
+    held: BTreeMap<u128, Held>,
     cluster: String,
     windows_bytes_max: usize,
     counts: Counts,
@@ -79,6 +86,7 @@ impl Correlator {
             plans,
             feeds,
             pending: Pending::new(i64::try_from(disorder.as_micros()).unwrap_or(i64::MAX)),
+            held: BTreeMap::new(),
             cluster: cluster.to_owned(),
             windows_bytes_max: WINDOWS_BYTES_MAX,
             counts: Counts::default(),
@@ -118,6 +126,7 @@ impl Correlator {
                             time,
                             plan,
                             position,
+                            is_derived: false,
                             request,
                             group,
                             values,
@@ -167,54 +176,69 @@ impl Correlator {
         DateTime::from_timestamp_micros(self.groups[plan].learning_until()?)
     }
 
-    /// How many groups are remembered, and roughly how much memory they take.
+    /// How many groups are remembered, and roughly how much memory they and the matches that
+    /// wait take.
     pub fn size(&self) -> (usize, usize) {
         let groups = self.groups.iter().map(Groups::len).sum();
-        (groups, self.groups.iter().map(Groups::bytes).sum())
+        (groups, self.windows_bytes() + self.pending.bytes())
+    }
+
+    fn windows_bytes(&self) -> usize {
+        self.groups.iter().map(Groups::bytes).sum()
     }
 
     /// Processes what waits no longer, in order, and what time has brought about in between.
     fn release(&mut self, on_episode: &mut impl FnMut(Episode)) {
-        while let Some(seen) = self.pending.pop() {
-            self.expire_before(seen.time, on_episode);
-            self.process(&seen, on_episode);
+        loop {
+            let timer = self.next_timer();
+            let due = self.pending.due();
+            // A window ends, and an episode is over, after what is of the same time; both
+            // before the turn of the correlations that relate this one.
+            let is_match_first = due.is_some_and(|due| timer.is_none_or(|timer| due <= timer));
+            if is_match_first && let Some(seen) = self.pending.pop() {
+                self.process(&seen, on_episode);
+            } else if let Some((_, plan)) = timer.filter(|(timer, _)| *timer < self.pending.watermark()) {
+                let step = self.groups[plan].expire(&self.plans[plan], &self.cluster);
+                self.tell(plan, step, on_episode);
+                self.feed_held(plan);
+            } else {
+                return;
+            }
         }
-        self.expire_before(self.pending.watermark(), on_episode);
+    }
+
+    /// The next timer of all correlations, and whose it is.
+    fn next_timer(&self) -> Option<(i64, usize)> {
+        let timers = self.groups.iter().enumerate();
+        timers.filter_map(|(plan, groups)| Some((groups.next_timer()?, plan))).min()
     }
 
     fn process(&mut self, seen: &Observation, on_episode: &mut impl FnMut(Episode)) {
-        let plan = &self.plans[seen.plan];
-        let step = self.groups[seen.plan].add(plan, &self.cluster, seen, false);
-        self.follow_up(seen.plan, step, on_episode);
+        let plan = seen.plan;
+        let step = self.groups[plan].add(&self.plans[plan], &self.cluster, seen);
+        self.tell(plan, step, on_episode);
+        let is_last =
+            self.pending.first().is_none_or(|next| (next.time, next.plan) != (seen.time, seen.plan));
+        if is_last {
+            self.feed_held(plan);
+        }
         self.make_room(on_episode);
     }
 
-    /// Timers of all correlations, in the order of their times.
-    fn expire_before(&mut self, now: i64, on_episode: &mut impl FnMut(Episode)) {
-        loop {
-            let timers = self
-                .groups
-                .iter()
-                .enumerate()
-                .filter_map(|(plan, groups)| Some((groups.next_timer()?, plan)));
-            let Some((_, plan)) = timers.min().filter(|(timer, _)| *timer < now) else { return };
-            let step = self.groups[plan].expire(&self.plans[plan], &self.cluster);
-            self.follow_up(plan, step, on_episode);
+    fn tell(&mut self, plan: usize, step: Step, on_episode: &mut impl FnMut(Episode)) {
+        step.episodes.into_iter().for_each(&mut *on_episode);
+        let is_related = !self.feeds[self.plans[plan].rule].is_empty();
+        if let Some(held) = step.held.filter(|_| is_related) {
+            // However often it holds in one moment, it is one match.
+            self.held.insert(held.episode, held);
         }
     }
 
-    /// Tells what a step gave, and feeds it to the correlations that relate this one.
-    fn follow_up(&mut self, plan: usize, step: Step, on_episode: &mut impl FnMut(Episode)) {
-        let mut steps = VecDeque::from([(plan, step)]);
-        while let Some((plan, step)) = steps.pop_front() {
-            step.episodes.into_iter().for_each(&mut *on_episode);
-            let Some(held) = step.held else { continue };
-            let mut fed = self.derived(plan, &held);
-            fed.sort_by(|left, right| left.order().cmp(&right.order()));
-            for seen in fed {
-                let step = self.groups[seen.plan].add(&self.plans[seen.plan], &self.cluster, &seen, true);
-                steps.push_back((seen.plan, step));
-            }
+    /// Feeds what held at the moment to the correlations that relate this one. They come
+    /// after it, so their turn at this moment is still to come.
+    fn feed_held(&mut self, plan: usize) {
+        for held in std::mem::take(&mut self.held).into_values() {
+            self.derived(plan, &held).into_iter().for_each(|seen| self.pending.put(seen));
         }
     }
 
@@ -242,6 +266,7 @@ impl Correlator {
                 time: held.time,
                 plan: feed.plan,
                 position: feed.position,
+                is_derived: true,
                 request: request.clone(),
                 group,
                 values,
@@ -252,7 +277,7 @@ impl Correlator {
     }
 
     fn make_room(&mut self, on_episode: &mut impl FnMut(Episode)) {
-        while self.groups.iter().map(Groups::bytes).sum::<usize>() > self.windows_bytes_max {
+        while self.windows_bytes() > self.windows_bytes_max {
             let largest = (0..self.groups.len()).max_by_key(|plan| self.groups[*plan].bytes());
             let Some(plan) = largest else { return };
             let Some(step) = self.groups[plan].evict(&self.plans[plan]) else { return };

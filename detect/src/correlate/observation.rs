@@ -1,5 +1,6 @@
 //! What a correlation keeps of one match: when, in which group, and how much.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::alert;
@@ -10,8 +11,10 @@ use super::plan::Feed;
 
 /// How many groups, and how many values, one match may belong to when a field has many.
 const COMBINATIONS_MAX: usize = 64;
-/// How much of a value is kept to be shown, in bytes.
+/// How much of a value is kept, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
+/// How much of it is the beginning of a longer value; the rest tells such values apart.
+const START_BYTES_MAX: usize = TEXT_BYTES_MAX - 18;
 
 /// The values that a group shares; nothing where the field is absent.
 pub(super) type GroupValues = Arc<[Option<Box<str>>]>;
@@ -26,6 +29,8 @@ pub(super) struct Observation {
     pub(super) time: i64,
     pub(super) plan: usize,
     pub(super) position: u8,
+    /// True when a correlation made it of other matches.
+    pub(super) is_derived: bool,
     pub(super) request: Request,
     pub(super) group: u128,
     pub(super) values: GroupValues,
@@ -51,8 +56,8 @@ pub(super) enum AuditId {
 #[derive(Clone, Debug)]
 pub(super) enum Amount {
     Nothing,
-    Values(Box<[Box<str>]>),
-    Numbers(Box<[f64]>),
+    Values(Arc<[Arc<str>]>),
+    Numbers(Arc<[f64]>),
 }
 
 impl Observation {
@@ -60,6 +65,29 @@ impl Observation {
     pub(super) fn order(&self) -> (i64, usize, u8, &Request, u128) {
         (self.time, self.plan, self.position, &self.request, self.group)
     }
+
+    /// The memory it takes; what it shares with others counts for each of them.
+    pub(super) fn bytes(&self) -> usize {
+        let amount = match &self.amount {
+            Amount::Nothing => 0,
+            Amount::Values(values) => ARC_BYTES + values.iter().map(text_bytes).sum::<usize>(),
+            Amount::Numbers(numbers) => ARC_BYTES + size_of_val(&**numbers),
+        };
+        size_of::<Self>() + self.request.audit_id.bytes() + values_bytes(&self.values) + amount
+    }
+}
+
+/// What counts the owners of something shared.
+const ARC_BYTES: usize = 2 * size_of::<usize>();
+
+/// The memory of a shared text, the reference to it included.
+pub(super) fn text_bytes(text: &Arc<str>) -> usize {
+    size_of::<Arc<str>>() + ARC_BYTES + text.len().next_multiple_of(size_of::<usize>())
+}
+
+/// The memory of the values of a group.
+pub(super) fn values_bytes(values: &GroupValues) -> usize {
+    ARC_BYTES + size_of_val(&**values) + values.iter().flatten().map(|value| value.len()).sum::<usize>()
 }
 
 impl AuditId {
@@ -67,7 +95,15 @@ impl AuditId {
     pub(super) fn new(text: &str) -> Self {
         match parse_uuid(text) {
             Some(bytes) => AuditId::Uuid(bytes),
-            None => AuditId::Text(shown(text).into()),
+            None => AuditId::Text(capped(text).into()),
+        }
+    }
+
+    /// The memory it takes besides itself.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            AuditId::Text(text) => text_bytes(text) - size_of::<Arc<str>>(),
+            AuditId::Uuid(_) => 0,
         }
     }
 
@@ -148,13 +184,17 @@ pub(super) fn shown_of(
     Shown::Groups(combinations(&lists).iter().map(|values| group(values)).collect(), amount)
 }
 
-/// The texts of a field in an event, each once.
+/// The texts of a field in an event, each once and capped.
 pub(super) fn texts_of(field: &Field, view: View<'_>) -> (Vec<String>, Sight) {
     let mut values = Vec::new();
     let sight = field.read(view, &mut values);
     let mut texts: Vec<String> = Vec::new();
     for text in values.iter().filter_map(Value::text) {
-        if texts.len() < COMBINATIONS_MAX && !texts.iter().any(|known| *known == text) {
+        if texts.len() == COMBINATIONS_MAX {
+            break;
+        }
+        let text = capped(&text);
+        if !texts.iter().any(|known| *known == text) {
             texts.push(text.into_owned());
         }
     }
@@ -172,16 +212,11 @@ fn combinations<T: Clone>(lists: &[Vec<T>]) -> Vec<Vec<T>> {
 }
 
 /// One text for a tuple of values that no other tuple has.
-fn tuple(values: &[String]) -> Box<str> {
-    let text = match values {
-        [value] => value.clone(),
-        values => serde_json::Value::from(values).to_string(),
-    };
-    if text.len() <= TEXT_BYTES_MAX {
-        return text.into();
+fn tuple(values: &[String]) -> Arc<str> {
+    match values {
+        [value] => value.as_str().into(),
+        values => capped(&serde_json::Value::from(values).to_string()).into(),
     }
-    // What differs only beyond what is shown must still count as different.
-    format!("{} #{}", shown(&text), &blake3::hash(text.as_bytes()).to_hex()[..16]).into()
 }
 
 fn group(values: &[Option<String>]) -> (u128, GroupValues) {
@@ -191,12 +226,17 @@ fn group(values: &[Option<String>]) -> (u128, GroupValues) {
         hasher.update(&[u8::from(value.is_some())]).update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     }
-    let values = values.iter().map(|value| value.as_deref().map(|text| shown(text).into())).collect();
+    let values = values.iter().map(|value| value.as_deref().map(Into::into)).collect();
     (alert::first_half(&hasher.finalize()), values)
 }
 
-/// As much of a text as is kept.
-fn shown(text: &str) -> &str {
-    let end = (0..=TEXT_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
+/// As much of a text as is kept. Texts that differ still do, and what is kept is kept as it
+/// is: correlations of correlations know groups by it.
+fn capped(text: &str) -> Cow<'_, str> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.into();
+    }
+    let end = (0..=START_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    format!("{} #{}", text.get(..end).unwrap_or_default(), &hash[..16]).into()
 }

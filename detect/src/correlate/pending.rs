@@ -5,18 +5,22 @@ use std::collections::BinaryHeap;
 
 use super::observation::Observation;
 
-/// How many matches wait at most, about 100 MB of them. More in one span of disorder are a
+/// How much memory the matches that wait take together. More in one span of disorder are a
 /// flood; the earliest are then taken early, and counted.
-pub(super) const PENDING_MAX: usize = 262_144;
+pub const PENDING_BYTES_MAX: usize = 128 << 20;
 
 /// Matches that wait, and the time up to which none can be waited for.
 #[derive(Debug)]
 pub(super) struct Pending {
     waiting: BinaryHeap<Reverse<Waiting>>,
+    /// What the matches that wait take, without the heap itself.
+    bytes: usize,
     /// How much later than others an event may arrive, in microseconds.
     disorder: i64,
     /// Everything earlier has been released.
     watermark: i64,
+    /// Everything earlier has come.
+    known: i64,
     /// Matches that came after their time had passed.
     pub(super) late_count: u64,
     /// Matches that were taken early because too many waited.
@@ -24,7 +28,7 @@ pub(super) struct Pending {
 }
 
 #[derive(Debug)]
-struct Waiting(Observation);
+struct Waiting(Box<Observation>);
 
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -48,7 +52,15 @@ impl Eq for Waiting {}
 
 impl Pending {
     pub(super) fn new(disorder: i64) -> Self {
-        Self { waiting: BinaryHeap::new(), disorder, watermark: i64::MIN, late_count: 0, hurried_count: 0 }
+        Self {
+            waiting: BinaryHeap::new(),
+            bytes: 0,
+            disorder,
+            watermark: i64::MIN,
+            known: i64::MIN,
+            late_count: 0,
+            hurried_count: 0,
+        }
     }
 
     /// Takes a match; false if it came too late.
@@ -58,31 +70,55 @@ impl Pending {
             return false;
         }
         self.advance(observation.time.saturating_sub(self.disorder));
-        self.waiting.push(Reverse(Waiting(observation)));
+        self.put(observation);
         true
+    }
+
+    /// Takes what a correlation makes of matches of the time that is being released.
+    pub(super) fn put(&mut self, observation: Observation) {
+        self.bytes += observation.bytes();
+        self.waiting.push(Reverse(Waiting(Box::new(observation))));
     }
 
     /// Says that nothing earlier than this will come.
     pub(super) fn advance(&mut self, watermark: i64) {
+        self.known = self.known.max(watermark);
         self.watermark = self.watermark.max(watermark);
     }
 
-    /// The time before which everything is known.
+    /// The time before which everything is released.
     pub(super) fn watermark(&self) -> i64 {
         self.watermark
     }
 
-    /// The earliest match that waits no longer.
-    pub(super) fn pop(&mut self) -> Option<Observation> {
-        let Reverse(Waiting(first)) = self.waiting.peek()?;
-        let is_due = first.time < self.watermark;
-        if !is_due {
-            if self.waiting.len() <= PENDING_MAX {
-                return None;
-            }
-            self.hurried_count += 1;
-            self.watermark = first.time;
+    /// Roughly the memory of what waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.waiting.capacity() * size_of::<Waiting>()
+    }
+
+    /// The earliest match that waits.
+    pub(super) fn first(&self) -> Option<&Observation> {
+        self.waiting.peek().map(|Reverse(Waiting(first))| &**first)
+    }
+
+    /// The time of the earliest match and the number of its plan, if it waits no longer.
+    pub(super) fn due(&mut self) -> Option<(i64, usize)> {
+        let (time, plan) = self.first().map(|first| (first.time, first.plan))?;
+        if time >= self.watermark && self.bytes() > PENDING_BYTES_MAX {
+            // All of one time go together, with what correlations make of them.
+            self.watermark = time.saturating_add(1);
         }
-        self.waiting.pop().map(|Reverse(Waiting(observation))| observation)
+        (time < self.watermark).then_some((time, plan))
+    }
+
+    /// Takes out the earliest match.
+    pub(super) fn pop(&mut self) -> Option<Observation> {
+        let Reverse(Waiting(first)) = self.waiting.pop()?;
+        self.bytes = self.bytes.saturating_sub(first.bytes());
+        self.hurried_count += u64::from(first.time >= self.known && !first.is_derived);
+        if self.waiting.len() < self.waiting.capacity() / 8 {
+            self.waiting.shrink_to(self.waiting.len() * 2);
+        }
+        Some(*first)
     }
 }

@@ -106,12 +106,14 @@ fn micros(duration: core::time::Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
 
-/// Every correlation among the rules, and for each rule the roles that it plays.
+/// Every correlation among the rules, each after those that it relates, and for each rule the
+/// roles that it plays.
 pub(super) fn plans(rules: &[Rule]) -> (Vec<Plan>, Vec<Vec<Feed>>) {
     let numbers: HashMap<&str, usize> =
         rules.iter().enumerate().map(|(number, rule)| (rule.id.as_str(), number)).collect();
     let (mut plans, mut feeds) = (Vec::new(), vec![Vec::new(); rules.len()]);
-    for (number, rule) in rules.iter().enumerate() {
+    for number in in_order(rules, &numbers) {
+        let rule = &rules[number];
         let Some(correlation) = rule.correlation() else { continue };
         let plan = Plan::new(number, rule, correlation, &numbers);
         for (position, &fed) in plan.rules.iter().enumerate() {
@@ -133,4 +135,34 @@ pub(super) fn plans(rules: &[Rule]) -> (Vec<Plan>, Vec<Vec<Feed>>) {
         plans.push(plan);
     }
     (plans, feeds)
+}
+
+/// The numbers of the correlations, each after those that it relates: what one makes of the
+/// matches of a moment is there when the next one looks at them.
+fn in_order(rules: &[Rule], numbers: &HashMap<&str, usize>) -> Vec<usize> {
+    let related = |rule: usize| {
+        let mentioned = rules[rule].correlation().into_iter().flat_map(|correlation| &correlation.rules);
+        mentioned.filter_map(|reference| numbers.get(reference.text.as_str()).copied())
+    };
+    let mut relating = vec![Vec::new(); rules.len()];
+    let mut missing_counts = vec![0_usize; rules.len()];
+    for (rule, missing_count) in missing_counts.iter_mut().enumerate() {
+        for other in related(rule) {
+            relating[other].push(rule);
+            *missing_count += 1;
+        }
+    }
+    let is_ready = |rule: &usize| missing_counts[*rule] == 0;
+    let mut order: Vec<usize> = (0..rules.len()).filter(is_ready).collect();
+    let mut next = 0;
+    while let Some(&settled) = order.get(next) {
+        for &rule in &relating[settled] {
+            missing_counts[rule] -= 1;
+            if missing_counts[rule] == 0 {
+                order.push(rule);
+            }
+        }
+        next += 1;
+    }
+    order
 }

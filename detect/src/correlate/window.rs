@@ -29,7 +29,13 @@ impl Window {
         Self {
             group: plan.group_by.iter().cloned().zip(shared).collect(),
             number: group.measure().number(plan),
-            values: group.measure().values().rev().take(super::LISTED_MAX).map(str::to_owned).collect(),
+            values: group
+                .measure()
+                .values()
+                .rev()
+                .take(super::LISTED_MAX)
+                .map(|value| value.as_ref().to_owned())
+                .collect(),
             rules: (0..plan.rules.len()).map(matched).collect(),
             audit_ids: ids.map(|member| member.request.audit_id.text()).collect(),
             is_episode_open: group.is_episode_open(),

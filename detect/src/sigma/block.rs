@@ -164,7 +164,8 @@ impl Builder<'_, '_> {
 /// Brackets are selectors at the end of a name or before a dot, unless they are escaped.
 fn split(field: &str) -> (Vec<Selector<'_>>, &str) {
     let (mut selectors, mut start, mut at) = (Vec::new(), 0, 0);
-    while let Some(open) = find(field, '[', at) {
+    // One more than may nest is enough to refuse the name.
+    while let Some(open) = find(field, '[', at).filter(|_| selectors.len() <= BLOCKS_MAX) {
         at = open + 1;
         let Some(close) = find(field, ']', at) else { break };
         let after = &field[close + 1..];

@@ -113,6 +113,8 @@ impl Correlator {
         };
         let request = observation::request_of(&self.cluster, view.event);
         let time = time.timestamp_micros();
+        // However many correlations and groups want it, it is one match.
+        let (mut is_late, mut is_hidden) = (false, false);
         for feed in self.feeds.get(rule).map_or(&[][..], Vec::as_slice) {
             let is_metric = matches!(self.plans[feed.plan].relation, Relation::Metric(..));
             let shown =
@@ -122,7 +124,7 @@ impl Correlator {
                     for (group, values) in groups {
                         let (plan, position) = (feed.plan, feed.position);
                         let (request, amount) = (request.clone(), amount.clone());
-                        self.pending.push(Observation {
+                        is_late |= !self.pending.push(Observation {
                             time,
                             plan,
                             position,
@@ -134,10 +136,12 @@ impl Correlator {
                         });
                     }
                 }
-                Shown::Hidden => self.counts.hidden += 1,
+                Shown::Hidden => is_hidden = true,
                 Shown::Nothing => {}
             }
         }
+        self.counts.late += u64::from(is_late);
+        self.counts.hidden += u64::from(is_hidden);
         self.release(on_episode);
     }
 
@@ -155,7 +159,7 @@ impl Correlator {
 
     /// What could not be taken into account so far.
     pub fn counts(&self) -> Counts {
-        Counts { late: self.pending.late_count, hurried: self.pending.hurried_count, ..self.counts }
+        Counts { hurried: self.pending.hurried_count, ..self.counts }
     }
 
     /// The windows of one correlation, the fullest first; `rule` is its number.

@@ -21,8 +21,6 @@ pub(super) struct Pending {
     watermark: i64,
     /// Everything earlier has come.
     known: i64,
-    /// Matches that came after their time had passed.
-    pub(super) late_count: u64,
     /// Matches that were taken early because too many waited.
     pub(super) hurried_count: u64,
 }
@@ -58,7 +56,6 @@ impl Pending {
             disorder,
             watermark: i64::MIN,
             known: i64::MIN,
-            late_count: 0,
             hurried_count: 0,
         }
     }
@@ -66,7 +63,6 @@ impl Pending {
     /// Takes a match; false if it came too late.
     pub(super) fn push(&mut self, observation: Observation) -> bool {
         if observation.time < self.watermark {
-            self.late_count += 1;
             return false;
         }
         self.advance(observation.time.saturating_sub(self.disorder));

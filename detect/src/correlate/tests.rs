@@ -270,6 +270,10 @@ fn what_comes_too_late_is_counted() {
     let events: Vec<String> = events.iter().enumerate().map(json).collect();
     let (_, counts) = told(&engine, DISORDER, &events);
     assert_eq!(counts, Counts { late: 1, ..Counts::default() });
+    let other = rule(COUNT).replace("title: x\nname: x", "title: y\nname: y");
+    let both = self::engine(&format!("{}---\n{other}", rule(COUNT)));
+    let (_, counts) = told(&both, DISORDER, &events);
+    assert_eq!(counts, Counts { late: 1, ..Counts::default() }, "however many correlations want it");
     let (_, counts) = told(&engine, DISORDER, &[r#"{"verb":"a"}"#.to_owned()]);
     assert_eq!(counts, Counts { timeless: 1, ..Counts::default() });
 }

@@ -73,9 +73,24 @@ impl Totals {
         self.unshown_count += u64::from(!is_shown);
         let level = Some(alert.rule.level);
         self.rules.add(&alert.rule.title, level, 1);
-        if let Some(request) = alert.request() {
-            self.actors.add(&request.actor.name, level, 1);
-            self.addresses.add(request.source.ip.as_deref().unwrap_or("none"), level, 1);
+        match alert.request() {
+            Some(request) => {
+                self.actors.add(&request.actor.name, level, 1);
+                self.addresses.add(request.source.ip.as_deref().unwrap_or("none"), level, 1);
+            }
+            None => self.shared(alert),
+        }
+    }
+
+    /// Counts an alert of a correlation by actor and address, if its requests share them.
+    fn shared(&mut self, alert: &Alert) {
+        for shared in &alert.matched {
+            let tally = match shared.field.as_str() {
+                "actor.name" => &mut self.actors,
+                "source.ip" => &mut self.addresses,
+                _ => continue,
+            };
+            tally.add(&shared.value, Some(alert.rule.level), 1);
         }
     }
 

@@ -374,6 +374,9 @@ impl RuleErrorKind {
             | Self::UnknownQuantifier { closest: Some(name), .. }
             | Self::IgnoredKey { closest: Some(name), .. }
             | Self::UnknownParameter { closest: Some(name), .. } => Some(did_you_mean(name)),
+            Self::UnknownRule { reference, .. } if reference.eq_ignore_ascii_case("any") => {
+                Some("a filter for all rules of its log source says `rules: any`, without a list".to_owned())
+            }
             Self::MissingKey { key, slip: Some(slip) } => Some(format!("`{slip}` is almost `{key}`")),
             Self::UnknownField { closest, .. }
             | Self::UnknownSelection { closest, .. }

@@ -3,7 +3,7 @@
 //! An example is one `event`, or for a correlation several `events`, each some time `after`
 //! the one before it, and `times` over if need be.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
 use detect::sigma::correlation::parse_timespan;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 const EVENTS_MAX: usize = 100_000;
 /// When the first event of an example happens unless it says so itself.
 const START_S: i64 = 1_767_225_600;
+/// The last year that RFC 3339 can name.
+const YEAR_MAX: i32 = 9999;
 /// How much later an event is than the one before unless it says `after`.
 const STEP_S: i64 = 1;
 
@@ -90,13 +92,19 @@ fn spread(steps: &[Step]) -> Result<Vec<String>, String> {
         for number in 1..=step.times {
             let now: DateTime<Utc> = match time {
                 None => DateTime::from_timestamp(START_S, 0).unwrap_or_default(),
-                Some(before) => before + after,
+                Some(before) => later(before, after)?,
             };
             time = Some(now);
             events.push(at(&step.event, now, events.len(), number)?);
         }
     }
     Ok(events)
+}
+
+/// A time that can still be written as one.
+fn later(before: DateTime<Utc>, after: TimeDelta) -> Result<DateTime<Utc>, String> {
+    let now = before.checked_add_signed(after).filter(|now| now.year() <= YEAR_MAX);
+    now.ok_or_else(|| format!("the events go on beyond the year {YEAR_MAX}"))
 }
 
 fn at(
@@ -146,6 +154,7 @@ mod tests {
         assert!(several("[]").unwrap_err().contains("1 to"));
         assert!(several(r#"[{"event":{},"after":"soon"}]"#).unwrap_err().contains("`soon`"));
         assert!(several(r#"[{"event":{},"times":99999999999}]"#).unwrap_err().contains("found"));
+        assert!(several(r#"[{"event":{},"after":"100y","times":50000}]"#).unwrap_err().contains("9999"));
         assert!(several(r#"[{"event":{},"often":2}]"#).unwrap_err().contains("often"));
         let neither = Example::parse(r#"{"match":true,"why":"w"}"#).unwrap();
         assert!(neither.shown().is_err());

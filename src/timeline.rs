@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use detect::alert::{id_of, time_of};
 use detect::correlate::{Phase, Window};
 use detect::field::View;
+use detect::summary::counted;
 use detect::{Correlator, Engine, Episode, Event, Scratch, Seen};
 
 use crate::relation;
@@ -70,13 +71,21 @@ impl<'e> Timeline<'e> {
             (Some(window), Some(correlation)) => {
                 format!("the fullest window has {}", relation::progress(correlation, &window))
             }
+            _ if self.left_out_count() > 0 => {
+                format!(
+                    "{} had no time, or a field that the event hides",
+                    counted(self.left_out_count(), "match")
+                )
+            }
             _ => "no rule that it relates has matched".to_owned(),
         }
     }
 
-    /// Whatever a correlation could not take into account.
-    pub(crate) fn counts(&self) -> detect::correlate::Counts {
-        self.correlator.counts()
+    /// How many matches correlations could not take into account: they have no time, or
+    /// hide a field.
+    pub(crate) fn left_out_count(&self) -> u64 {
+        let counts = self.correlator.counts();
+        counts.timeless + counts.hidden
     }
 
     /// Every episode, once: nothing comes any more.

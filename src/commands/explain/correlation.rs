@@ -87,9 +87,10 @@ fn follow(
     }
     let windows = timeline.windows(0);
     write_windows(out, stream, correlation, &windows)?;
-    let uncorrelated = timeline.counts().timeless + timeline.counts().hidden;
-    if uncorrelated > 0 {
-        writeln!(out, "  {uncorrelated} left out: no time, or a field that the event hides")?;
+    let left_out_count = timeline.left_out_count();
+    if left_out_count > 0 {
+        let left_out = counted(left_out_count, "match");
+        writeln!(out, "  {left_out} left out: no time, or a field that the event hides")?;
     }
     let episodes: Vec<_> = timeline.finish().into_iter().filter(|episode| episode.rule == 0).collect();
     writeln!(out, "\n{}", counted(episodes.len() as u64, "alert"))?;

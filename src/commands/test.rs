@@ -26,6 +26,8 @@ use crate::timeline::Timeline;
 
 /// What became of one example, or of the lack of examples.
 struct Outcome {
+    /// The rule that is meant.
+    title: String,
     name: String,
     place: String,
     failure: Option<Failure>,
@@ -40,7 +42,6 @@ struct Failure {
 /// What became of the examples of one rule file.
 struct Tested {
     path: PathBuf,
-    title: String,
     outcomes: Vec<Outcome>,
 }
 
@@ -77,13 +78,13 @@ fn test_file(loaded: &Loaded, number: usize) -> anyhow::Result<Option<Tested>> {
     let bench = Bench { engine: Engine::new(rules, Settings::default()), own_count };
     let lines = (1..).zip(events.lines()).filter(|(_, line)| !line.trim().is_empty());
     let mut outcomes: Vec<Outcome> =
-        lines.map(|(line, text)| test_example(&bench, text, &format!("{place}:{line}"))).collect();
+        lines.map(|(line, text)| test_example(&bench, &title, text, &format!("{place}:{line}"))).collect();
     if outcomes.is_empty() {
         let is_warning = file.origin == Origin::Disk;
         let failure = Failure { message: "no example events".to_owned(), explanation: None, is_warning };
-        outcomes.push(Outcome { name: "has examples".to_owned(), place, failure: Some(failure) });
+        outcomes.push(Outcome { title, name: "has examples".to_owned(), place, failure: Some(failure) });
     }
-    Ok(Some(Tested { path: file.path.clone(), title, outcomes }))
+    Ok(Some(Tested { path: file.path.clone(), outcomes }))
 }
 
 /// The path and the text of the example events of a rule file; empty if there are none.
@@ -103,8 +104,10 @@ struct Bench {
     own_count: usize,
 }
 
-fn test_example(bench: &Bench, text: &str, place: &str) -> Outcome {
+/// Tests the example of a line; `title` is that of the rule that the file is about.
+fn test_example(bench: &Bench, title: &str, text: &str, place: &str) -> Outcome {
     let failed = |name: &str, place: String, message: String| Outcome {
+        title: title.to_owned(),
         name: name.to_owned(),
         place,
         failure: Some(Failure { message, explanation: None, is_warning: false }),
@@ -119,7 +122,8 @@ fn test_example(bench: &Bench, text: &str, place: &str) -> Outcome {
         Ok(failure) => failure,
         Err(message) => return failed(&example.why, place.to_owned(), message),
     };
-    Outcome { name: example.why, place: place.to_owned(), failure }
+    let title = bench.named(&example).map_or(title, |number| &bench.engine.rules()[number].title);
+    Outcome { title: title.to_owned(), name: example.why, place: place.to_owned(), failure }
 }
 
 impl Bench {
@@ -134,11 +138,19 @@ impl Bench {
 
     /// The rules of the file, or the one that the example names.
     fn meant(&self, example: &Example<'_>) -> Result<Vec<usize>, String> {
-        let Some(name) = &example.rule else { return Ok((0..self.own_count).collect()) };
+        match (&example.rule, self.named(example)) {
+            (None, _) => Ok((0..self.own_count).collect()),
+            (Some(_), Some(number)) => Ok(vec![number]),
+            (Some(name), None) => Err(format!("the file has no rule `{name}`")),
+        }
+    }
+
+    /// The number of the rule that the example names, if it names one of the file.
+    fn named(&self, example: &Example<'_>) -> Option<usize> {
+        let name = example.rule.as_ref()?;
         let is_named =
             |rule: &Rule| rule.id == *name || rule.title == *name || rule.name.as_ref() == Some(name);
-        let found = self.engine.rules()[..self.own_count].iter().position(is_named);
-        found.map(|number| vec![number]).ok_or_else(|| format!("the file has no rule `{name}`"))
+        self.engine.rules().iter().take(self.own_count).position(is_named)
     }
 
     fn judge_event(&self, meant: &[usize], event: &str, expected: bool) -> Result<Option<Failure>, String> {
@@ -206,7 +218,7 @@ fn write_file(out: &mut dyn Write, stream: Stream, file: &Tested) -> io::Result<
         let palette = stream.palette;
         let (style, word) =
             if failure.is_warning { (palette.doubtful(), "warning") } else { (palette.bad(), "failed") };
-        writeln!(out, "{style}{word}{style:#}: {}: {}", clean(&file.title), clean(&outcome.name))?;
+        writeln!(out, "{style}{word}{style:#}: {}: {}", clean(&outcome.title), clean(&outcome.name))?;
         writeln!(out, "  at {}", clean(&outcome.place))?;
         writeln!(out, "  {}", clean(&failure.message))?;
         if let Some(explanation) = &failure.explanation {
@@ -243,13 +255,13 @@ fn junit(tested: &[Tested]) -> io::Result<String> {
     let mut report = Report::new("masthead test");
     for file in tested {
         let mut suite = TestSuite::new(file.path.display().to_string());
-        suite.add_test_cases(file.outcomes.iter().map(|outcome| test_case(&file.title, outcome)));
+        suite.add_test_cases(file.outcomes.iter().map(|outcome| test_case(outcome)));
         report.add_test_suite(suite);
     }
     report.to_string().map_err(io::Error::other)
 }
 
-fn test_case(title: &str, outcome: &Outcome) -> TestCase {
+fn test_case(outcome: &Outcome) -> TestCase {
     let status = match &outcome.failure {
         Some(failure) if !failure.is_warning => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
@@ -264,6 +276,6 @@ fn test_case(title: &str, outcome: &Outcome) -> TestCase {
         None => TestCaseStatus::success(),
     };
     let mut case = TestCase::new(outcome.name.as_str(), status);
-    case.set_classname(title);
+    case.set_classname(outcome.title.as_str());
     case
 }

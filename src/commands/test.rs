@@ -255,7 +255,7 @@ fn junit(tested: &[Tested]) -> io::Result<String> {
     let mut report = Report::new("masthead test");
     for file in tested {
         let mut suite = TestSuite::new(file.path.display().to_string());
-        suite.add_test_cases(file.outcomes.iter().map(|outcome| test_case(outcome)));
+        suite.add_test_cases(file.outcomes.iter().map(test_case));
         report.add_test_suite(suite);
     }
     report.to_string().map_err(io::Error::other)

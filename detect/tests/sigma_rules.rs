@@ -420,7 +420,8 @@ fn aliases_cannot_nest_without_end() {
     let nested = |inner: &str| format!("{}{inner}{}", "[".repeat(50), "]".repeat(50));
     let mut text = format!("a0: &a0 {}\n", nested("x"));
     for number in 1..50 {
-        text += &format!("a{number}: &a{number} {}\n", nested(&format!("*a{}", number - 1)));
+        let inner = nested(&format!("*a{}", number - 1));
+        writeln!(text, "a{number}: &a{number} {inner}").unwrap();
     }
     let problems = parse(Path::new("deep.yml"), &text).problems;
     assert_eq!(problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003]);
@@ -433,7 +434,7 @@ fn what_rules_share_and_hold_together_is_limited() {
     let long = "x".repeat(1 << 20);
     let mut text = format!("action: global\ndescription: {long}\n{detection}");
     for number in 0..20 {
-        text += &format!("---\ntitle: t{number}\nid: 00000000-0000-4000-8000-{number:012}\n");
+        writeln!(text, "---\ntitle: t{number}\nid: 00000000-0000-4000-8000-{number:012}").unwrap();
     }
     let parsed = parse(Path::new("global.yml"), &text);
     assert_eq!(parsed.problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003]);

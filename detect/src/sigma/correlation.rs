@@ -260,11 +260,12 @@ impl Range {
         self.0.iter().all(|(bound, limit)| bound.holds(number, *limit))
     }
 
-    /// Whether the bounds exclude each other.
-    fn is_empty(&self) -> bool {
+    /// Whether there are bounds, and they exclude each other.
+    fn is_impossible(&self) -> bool {
         let limits = || self.0.iter().map(|(_, limit)| *limit);
         let between = limits().flat_map(|one| limits().map(move |other| f64::midpoint(one, other)));
-        !limits().flat_map(|limit| [limit - 1.0, limit + 1.0]).chain(between).any(|number| self.holds(number))
+        let mut candidates = limits().flat_map(|limit| [limit - 1.0, limit + 1.0]).chain(between);
+        !self.0.is_empty() && !candidates.any(|number| self.holds(number))
     }
 
     /// The smallest whole number that satisfies the lower bounds.

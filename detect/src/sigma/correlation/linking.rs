@@ -60,7 +60,9 @@ fn related(rules: &[Rule]) -> Vec<Vec<usize>> {
 fn relating(related: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut relating = vec![Vec::new(); related.len()];
     for (rule, others) in related.iter().enumerate() {
-        others.iter().for_each(|other| relating[*other].push(rule));
+        for other in others {
+            relating[*other].push(rule);
+        }
     }
     relating
 }

@@ -395,7 +395,7 @@ impl<'r> Reader<'r, '_> {
                 self.context.report(key.place, Kind::IgnoredKey { key: name.to_owned(), closest: None });
             }
         }
-        if let Some(range) = relation.range().filter(|range| range.is_empty()) {
+        if let Some(range) = relation.range().filter(|range| range.is_impossible()) {
             self.never_fires(condition, format!("no number is {range}"));
         }
     }
@@ -422,8 +422,8 @@ impl<'r> Reader<'r, '_> {
             let range = self.range()?;
             #[allow(clippy::cast_precision_loss)]
             let is_possible = (0..=rules.len()).any(|count| range.holds(count as f64));
-            if !is_possible && !rules.is_empty() {
-                self.never_fires(node, format!("of {} rules never {range} match", rules.len()));
+            if !is_possible && !rules.is_empty() && !range.0.is_empty() {
+                self.never_fires(node, format!("the number of rules that match is never {range}"));
             }
             return Some(Needed::Count(range));
         }

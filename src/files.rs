@@ -2,6 +2,7 @@
 //! the user's own.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub(crate) enum Origin {
 }
 
 /// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Contents {
     /// Rules and filters.
     Rules,
@@ -113,10 +114,9 @@ fn on_disk(rules: &[PathBuf], setup: &SetupChoice, files: &mut Vec<RuleFile>) ->
     }
     // A pipeline is a file: which one comes first is for the user to say.
     found.extend(setup.pipelines.iter().map(|path| (path.clone(), Contents::Pipeline)));
+    let mut known = HashSet::new();
     for (path, contents) in found {
-        let is_known =
-            |file: &RuleFile| file.path == path && file.contents == contents && file.origin == Origin::Disk;
-        if !files.iter().any(is_known) {
+        if known.insert((path.clone(), contents)) {
             let text = Cow::Owned(read_text(&path)?);
             files.push(RuleFile { path, text, origin: Origin::Disk, contents });
         }
@@ -127,7 +127,7 @@ fn on_disk(rules: &[PathBuf], setup: &SetupChoice, files: &mut Vec<RuleFile>) ->
 /// What a file in a folder of rules, or one that is named as rules, holds; nothing if it has
 /// nothing to do with them.
 fn among_rules(path: &Path, is_named: bool) -> Option<Contents> {
-    let is_rule = path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
+    let is_rule = has_extension(path, "yml") || has_extension(path, "yaml");
     let folder = path.parent().and_then(Path::file_name);
     if is_named || is_rule {
         Some(Contents::Rules)
@@ -138,8 +138,11 @@ fn among_rules(path: &Path, is_named: bool) -> Option<Contents> {
 
 /// What a file in a folder of lists, or one that is named as a list, holds.
 fn in_list_folder(path: &Path, is_named: bool) -> Option<Contents> {
-    let is_list = path.extension().is_some_and(|extension| extension == "txt");
-    (is_named || is_list).then_some(Contents::List)
+    (is_named || has_extension(path, "txt")).then_some(Contents::List)
+}
+
+fn has_extension(path: &Path, name: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name))
 }
 
 /// A file itself, or every file below a folder by name that `kind` knows. Links are followed,

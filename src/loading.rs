@@ -134,18 +134,18 @@ impl Loader {
         for (number, file) in files.iter().enumerate().filter(|(_, file)| is_rules(file)) {
             self.add(number, file);
         }
-        let own: HashSet<String> = self.rules.iter().map(|rule| rule.id.clone()).collect();
+        let own: HashSet<String> = self.rules.iter().map(|rule| sigma::plain_id(&rule.id)).collect();
         for file in beside.iter().filter(|file| is_rules(file)) {
             let others = sigma::parse_with(&file.path, &file.text, &self.setup).rules;
-            self.rules.extend(others.into_iter().filter(|rule| !own.contains(&rule.id)));
+            self.rules.extend(others.into_iter().filter(|rule| !own.contains(&sigma::plain_id(&rule.id))));
         }
         let linked = sigma::link(&mut self.rules, &self.filters);
         let beside = self.rules.split_off(self.files.len());
         self.drop_broken(&linked.broken);
         for error in &linked.problems {
             // The user's own file, should it have the path of an embedded one.
-            let file = files.iter().rposition(|file| file.path == error.path).unwrap_or_default();
-            self.problems.push(Problem::new(file, error));
+            let file = files.iter().rposition(|file| file.path == error.path);
+            self.problems.extend(file.map(|file| Problem::new(file, error)));
         }
         let rule_counts = linked.filtered.iter().map(BTreeSet::len).collect();
         let mut loaded = Loaded { files, beside, ..self.route(rule_counts) };
@@ -185,21 +185,22 @@ impl Loader {
 /// The rules about other logs, by id, and which log: what they say themselves, or what the
 /// rules say that they relate.
 fn foreign(rules: &[Rule]) -> HashMap<String, Logsource> {
-    let is_foreign = |rule: &&Rule| rule.logsource.subject().is_none();
-    let mut foreign: HashMap<String, Logsource> =
-        rules.iter().filter(is_foreign).map(|rule| (rule.id.clone(), rule.logsource.clone())).collect();
-    loop {
-        let mut more = Vec::new();
-        for rule in rules.iter().filter(|rule| !foreign.contains_key(&rule.id)) {
-            let mut related = rule.correlation().into_iter().flat_map(|correlation| &correlation.rules);
-            let logsource = related.find_map(|related| foreign.get(&related.text));
-            more.extend(logsource.map(|logsource| (rule.id.clone(), logsource.clone())));
+    let mut relating: HashMap<&str, Vec<&Rule>> = HashMap::new();
+    for rule in rules {
+        for related in rule.correlation().into_iter().flat_map(|correlation| &correlation.rules) {
+            relating.entry(&related.text).or_default().push(rule);
         }
-        if more.is_empty() {
-            return foreign;
-        }
-        foreign.extend(more);
     }
+    let own = rules.iter().filter(|rule| rule.logsource.subject().is_none());
+    let mut next: Vec<(&Rule, &Logsource)> = own.map(|rule| (rule, &rule.logsource)).collect();
+    let mut foreign = HashMap::new();
+    while let Some((rule, logsource)) = next.pop() {
+        if foreign.insert(rule.id.clone(), logsource.clone()).is_none() {
+            let more = relating.get(rule.id.as_str()).into_iter().flatten();
+            next.extend(more.map(|rule| (*rule, logsource)));
+        }
+    }
+    foreign
 }
 
 impl Loaded {
@@ -259,11 +260,12 @@ impl Loaded {
 
     /// Two rules with one id would hide each other's alerts: an error at the second.
     fn refuse_twins(&mut self) {
-        let mut first: HashMap<&str, usize> = HashMap::new();
+        let mut first: HashMap<String, usize> = HashMap::new();
         let mut twins = Vec::new();
         for (file, rule) in &self.rules {
-            match first.get(rule.id.as_str()) {
-                None => drop(first.insert(&rule.id, *file)),
+            let id = sigma::plain_id(&rule.id);
+            match first.get(&id) {
+                None => drop(first.insert(id, *file)),
                 Some(&other) => twins.push(self.twin(*file, other, rule)),
             }
         }
@@ -288,13 +290,21 @@ impl Loaded {
     }
 }
 
-/// Where the line `id: …` stands in a rule file.
+/// Where the last line `id: …` with this id stands in a rule file.
 fn place_of_id(text: &str, id: &str) -> Place {
-    for (number, line) in (1..).zip(text.lines()) {
-        if let Some(column) = line.find(id).filter(|_| line.trim_start().starts_with("id")) {
-            let column = u32::try_from(line[..column].chars().count() + 1).unwrap_or(1);
-            return Place { line: number, column, width: u32::try_from(id.chars().count()).unwrap_or(1) };
-        }
+    for (number, line) in (1..).zip(text.lines()).collect::<Vec<_>>().into_iter().rev() {
+        let value = line.trim_start().strip_prefix("id:").and_then(|rest| rest.split_whitespace().next());
+        let written = value.map(|value| value.trim_matches(['"', '\'']));
+        let Some(written) = written.filter(|written| sigma::plain_id(written) == sigma::plain_id(id)) else {
+            continue;
+        };
+        let column = line.split_once(written).map_or(0, |(before, _)| before.chars().count());
+        let number_of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        return Place {
+            line: number,
+            column: number_of(column + 1),
+            width: number_of(written.chars().count()),
+        };
     }
     Place { line: 1, column: 1, width: 1 }
 }

@@ -118,7 +118,25 @@ fn mistakes_without_end_are_not_all_looked_into() {
     assert_eq!(parsed.problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003]);
     let parsed = sound(&[many(999), many(999)].join("---\n"));
     let linked = link(&mut [], &parsed.filters);
-    assert_eq!((linked.problems.len(), linked.filtered.len()), (1_000, 2));
+    assert_eq!((linked.problems.len(), linked.filtered.len()), (1_001, 2));
+    let last = linked.problems.last().unwrap();
+    assert_eq!((last.code(), last.severity()), (Code::MH003, detect::sigma::Severity::Error));
+}
+
+#[test]
+fn filters_after_too_many_mistakes_are_added_all_the_same() {
+    let idle = filter(
+        "product: kubernetes, service: none",
+        &format!("[{}]", [ID; 999].join(", ")),
+        "{verb: list}",
+        "not x",
+    );
+    let used = filter("product: kubernetes", "any", "{verb: list}", "not x");
+    let rule = rule(ID, "product: kubernetes", "{verb: get}");
+    let mut parsed = parse(Path::new("rule.yml"), &[rule, idle.clone(), idle, used].join("---\n"));
+    let linked = link(&mut parsed.rules, &parsed.filters);
+    let counts: Vec<usize> = linked.filtered.iter().map(std::collections::BTreeSet::len).collect();
+    assert_eq!((linked.problems.len(), counts), (1_001, vec![0, 0, 1]));
 }
 
 #[test]
@@ -188,14 +206,14 @@ fn rules_are_found_by_id_and_name_and_suggested_by_all_that_people_try() {
         ("something else", Err(None)),
         ("", Err(None)),
     ] {
-        let found = names.find(text);
+        let found = names.number(text).ok_or_else(|| names.fault(text));
         let found = found.as_ref().copied().map_err(|kind| match kind {
             RuleErrorKind::UnknownRule { closest, .. } => closest.as_deref(),
             other => panic!("{text}: {other}"),
         });
         assert_eq!(found, expected, "{text}");
     }
-    let twins = names.find("second").unwrap_err();
+    let twins = names.fault("second");
     assert_eq!(twins.to_string(), "2 rules are named `second`");
 }
 

@@ -416,6 +416,51 @@ fn rule_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn aliases_cannot_nest_without_end() {
+    let nested = |inner: &str| format!("{}{inner}{}", "[".repeat(50), "]".repeat(50));
+    let mut text = format!("a0: &a0 {}\n", nested("x"));
+    for number in 1..50 {
+        let inner = nested(&format!("*a{}", number - 1));
+        writeln!(text, "a{number}: &a{number} {inner}").unwrap();
+    }
+    let problems = parse(Path::new("deep.yml"), &text).problems;
+    assert_eq!(problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003]);
+}
+
+#[test]
+fn what_rules_share_and_hold_together_is_limited() {
+    let detection = "level: low\nlogsource: {product: kubernetes}\n\
+         detection: {selection: {verb: get}, condition: selection}\n";
+    let long = "x".repeat(1 << 20);
+    let mut text = format!("action: global\ndescription: {long}\n{detection}");
+    for number in 0..20 {
+        writeln!(text, "---\ntitle: t{number}\nid: 00000000-0000-4000-8000-{number:012}").unwrap();
+    }
+    let parsed = parse(Path::new("global.yml"), &text);
+    assert_eq!(parsed.problems.iter().map(RuleError::code).collect::<Vec<_>>(), [Code::MH003]);
+    assert_eq!(parsed.rules.len(), 15);
+    let value = format!("{} -a -b -c", "x".repeat(1_000));
+    let varied = format!("      - {value}\n").repeat(300);
+    let text = format!(
+        "title: t\nlevel: low\nlogsource: {{product: kubernetes}}\n\
+         detection:\n  selection:\n    exec.command|windash:\n{varied}  condition: selection\n"
+    );
+    let problems = parse(Path::new("varied.yml"), &text).problems;
+    assert!(problems.iter().any(|problem| problem.code() == Code::MH003), "{problems:?}");
+}
+
+#[test]
+fn actions_lose_no_rule_without_a_word() {
+    let rule = "title: t\nlevel: low\nlogsource: {product: kubernetes}\n\
+         detection: {selection: {verb: get}, condition: selection}\n";
+    for (action, code) in [("global", Code::MH008), ("reset", Code::MH602)] {
+        let parsed = parse(Path::new("actions.yml"), &format!("action: {action}\n{rule}"));
+        assert!(parsed.rules.is_empty());
+        assert!(parsed.problems.iter().any(|problem| problem.code() == code), "{action}");
+    }
+}
+
+#[test]
 fn actions_share_parts_of_rules() {
     let rule = |title: &str, id: u8, verb: &str| {
         format!(

@@ -3,6 +3,8 @@
 //! `global` adds its keys to every rule that follows, `reset` ends that, `repeat` is the rule
 //! before with other values. Sigma's first version had them; collections still do.
 
+use std::collections::HashMap;
+
 use super::context::Context;
 use super::error::RuleErrorKind as Kind;
 use super::nearest::nearest;
@@ -11,21 +13,31 @@ use super::yaml::{Content, Document, Node};
 const ACTIONS: [&str; 3] = ["global", "reset", "repeat"];
 /// How many nodes all rules of a file may take over from others.
 const SHARED_NODES_MAX: usize = 1_000_000;
+/// How much text they may take over, in bytes.
+const SHARED_BYTES_MAX: usize = 16 << 20;
 
 /// What the documents of a file take over from those before.
 pub(super) struct Shared {
     global: Option<Document>,
     before: Option<Document>,
-    nodes_left: usize,
+    left: Left,
     /// False in most files: then nothing is remembered.
     is_needed: bool,
+}
+
+/// What may still be taken over; nothing at all once that was not enough.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    nodes: usize,
+    bytes: usize,
 }
 
 impl Shared {
     /// What these documents will share.
     pub(super) fn of(documents: &[Document]) -> Self {
         let is_needed = documents.iter().any(|document| document.root.get("action").is_some());
-        Self { global: None, before: None, nodes_left: SHARED_NODES_MAX, is_needed }
+        let left = Left { nodes: SHARED_NODES_MAX, bytes: SHARED_BYTES_MAX };
+        Self { global: None, before: None, left, is_needed }
     }
 
     /// The document with what it takes over; nothing if it is none by itself.
@@ -39,12 +51,18 @@ impl Shared {
                 None
             }
             "reset" => {
+                for (key, _) in document.root.entries() {
+                    if let Some(key_text) = key.scalar_text().filter(|text| *text != "action") {
+                        let kind = Kind::IgnoredKey { key: key_text.to_owned(), closest: None };
+                        context.report(key.place, kind);
+                    }
+                }
                 self.global = None;
                 None
             }
             "repeat" => {
-                let before = self.before.clone().or_else(|| self.global.clone());
-                let repeated = self.merge(before, without_action(document), context)?;
+                let before = self.before.as_ref().or(self.global.as_ref());
+                let repeated = merge(&mut self.left, before, without_action(document), context)?;
                 self.before = Some(repeated.clone());
                 Some(repeated)
             }
@@ -59,33 +77,42 @@ impl Shared {
 
     fn plain(&mut self, document: Document, context: &mut Context<'_>) -> Option<Document> {
         let is_of_its_own = ["correlation", "filter"].iter().any(|key| document.root.get(key).is_some());
-        let document = match &self.global {
-            Some(global) if !is_of_its_own => self.merge(Some(global.clone()), document, context)?,
-            _ => document,
-        };
+        let global = self.global.as_ref().filter(|_| !is_of_its_own);
+        let document = merge(&mut self.left, global, document, context)?;
         self.before = (self.is_needed && !is_of_its_own).then(|| document.clone());
         Some(document)
     }
+}
 
-    fn merge(
-        &mut self,
-        into: Option<Document>,
-        from: Document,
-        context: &mut Context<'_>,
-    ) -> Option<Document> {
-        let Some(mut into) = into else { return Some(from) };
-        let (nodes, _) = into.root.size();
-        let Some(left) = self.nodes_left.checked_sub(nodes) else {
-            let kind = Kind::Limit { what: "the size of what rules share", max: SHARED_NODES_MAX };
-            context.report(from.root.place, kind);
-            return None;
-        };
-        self.nodes_left = left;
-        into.is_sound &= from.is_sound;
-        into.root.place = from.root.place;
-        update(&mut into.root, from.root);
-        Some(into)
+/// A document with the entries of another added; nothing when that would be too large.
+fn merge(
+    left: &mut Left,
+    into: Option<&Document>,
+    from: Document,
+    context: &mut Context<'_>,
+) -> Option<Document> {
+    let Some(into) = into else { return Some(from) };
+    // Has been reported.
+    if left.nodes == 0 {
+        return None;
     }
+    let (nodes, bytes) = into.root.size();
+    let (nodes, bytes) = (left.nodes.checked_sub(nodes), left.bytes.checked_sub(bytes));
+    let (what, max) = match (nodes, bytes) {
+        (Some(nodes), Some(bytes)) => {
+            *left = Left { nodes, bytes };
+            let mut into = into.clone();
+            into.is_sound &= from.is_sound;
+            into.root.place = from.root.place;
+            update(&mut into.root, from.root);
+            return Some(into);
+        }
+        (None, _) => ("the number of values that rules share", SHARED_NODES_MAX),
+        (_, None) => ("the number of bytes that rules share", SHARED_BYTES_MAX),
+    };
+    *left = Left::default();
+    context.report(from.root.place, Kind::Limit { what, max });
+    None
 }
 
 fn without_action(mut document: Document) -> Document {
@@ -100,9 +127,11 @@ fn update(into: &mut Node, from: Node) {
     let place = from.place;
     match (&mut into.content, from) {
         (Content::Map(entries), Node { content: Content::Map(more), .. }) => {
+            let names = entries.iter().map(|(key, _)| key.scalar_text().unwrap_or_default().to_owned());
+            let numbers: HashMap<String, usize> = names.zip(0..).collect();
             for (key, value) in more {
-                let known = entries.iter_mut().find(|(known, _)| known.scalar_text() == key.scalar_text());
-                match known {
+                let number = key.scalar_text().and_then(|name| numbers.get(name));
+                match number.and_then(|number| entries.get_mut(*number)) {
                     Some((known_key, known)) => {
                         *known_key = key;
                         update(known, value);

@@ -44,16 +44,18 @@ pub(super) fn read(
     parts.into_iter().collect::<Option<_>>().map(join_any)
 }
 
-/// Every name in a condition and where it stands, operators and quantifiers aside.
-pub(super) fn words(node: &Node, context: &Context<'_>) -> Vec<(String, Place)> {
+/// The first `max` names in a condition and where they stand first, operators aside.
+pub(super) fn words(node: &Node, max: usize, context: &Context<'_>) -> Vec<(String, Place)> {
     let is_name = |token: &Token<'_>| {
         let is_operator = matches!(token.text.to_ascii_lowercase().as_str(), "and" | "or" | "not" | "of");
         !is_operator && token.text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
     };
+    let mut known = HashSet::new();
     let place = |token: &Token<'_>| context.source.place_in(node, token.from, token.text.chars().count());
     tokens(node.scalar_text().unwrap_or_default())
         .iter()
-        .filter(|token| is_name(token))
+        .filter(|token| is_name(token) && known.insert(token.text))
+        .take(max)
         .map(|token| (token.text.to_owned(), place(token)))
         .collect()
 }
@@ -245,8 +247,10 @@ impl<'p, 's> Parser<'p, 's, '_> {
 
     fn use_of(&mut self, selection: &'s Selection, token: Token<'p>) -> Option<Expr> {
         self.used.insert(&selection.name);
-        let place = self.place(token);
-        if !self.context.spend(place, selection.bytes + size_of::<Expr>()) {
+        let bytes = selection.bytes + size_of::<Expr>();
+        // Finding the place takes a walk through the text, too long for each of many words.
+        let place = if bytes > self.context.bytes_left() { self.place(token) } else { self.node.place };
+        if !self.context.spend(place, bytes) {
             return None;
         }
         // A selection with a mistake stands in as empty: the rule is refused anyway.

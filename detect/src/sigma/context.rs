@@ -10,6 +10,9 @@ use super::{Place, Setup};
 /// How much one rule may hold when everything in it is spelled out, roughly in bytes:
 /// `windash` multiplies values, and a condition may name a selection many times.
 pub(super) const RULE_BYTES_MAX: usize = 16 << 20;
+/// How much all rules of one file may hold, in the same way. The largest public collections
+/// stay well below.
+const FILE_BYTES_MAX: usize = 256 << 20;
 /// How many problems of one file are told; whoever has more will come back.
 pub(super) const PROBLEMS_MAX: usize = 1000;
 
@@ -23,7 +26,10 @@ pub(super) struct Context<'t> {
     pub(super) value_places: HashMap<Place, Vec<Place>>,
     /// The fields that the rule at hand reads, and where it names them.
     pub(super) fields: Vec<(Place, String)>,
+    /// What the file, and what the rule at hand may still hold.
+    file_bytes_left: usize,
     bytes_left: usize,
+    bytes_granted: usize,
     is_exhausted: bool,
     error_count: usize,
     path: &'t Path,
@@ -37,7 +43,9 @@ impl<'t> Context<'t> {
             problems: Vec::new(),
             value_places: HashMap::new(),
             fields: Vec::new(),
+            file_bytes_left: FILE_BYTES_MAX,
             bytes_left: RULE_BYTES_MAX,
+            bytes_granted: RULE_BYTES_MAX,
             is_exhausted: false,
             error_count: 0,
             path,
@@ -77,11 +85,23 @@ impl<'t> Context<'t> {
         self.bytes_left
     }
 
+    /// What the rule at hand holds since it was granted its share.
+    pub(super) fn bytes_spent(&self) -> usize {
+        self.bytes_granted - self.bytes_left
+    }
+
     /// Forgets the rule before, and grants the next one its share of memory.
     pub(super) fn begin_rule(&mut self) {
         self.fields.clear();
-        self.bytes_left = RULE_BYTES_MAX;
+        self.file_bytes_left -= self.bytes_spent();
+        self.grant();
         self.is_exhausted = false;
+    }
+
+    /// Grants the rule at hand its share once more: what it held until now will be gone.
+    pub(super) fn grant(&mut self) {
+        self.bytes_granted = self.file_bytes_left.min(RULE_BYTES_MAX);
+        self.bytes_left = self.bytes_granted;
     }
 
     /// Whether so much is wrong that looking for more is of no use.
@@ -98,7 +118,11 @@ impl<'t> Context<'t> {
         // Once is enough, however often more is asked for.
         if !self.is_exhausted {
             self.is_exhausted = true;
-            self.report(place, RuleErrorKind::Limit { what: "the size of the rule", max: RULE_BYTES_MAX });
+            let (what, max) = match self.bytes_granted {
+                RULE_BYTES_MAX => ("the size of the rule", RULE_BYTES_MAX),
+                _ => ("the size of all rules of the file", FILE_BYTES_MAX),
+            };
+            self.report(place, RuleErrorKind::Limit { what, max });
         }
         false
     }

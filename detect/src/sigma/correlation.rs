@@ -154,9 +154,13 @@ impl Correlation {
         fields.find(|(rule, _)| rule.text == rule_id).map_or(name, |(_, field)| field)
     }
 
-    /// Every field, once for each time that it is named; aliases are none.
+    /// Every field, once for each time that it is named. An alias is none, unless it stands
+    /// for nothing in the matches of one of the rules: there it is taken for a field.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
-        let is_alias = |name: &String| self.aliases.iter().any(|alias| alias.name == *name);
+        let has = |alias: &Alias, rule: &Reference| alias.fields.iter().any(|(of, _)| of.text == rule.text);
+        let is_whole = move |alias: &Alias| self.rules.iter().all(|rule| has(alias, rule));
+        let is_alias =
+            move |name: &String| self.aliases.iter().any(|alias| alias.name == *name && is_whole(alias));
         let grouping = self.group_by.iter().filter(move |name| !is_alias(name));
         let aliased = self.aliases.iter().flat_map(|alias| &alias.fields).map(|(_, field)| field);
         grouping.chain(aliased).chain(self.relation.fields()).map(String::as_str)
@@ -197,6 +201,16 @@ impl Relation {
             Relation::ValueCount(fields, _) => fields,
             Relation::Metric(_, field, _) => std::slice::from_ref(field),
             _ => &[],
+        }
+    }
+
+    /// With what a count or a metric is compared.
+    fn range(&self) -> Option<&Range> {
+        match self {
+            Relation::EventCount(range) | Relation::ValueCount(_, range) | Relation::Metric(.., range) => {
+                Some(range)
+            }
+            _ => None,
         }
     }
 
@@ -244,6 +258,14 @@ impl Range {
     /// Whether a number satisfies every bound.
     pub fn holds(&self, number: f64) -> bool {
         self.0.iter().all(|(bound, limit)| bound.holds(number, *limit))
+    }
+
+    /// Whether there are bounds, and they exclude each other.
+    fn is_impossible(&self) -> bool {
+        let limits = || self.0.iter().map(|(_, limit)| *limit);
+        let between = limits().flat_map(|one| limits().map(move |other| f64::midpoint(one, other)));
+        let mut candidates = limits().flat_map(|limit| [limit - 1.0, limit + 1.0]).chain(between);
+        !self.0.is_empty() && !candidates.any(|number| self.holds(number))
     }
 
     /// The smallest whole number that satisfies the lower bounds.

@@ -107,6 +107,8 @@ impl Detection<'_> {
 
     /// Understands the selections and the condition; nothing when a problem was reported.
     pub(super) fn finish(self, context: &mut Context<'_>) -> Option<Expr> {
+        // Drafts become what they stand for one after the other.
+        context.grant();
         let selections: Vec<_> =
             self.selections.into_iter().map(|selection| selection.finish(context)).collect();
         let mut expr = condition::read(self.condition, &selections, &self.added, context)?;
@@ -274,6 +276,9 @@ impl Builder<'_, '_> {
         let mut values = Vec::new();
         for node in nodes {
             let of_node = self.value(head, node).unwrap_or_default();
+            if !self.context.spend(node.place, of_node.iter().map(Value::bytes).sum()) {
+                return None;
+            }
             for value in of_node {
                 let value = self.name_references(node, value)?;
                 values.push(DraftValue { value, place: node.place });

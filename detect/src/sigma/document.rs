@@ -61,19 +61,30 @@ pub(super) fn read(context: &mut Context<'_>, bytes: usize) -> (Vec<Rule>, Vec<F
         return (rules, filters);
     }
     let documents = yaml::read(context);
-    if documents.is_empty() && context.error_count() == 0 {
-        context.report(start, Kind::NoRule);
-    }
     let mut shared = Shared::of(&documents);
     for document in documents {
         let Some(document) = shared.complete(document, context) else { continue };
         if document.root.get("filter").is_some() {
+            ignore(&["correlation", "detection"], &document.root, context);
             filters.extend(sound(&document, context, exception));
         } else {
             rules.extend(sound(&document, context, rule));
         }
     }
+    // Parts that rules share are none.
+    if rules.is_empty() && filters.is_empty() && context.error_count() == 0 {
+        context.report(start, Kind::NoRule);
+    }
     (rules, filters)
+}
+
+/// Warns of keys that say what the document is, where another key has said so.
+fn ignore(keys: &[&str], document: &Node, context: &mut Context<'_>) {
+    for (key, _) in document.entries() {
+        if let Some(name) = key.scalar_text().filter(|name| keys.contains(name)) {
+            context.report(key.place, Kind::IgnoredKey { key: name.to_owned(), closest: None });
+        }
+    }
 }
 
 /// Reads one document; nothing when something is wrong with it.
@@ -115,7 +126,10 @@ fn exception(document: &Node, context: &mut Context<'_>) -> Option<Filter> {
 /// A rule of either kind.
 fn rule(document: &Node, context: &mut Context<'_>) -> Option<Rule> {
     match document.get("correlation") {
-        Some(correlation) => related(document, correlation, context),
+        Some(correlation) => {
+            ignore(&["detection"], document, context);
+            related(document, correlation, context)
+        }
         None => plain(document, context),
     }
 }

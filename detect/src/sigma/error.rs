@@ -139,6 +139,7 @@ codes! {
     MH503 Error "A document refers to a rule by a name that several rules have.",
     MH504 Warning "A filter applies to no rule, or not to one that it names.",
     MH505 Error "A correlation leads back to itself.",
+    MH506 Error "A correlation lists one rule by its id and by its name.",
     MH601 Error "A time span is not a whole number with a unit.",
     MH602 Warning "A key has no meaning where it stands.",
     MH603 Error "A correlation computes with more than one field.",
@@ -270,6 +271,8 @@ pub enum RuleErrorKind {
     IgnoredKey { key: String, closest: Option<&'static str> },
     #[error("`{title}` leads back to itself")]
     CircularRule { title: String },
+    #[error("the rule `{id}` is listed before under another name")]
+    RuleListedTwice { id: String },
     #[error("only one field can be computed with")]
     OneField,
     #[error("unknown field `{field}`")]
@@ -352,6 +355,7 @@ impl RuleErrorKind {
             Self::InvalidTimespan { .. } => Code::MH601,
             Self::IgnoredKey { .. } => Code::MH602,
             Self::CircularRule { .. } => Code::MH505,
+            Self::RuleListedTwice { .. } => Code::MH506,
             Self::OneField => Code::MH603,
             Self::UnknownField { .. } => Code::MH401,
             Self::ImpossibleValue { .. } => Code::MH402,

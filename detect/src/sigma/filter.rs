@@ -70,7 +70,6 @@ pub(super) fn read(
         wrong("filter", node, "a mapping", context);
         return None;
     }
-    let before = context.bytes_left();
     let listed = node.get("rules").filter(|rules| !rules.is_null());
     let mut keys = KEYS.to_vec();
     let rules = if let Some(rules) = listed {
@@ -96,7 +95,7 @@ pub(super) fn read(
         return None;
     }
     let condition = detection.finish(context)?;
-    let bytes = before.saturating_sub(context.bytes_left());
+    let bytes = context.bytes_spent();
     Some(Section { rules: rules?, condition, place: listed.unwrap_or(node).place, bytes })
 }
 

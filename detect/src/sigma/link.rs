@@ -1,8 +1,11 @@
 //! What holds across files: rules that other documents mention.
 
+use core::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use super::context::PROBLEMS_MAX;
+use super::correlation::Reference;
 use super::error::{RuleError, RuleErrorKind as Kind};
 use super::filter::{Filter, FilteredRules};
 use super::logsource::Subject;
@@ -24,21 +27,18 @@ pub struct Linked {
 }
 
 /// Adds every filter to the rules that it is for, and finds the rules that correlations
-/// mention. To be called once, with all rules of all
-/// files, those about other logs included.
+/// mention. To be called once, with all rules of all files, those about other logs
+/// included.
 pub fn link(rules: &mut [Rule], filters: &[Filter]) -> Linked {
     let names = Names::new(rules);
     let mut linked = Linked::default();
     let mut bytes_left = FILTER_BYTES_MAX;
+    let mut problems = Problems(Vec::new());
     for filter in filters {
-        // Whoever has so many mistakes will come back.
-        if linked.problems.len() >= PROBLEMS_MAX {
-            break;
-        }
-        let numbers = targets(filter, rules, &names, &mut linked.problems);
+        let numbers = targets(filter, rules, &names, &mut problems);
         let Some(left) = bytes_left.checked_sub(filter.bytes.saturating_mul(numbers.len())) else {
-            let kind = Kind::Limit { what: "the size of all filtered rules", max: FILTER_BYTES_MAX };
-            linked.problems.push(problem(filter, filter.place, kind));
+            let what = "the size of all filtered rules";
+            problems.tell(&filter.path, filter.place, || Kind::Limit { what, max: FILTER_BYTES_MAX });
             linked.filtered.push(BTreeSet::new());
             continue;
         };
@@ -48,30 +48,27 @@ pub fn link(rules: &mut [Rule], filters: &[Filter]) -> Linked {
         }
         linked.filtered.push(numbers);
     }
-    linked.filtered.resize_with(filters.len(), BTreeSet::new);
-    linked.broken = correlation::resolve(rules, &names, &mut linked.problems);
+    linked.broken = correlation::resolve(rules, &names, &mut problems);
+    linked.problems = problems.0;
     linked
 }
 
 /// The rules that a filter is for.
-fn targets(filter: &Filter, rules: &[Rule], names: &Names, problems: &mut Vec<RuleError>) -> BTreeSet<usize> {
+fn targets(filter: &Filter, rules: &[Rule], names: &Names, problems: &mut Problems) -> BTreeSet<usize> {
     let numbers: BTreeSet<usize> = match &filter.rules {
         FilteredRules::Any => {
-            let is_meant = |rule: &Rule| mismatch(filter, rule).is_none();
-            (0..).zip(rules).filter(|(_, rule)| is_meant(rule)).map(|(number, _)| number).collect()
+            (0..).zip(rules).filter(|(_, rule)| is_for(filter, rule)).map(|(number, _)| number).collect()
         }
         FilteredRules::Listed(references) => {
             let mut numbers = BTreeSet::new();
-            for reference in references {
-                match names.find(&reference.text).map(|number| (number, rules.get(number))) {
-                    Ok((number, Some(rule))) => match mismatch(filter, rule) {
-                        None => drop(numbers.insert(number)),
-                        Some(reason) => {
-                            problems.push(problem(filter, reference.place, Kind::IdleFilter { reason }));
-                        }
-                    },
-                    Ok((_, None)) => {}
-                    Err(kind) => problems.push(problem(filter, reference.place, kind)),
+            for Reference { text, place } in references {
+                match names.number(text).map(|number| (number, rules.get(number))) {
+                    Some((number, Some(rule))) if is_for(filter, rule) => drop(numbers.insert(number)),
+                    Some((_, Some(rule))) => {
+                        let kind = || Kind::IdleFilter { reason: mismatch(filter, rule) };
+                        problems.tell(&filter.path, *place, kind);
+                    }
+                    _ => problems.tell(&filter.path, *place, || names.fault(text)),
                 }
             }
             return numbers;
@@ -79,20 +76,24 @@ fn targets(filter: &Filter, rules: &[Rule], names: &Names, problems: &mut Vec<Ru
     };
     // A filter about other logs comes with rules that may well not be here.
     if numbers.is_empty() && filter.logsource.subject().is_some() {
-        let reason = format!("no rule is about `{}`", filter.logsource);
-        problems.push(problem(filter, filter.place, Kind::IdleFilter { reason }));
+        let reason = || format!("no rule is about `{}`", filter.logsource);
+        problems.tell(&filter.path, filter.place, || Kind::IdleFilter { reason: reason() });
     }
     numbers
 }
 
-/// Why a filter cannot be added to a rule, if so.
-fn mismatch(filter: &Filter, rule: &Rule) -> Option<String> {
-    if rule.condition().is_none() {
-        return Some(format!("`{}` is a correlation; filter the rules that it relates", rule.title));
+/// Whether a filter can be added to a rule.
+fn is_for(filter: &Filter, rule: &Rule) -> bool {
+    rule.condition().is_some() && filter.logsource.contains(&rule.logsource)
+}
+
+/// Why a filter cannot be added to a rule.
+fn mismatch(filter: &Filter, rule: &Rule) -> String {
+    let title = &rule.title;
+    match rule.condition() {
+        None => format!("`{title}` is a correlation; filter the rules that it relates"),
+        Some(_) => format!("`{title}` is about `{}`, not `{}`", rule.logsource, filter.logsource),
     }
-    let (mine, theirs) = (&filter.logsource, &rule.logsource);
-    let reason = || format!("`{}` is about `{theirs}`, not `{mine}`", rule.title);
-    (!mine.contains(theirs)).then(reason)
 }
 
 fn add(filter: &Filter, rule: &mut Rule) {
@@ -113,8 +114,19 @@ fn add(filter: &Filter, rule: &mut Rule) {
     };
 }
 
-fn problem(filter: &Filter, place: Place, kind: Kind) -> RuleError {
-    RuleError { path: filter.path.clone(), place, kind, label: None }
+/// What is wrong, as far as it is told: whoever has so many mistakes will come back.
+pub(super) struct Problems(Vec<RuleError>);
+
+impl Problems {
+    /// Adds one; that there are too many is the last.
+    pub(super) fn tell(&mut self, path: &Path, place: Place, kind: impl FnOnce() -> Kind) {
+        let kind = match self.0.len().cmp(&PROBLEMS_MAX) {
+            Ordering::Less => kind(),
+            Ordering::Equal => Kind::Limit { what: "the number of problems", max: PROBLEMS_MAX },
+            Ordering::Greater => return,
+        };
+        self.0.push(RuleError { path: path.to_owned(), place, kind, label: None });
+    }
 }
 
 /// The rules by what they may be called in other documents: their id, or their name.
@@ -137,7 +149,7 @@ impl Names {
     pub fn new(rules: &[Rule]) -> Self {
         let mut names = Self::default();
         for (number, rule) in rules.iter().enumerate() {
-            names.ids.entry(plain(&rule.id)).or_insert(number);
+            names.ids.entry(plain_id(&rule.id)).or_insert(number);
             let stem = rule.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             for other in [rule.title.clone(), stem] {
                 names.others.entry(other).or_insert(number);
@@ -152,23 +164,24 @@ impl Names {
         names
     }
 
-    /// The number of the rule with this id, or else with this name.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::UnknownRule`] when there is none, [`Kind::AmbiguousRule`] when several rules
-    /// have the name.
-    pub fn find(&self, text: &str) -> Result<usize, Kind> {
-        if let Some(&number) = self.ids.get(&plain(text)) {
-            return Ok(number);
-        }
-        match self.given.get(text).map(Vec::as_slice) {
-            Some([number]) => Ok(*number),
+    /// The number of the rule with this id, or else the only one with this name.
+    pub fn number(&self, text: &str) -> Option<usize> {
+        let named = || match self.given.get(text).map(Vec::as_slice) {
+            Some([number]) => Some(*number),
+            _ => None,
+        };
+        self.ids.get(&plain_id(text)).copied().or_else(named)
+    }
+
+    /// Why there is no such number: [`Kind::AmbiguousRule`] when several rules have the
+    /// name, else [`Kind::UnknownRule`].
+    pub fn fault(&self, text: &str) -> Kind {
+        match self.given.get(text) {
             Some(numbers) => {
                 let ids = numbers.iter().filter_map(|&number| self.id_of.get(number));
-                Err(Kind::AmbiguousRule { name: text.to_owned(), ids: ids.cloned().collect() })
+                Kind::AmbiguousRule { name: text.to_owned(), ids: ids.cloned().collect() }
             }
-            None => Err(Kind::UnknownRule { reference: text.to_owned(), closest: self.closest(text) }),
+            None => Kind::UnknownRule { reference: text.to_owned(), closest: self.closest(text) },
         }
     }
 
@@ -180,7 +193,7 @@ impl Names {
     }
 }
 
-/// An id without dashes and in lower case.
-fn plain(id: &str) -> String {
+/// An id without dashes and in lower case, by which two spellings of it are equal.
+pub fn plain_id(id: &str) -> String {
     id.chars().filter(|character| *character != '-').map(|character| character.to_ascii_lowercase()).collect()
 }

@@ -39,7 +39,7 @@ use context::Context;
 pub use correlation::{Correlation, Range};
 pub use error::{Code, Label, RuleError, RuleErrorKind, Severity};
 pub use filter::Filter;
-pub use link::link;
+pub use link::{link, plain_id};
 pub use lint::{lint, lint_correlation, lint_filter};
 pub use lists::Lists;
 pub use logsource::Subject;

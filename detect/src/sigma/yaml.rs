@@ -147,6 +147,18 @@ impl Node {
         }
     }
 
+    /// How many levels there are below.
+    fn height(&self) -> usize {
+        let below = match &self.content {
+            Content::Scalar(_) => None,
+            Content::List(nodes) => nodes.iter().map(Node::height).max(),
+            Content::Map(entries) => {
+                entries.iter().flat_map(|(key, value)| [key, value]).map(Node::height).max()
+            }
+        };
+        below.map_or(0, |height| height + 1)
+    }
+
     /// How many nodes there are, and how many bytes of text.
     pub(super) fn size(&self) -> (usize, usize) {
         let add = |(nodes, bytes): (usize, usize), node: &Node| {
@@ -418,7 +430,7 @@ impl<'t> Loader<'_, 't> {
         }
         self.spend(place, 1, 0)?;
         let (anchor, content) = match event {
-            Event::Alias(anchor) => return self.alias(anchor, place),
+            Event::Alias(anchor) => return self.alias(anchor, depth, place),
             Event::Scalar(text, style, anchor, tag) => {
                 self.spend(place, 0, text.len())?;
                 (anchor, Content::Scalar(self.scalar(text.into_owned(), style, tag.as_deref(), place)))
@@ -508,11 +520,14 @@ impl<'t> Loader<'_, 't> {
         entries
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<Node, Stopped> {
+    fn alias(&mut self, anchor: usize, depth: usize, place: Place) -> Result<Node, Stopped> {
         let Some(node) = self.anchors.get(&anchor) else {
             let message = "an alias must not refer to what it is a part of".to_owned();
             return Err(self.stop(place, RuleErrorKind::Yaml { message }));
         };
+        if depth + node.height() > DEPTH_MAX {
+            return Err(self.stop(place, RuleErrorKind::Limit { what: "nesting", max: DEPTH_MAX }));
+        }
         let (nodes, bytes) = node.size();
         let node = node.clone();
         self.spend(place, nodes, bytes)?;

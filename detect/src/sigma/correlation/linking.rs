@@ -1,9 +1,10 @@
 //! Finds the rules that correlations mention.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::sigma::error::{RuleError, RuleErrorKind as Kind};
-use crate::sigma::link::Names;
+use crate::sigma::correlation::Reference;
+use crate::sigma::error::RuleErrorKind as Kind;
+use crate::sigma::link::{Names, Problems};
 use crate::sigma::{Logic, Rule};
 
 /// Replaces every mention of a rule by its id; appends what is wrong, and gives the numbers
@@ -12,33 +13,35 @@ use crate::sigma::{Logic, Rule};
 pub(in crate::sigma) fn resolve(
     rules: &mut [Rule],
     names: &Names,
-    problems: &mut Vec<RuleError>,
+    problems: &mut Problems,
 ) -> BTreeSet<usize> {
     let ids: Vec<String> = rules.iter().map(|rule| rule.id.clone()).collect();
     let mut broken = BTreeSet::new();
     for (number, rule) in rules.iter_mut().enumerate() {
         let Logic::Correlation(correlation) = &mut rule.logic else { continue };
         for reference in correlation.references_mut() {
-            match names.find(&reference.text) {
-                Ok(found) => reference.text.clone_from(&ids[found]),
-                Err(kind) => {
-                    broken.insert(number);
-                    let (path, place) = (rule.path.clone(), reference.place);
-                    problems.push(RuleError { path, place, kind, label: None });
-                }
+            if let Some(found) = names.number(&reference.text) {
+                reference.text.clone_from(&ids[found]);
+                continue;
             }
+            broken.insert(number);
+            problems.tell(&rule.path, reference.place, || names.fault(&reference.text));
+        }
+        if let Some(twice) = listed_twice(&correlation.rules) {
+            broken.insert(number);
+            problems.tell(&rule.path, twice.place, || Kind::RuleListedTwice { id: twice.text.clone() });
         }
     }
     let related = related(rules);
-    for number in circular(&related) {
+    let relating = relating(&related);
+    for number in circular(&related, &relating) {
         let rule = &rules[number];
         let first = rule.correlation().and_then(|correlation| correlation.rules.first());
         let place = first.map(|reference| reference.place).unwrap_or_default();
-        let kind = Kind::CircularRule { title: rule.title.clone() };
-        problems.push(RuleError { path: rule.path.clone(), place, kind, label: None });
+        problems.tell(&rule.path, place, || Kind::CircularRule { title: rule.title.clone() });
         broken.insert(number);
     }
-    spread(&related, &mut broken);
+    spread(&relating, &mut broken);
     broken
 }
 
@@ -53,31 +56,42 @@ fn related(rules: &[Rule]) -> Vec<Vec<usize>> {
     rules.iter().map(of_rule).collect()
 }
 
-/// The numbers of the rules that go round in a circle, or lead into one.
-fn circular(related: &[Vec<usize>]) -> Vec<usize> {
-    let mut is_settled = vec![false; related.len()];
-    loop {
-        let is_free =
-            |rule: &usize| !is_settled[*rule] && related[*rule].iter().all(|other| is_settled[*other]);
-        let free: Vec<usize> = (0..related.len()).filter(is_free).collect();
-        if free.is_empty() {
-            return (0..related.len()).filter(|rule| !is_settled[*rule]).collect();
-        }
-        for rule in free {
-            is_settled[rule] = true;
+/// For each rule, the numbers of those that relate it.
+fn relating(related: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut relating = vec![Vec::new(); related.len()];
+    for (rule, others) in related.iter().enumerate() {
+        for other in others {
+            relating[*other].push(rule);
         }
     }
+    relating
+}
+
+/// The second mention of a rule that is listed by its id and by its name.
+fn listed_twice(rules: &[Reference]) -> Option<&Reference> {
+    let mut known = HashSet::new();
+    rules.iter().find(|rule| !known.insert(rule.text.as_str()))
+}
+
+/// The numbers of the rules that go round in a circle, or lead into one.
+fn circular(related: &[Vec<usize>], relating: &[Vec<usize>]) -> Vec<usize> {
+    let mut open: Vec<usize> = related.iter().map(Vec::len).collect();
+    let mut settled: Vec<usize> = (0..open.len()).filter(|rule| open[*rule] == 0).collect();
+    while let Some(rule) = settled.pop() {
+        for &other in &relating[rule] {
+            open[other] -= 1;
+            if open[other] == 0 {
+                settled.push(other);
+            }
+        }
+    }
+    (0..open.len()).filter(|rule| open[*rule] > 0).collect()
 }
 
 /// Adds the rules that relate broken ones.
-fn spread(related: &[Vec<usize>], broken: &mut BTreeSet<usize>) {
-    loop {
-        let count = broken.len();
-        let relates_broken = |rule: &usize| related[*rule].iter().any(|other| broken.contains(other));
-        let more: Vec<usize> = (0..related.len()).filter(relates_broken).collect();
-        broken.extend(more);
-        if broken.len() == count {
-            return;
-        }
+fn spread(relating: &[Vec<usize>], broken: &mut BTreeSet<usize>) {
+    let mut next: Vec<usize> = broken.iter().copied().collect();
+    while let Some(rule) = next.pop() {
+        next.extend(relating[rule].iter().filter(|other| broken.insert(**other)));
     }
 }

@@ -57,14 +57,17 @@ pub(in crate::sigma) fn read(node: &Node, context: &mut Context<'_>) -> Option<C
     let rules = reader.rules(name);
     let group_by = reader.texts("group-by");
     let aliases = reader.aliases();
+    reader.check_aliases(&group_by);
     let timespan = reader.duration("timespan", true);
     let generate = reader.generate();
     let relation = name.and_then(|name| reader.relation(name, &rules, timespan));
-    reader.limit("the number of rules in a correlation", rules.len(), RULES_MAX);
     if matches!(relation, Some(Relation::TemporalOrdered(_))) {
         reader.limit("the number of rules in order", rules.len(), ORDERED_RULES_MAX);
     }
     reader.limit("the number of fields to group by", group_by.len(), FIELDS_MAX);
+    if let Some(relation) = &relation {
+        reader.check_condition(relation);
+    }
     let (relation, timespan) = relation.zip(timespan)?;
     let field_places = reader.field_places;
     let correlation = Correlation { relation, rules, group_by, aliases, timespan, generate, field_places };
@@ -145,8 +148,14 @@ impl<'r> Reader<'r, '_> {
     }
 
     fn references(&mut self, node: &Node) -> Vec<Reference> {
+        let nodes = list_of(node);
+        if nodes.len() > RULES_MAX {
+            let what = "the number of rules in a correlation";
+            self.context.report(node.place, Kind::Limit { what, max: RULES_MAX });
+            return Vec::new();
+        }
         let mut references: Vec<Reference> = Vec::new();
-        for node in list_of(node) {
+        for node in nodes {
             match node.scalar_text() {
                 Some(text) if !node.is_null() => {
                     // Listed twice it still is one rule.
@@ -164,13 +173,9 @@ impl<'r> Reader<'r, '_> {
     }
 
     fn named_in(&mut self, condition: &Node) -> Vec<Reference> {
-        let mut references: Vec<Reference> = Vec::new();
-        for (text, place) in condition::words(condition, self.context) {
-            if !references.iter().any(|known| known.text == text) {
-                references.push(Reference { text, place });
-            }
-        }
-        references
+        let words = condition::words(condition, RULES_MAX + 1, self.context);
+        self.limit("the number of rules in a correlation", words.len(), RULES_MAX);
+        words.into_iter().map(|(text, place)| Reference { text, place }).collect()
     }
 
     /// A text or a list of texts.
@@ -198,8 +203,14 @@ impl<'r> Reader<'r, '_> {
             self.wrong("aliases", node, "a mapping");
             return Vec::new();
         };
+        if entries.len() > FIELDS_MAX {
+            let what = "the number of aliases";
+            self.context.report(node.place, Kind::Limit { what, max: FIELDS_MAX });
+            return Vec::new();
+        }
         let mut aliases = Vec::new();
         for (key, value) in entries {
+            self.limit("the number of fields of an alias", value.entries().len(), RULES_MAX);
             let Content::Map(fields) = &value.content else {
                 self.wrong("aliases", value, "a mapping of rules to fields");
                 continue;
@@ -219,6 +230,21 @@ impl<'r> Reader<'r, '_> {
             aliases.push(alias);
         }
         aliases
+    }
+
+    /// Warns of aliases that group nothing.
+    fn check_aliases(&mut self, group_by: &[String]) {
+        let entries = self.get("aliases").map_or(&[][..], Node::entries);
+        for (key, _) in entries {
+            let name = key.scalar_text().unwrap_or_default();
+            if !group_by.iter().any(|field| field == name) {
+                self.context.report(key.place, Kind::IgnoredKey { key: name.to_owned(), closest: None });
+            }
+        }
+    }
+
+    fn never_fires(&mut self, node: &Node, reason: String) {
+        self.context.report(node.place, Kind::NeverFires { reason, note: None });
     }
 
     fn generate(&mut self) -> bool {
@@ -357,6 +383,23 @@ impl<'r> Reader<'r, '_> {
         Some(Range(bounds))
     }
 
+    /// Warns of parameters that the relation does not have, and of bounds that exclude each
+    /// other.
+    fn check_condition(&mut self, relation: &Relation) {
+        let Some(condition) = self.get("condition") else { return };
+        let has_field = !relation.fields().is_empty();
+        let has_percentile = matches!(relation, Relation::Metric(Metric::Percentile(_), ..));
+        for (key, _) in condition.entries() {
+            let name = key.scalar_text().unwrap_or_default();
+            if name == "field" && !has_field || name == "percentile" && !has_percentile {
+                self.context.report(key.place, Kind::IgnoredKey { key: name.to_owned(), closest: None });
+            }
+        }
+        if let Some(range) = relation.range().filter(|range| range.is_impossible()) {
+            self.never_fires(condition, format!("no number is {range}"));
+        }
+    }
+
     /// Bounds of a count: as much as they ask for has to be remembered.
     fn count_range(&mut self) -> Option<Range> {
         let range = self.range()?;
@@ -376,7 +419,17 @@ impl<'r> Reader<'r, '_> {
             return Some(Needed::Count(Range::at_least(rules.len() as f64)));
         };
         if let Content::Map(_) = node.content {
-            return self.range().map(Needed::Count);
+            let range = self.range()?;
+            #[allow(clippy::cast_precision_loss)]
+            let is_possible = (0..=rules.len()).any(|count| range.holds(count as f64));
+            if !is_possible && !rules.is_empty() && !range.0.is_empty() {
+                self.never_fires(node, format!("the number of rules that match is never {range}"));
+            }
+            return Some(Needed::Count(range));
+        }
+        // Then there is a mistake that has been reported.
+        if rules.is_empty() || rules.len() > RULES_MAX {
+            return None;
         }
         let selections: Vec<Selection> = rules.iter().map(placeholder).collect();
         let expr = condition::one(node, &selections, &mut HashSet::new(), self.context)?;

@@ -83,10 +83,28 @@ pub struct Correlated {
     pub number: f64,
     /// The distinct values that were counted, at most [`LISTED_MAX`](crate::correlate::LISTED_MAX).
     pub values: Vec<String>,
-    /// The ids of the rules that matched.
-    pub rules: Vec<String>,
-    /// Whether the episode is over; until then more of it may follow under the same id.
+    /// What the requests share, absent fields included.
+    pub group: Vec<Shared>,
+    /// The rules that matched.
+    pub rules: Vec<Related>,
+    /// Whether this is all of the episode; until then more may follow under the same id.
     pub is_over: bool,
+}
+
+/// A field that requests share; nothing where all of them lack it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Shared {
+    pub field: String,
+    pub value: Option<String>,
+}
+
+/// A rule that a correlation relates.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Related {
+    pub id: String,
+    pub title: String,
 }
 
 /// The rule of an alert.
@@ -242,7 +260,17 @@ impl Alert {
             request_count: episode.request_count,
             number: episode.number,
             values: episode.values.clone(),
-            rules: episode.rules.iter().filter_map(|number| Some(rules.get(*number)?.id.clone())).collect(),
+            group: episode
+                .group
+                .iter()
+                .map(|(field, value)| Shared { field: field.clone(), value: value.clone() })
+                .collect(),
+            rules: episode
+                .rules
+                .iter()
+                .filter_map(|number| rules.get(*number))
+                .map(|rule| Related { id: rule.id.clone(), title: rule.title.clone() })
+                .collect(),
             is_over: episode.phase == Phase::Over,
         };
         Some(Self {

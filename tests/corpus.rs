@@ -73,6 +73,70 @@ fn every_alert_says_who_did_what() {
     }
 }
 
+/// Correlations with windows short enough to begin and end often in a recording.
+const CORRELATIONS: &str = r"
+{title: any, name: any, id: 6d0d1c52-0000-4000-8000-000000000001, level: low,
+ logsource: {product: kubernetes, service: audit}, detection: {all: {verb: '*'}, condition: all}}
+---
+{title: writes, name: writes, id: 6d0d1c52-0000-4000-8000-000000000002, level: low,
+ logsource: {product: kubernetes, service: audit}, detection: {w: {verb: [create, patch, update]}, condition: w}}
+---
+{title: bursts, name: bursts, id: 6d0d1c52-0000-4000-8000-000000000003, level: low,
+ correlation: {type: event_count, rules: any, group-by: [actor.name], timespan: 1s, condition: {gte: 12}}}
+---
+{title: breadth, id: 6d0d1c52-0000-4000-8000-000000000004, level: low,
+ correlation: {type: value_count, rules: any, group-by: [user.groups], timespan: 2s, condition: {field: [objectRef.resource, objectRef.name], gte: 8}}}
+---
+{title: few, id: 6d0d1c52-0000-4000-8000-000000000005, level: low,
+ correlation: {type: event_count, rules: writes, group-by: [objectRef.namespace], timespan: 3s, condition: {gt: 1, lte: 3}}}
+---
+{title: then, id: 6d0d1c52-0000-4000-8000-000000000006, level: low,
+ correlation: {type: temporal_ordered, rules: [writes, bursts], group-by: [actor.name], timespan: 5s}}
+---
+{title: new, id: 6d0d1c52-0000-4000-8000-000000000007, level: low,
+ correlation: {type: first_seen, rules: any, group-by: [actor.name, objectRef.resource], timespan: 20s, learning: 10s}}
+";
+
+#[test]
+fn five_minutes_of_disorder_change_no_alert_of_a_correlation() {
+    let folder = std::env::temp_dir().join(format!("masthead-disorder-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (rules, shuffled) = (folder.join("rules.yml"), folder.join("shuffled.jsonl"));
+    std::fs::write(&rules, CORRELATIONS).expect("rules");
+    let arguments = ["--no-default-rules", "--rules", rules.to_str().expect("UTF-8")];
+    for log in logs() {
+        let mut arrivals: Vec<(i64, String)> = events(&log)
+            .iter()
+            .zip(0..)
+            .map(|(event, number)| (arrival(event, number), event.to_string()))
+            .collect();
+        let in_order = arrivals.clone();
+        arrivals.sort_by_key(|(arrival, _)| *arrival);
+        assert_ne!(arrivals, in_order);
+        let lines: Vec<String> = arrivals.into_iter().map(|(_, event)| event).collect();
+        std::fs::write(&shuffled, lines.join("\n")).expect("a log");
+        let [sorted, shuffled] = [&log, &shuffled].map(|log| correlated(alerts(log, &arguments)));
+        assert!(sorted.len() > 20, "{} alerts of {}", sorted.len(), log.display());
+        assert_eq!(sorted, shuffled, "{}", log.display());
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder");
+}
+
+/// When an event arrives that comes up to five minutes late, in microseconds.
+fn arrival(event: &Value, number: i64) -> i64 {
+    let time = chrono::DateTime::parse_from_rfc3339(&text(event, "/requestReceivedTimestamp"));
+    time.expect("a time").timestamp_micros() + number * 7_919_017 % 300_000_001
+}
+
+/// The alerts of correlations, without the time at which they were made.
+fn correlated(mut alerts: Vec<Value>) -> Vec<Value> {
+    alerts.retain(|alert| alert.get("correlation").is_some());
+    for alert in &mut alerts {
+        alert["detected_at"] = Value::Null;
+    }
+    alerts
+}
+
 /// What each of SigmaHQ's Kubernetes rules says, in plain code.
 #[test]
 fn rules_of_others_load_unmodified_and_fire_where_they_should() {

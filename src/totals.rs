@@ -189,12 +189,14 @@ impl Totals {
 
     /// Matches and groups that correlations had to do without.
     fn write_correlation(&self, page: &mut Page<'_>) -> io::Result<()> {
-        let correlate::Counts { late, hurried, timeless, hidden, evicted_groups } = self.correlation_counts;
+        let correlate::Counts { late, hurried, timeless, hidden, crowded, evicted_groups } =
+            self.correlation_counts;
         let lacks = [
             (late, "match", "out of order by more than 5 min; give the log of each API server as a file"),
             (hurried, "match", "ordered among too few, since too many came at once"),
             (timeless, "match", "without a time"),
             (hidden, "match", "of events that hide a field by which they are grouped or counted"),
+            (crowded, "match", "with more than 64 groups or values, of which 64 count"),
             (evicted_groups, "group", "forgotten to bound memory"),
         ];
         let mut label = "uncorrelated";

@@ -72,6 +72,8 @@ pub struct Counts {
     pub timeless: u64,
     /// Matches whose event hides a field that groups or is counted.
     pub hidden: u64,
+    /// Matches with so many groups or values that not all of them count.
+    pub crowded: u64,
     /// Groups that were forgotten to bound memory.
     pub evicted_groups: u64,
 }
@@ -114,13 +116,14 @@ impl Correlator {
         let request = observation::request_of(&self.cluster, view.event);
         let time = time.timestamp_micros();
         // However many correlations and groups want it, it is one match.
-        let (mut is_late, mut is_hidden) = (false, false);
+        let (mut is_late, mut is_hidden, mut is_crowded) = (false, false, false);
         for feed in self.feeds.get(rule).map_or(&[][..], Vec::as_slice) {
             let is_metric = matches!(self.plans[feed.plan].relation, Relation::Metric(..));
             let shown =
                 observation::shown_of(feed, is_metric, |(_, field)| observation::texts_of(field, view));
             match shown {
-                Shown::Groups(groups, amount) => {
+                Shown::Groups { groups, amount, is_cut } => {
+                    is_crowded |= is_cut;
                     for (group, values) in groups {
                         let (plan, position) = (feed.plan, feed.position);
                         let (request, amount) = (request.clone(), amount.clone());
@@ -142,6 +145,7 @@ impl Correlator {
         }
         self.counts.late += u64::from(is_late);
         self.counts.hidden += u64::from(is_hidden);
+        self.counts.crowded += u64::from(is_crowded);
         self.release(on_episode);
     }
 
@@ -259,7 +263,7 @@ impl Correlator {
             let is_metric = matches!(self.plans[feed.plan].relation, Relation::Metric(..));
             let read =
                 |(name, _): &(String, _)| (text_of(name).into_iter().collect(), crate::field::Sight::Clear);
-            let Shown::Groups(groups, amount) = observation::shown_of(feed, is_metric, read) else {
+            let Shown::Groups { groups, amount, .. } = observation::shown_of(feed, is_metric, read) else {
                 continue;
             };
             // The last request stands for all of them; the identity is that of the episode.

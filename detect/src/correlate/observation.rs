@@ -139,8 +139,8 @@ pub(super) fn request_of(cluster: &str, event: &Event<'_>) -> Request {
 
 /// What an event shows of the fields of a role.
 pub(super) enum Shown {
-    /// Groups with their hashes, and the amount.
-    Groups(Vec<(u128, GroupValues)>, Amount),
+    /// Groups with their hashes, and the amount; `is_cut` when there were too many of either.
+    Groups { groups: Vec<(u128, GroupValues)>, amount: Amount, is_cut: bool },
     /// Nothing to count or to compute with.
     Nothing,
     /// A field that the event hides.
@@ -181,16 +181,22 @@ pub(super) fn shown_of(
     if matches!(&amount, Amount::Numbers(numbers) if numbers.is_empty()) {
         return Shown::Nothing;
     }
-    Shown::Groups(combinations(&lists).iter().map(|values| group(values)).collect(), amount)
+    let is_cut = count(&lists).max(count(&amounts)) > COMBINATIONS_MAX;
+    Shown::Groups {
+        groups: combinations(&lists).iter().map(|values| group(values)).collect(),
+        amount,
+        is_cut,
+    }
 }
 
-/// The texts of a field in an event, each once and capped.
+/// The texts of a field in an event, each once and capped; one more than are combined, so
+/// that it shows.
 pub(super) fn texts_of(field: &Field, view: View<'_>) -> (Vec<String>, Sight) {
     let mut values = Vec::new();
     let sight = field.read(view, &mut values);
     let mut texts: Vec<String> = Vec::new();
     for text in values.iter().filter_map(Value::text) {
-        if texts.len() == COMBINATIONS_MAX {
+        if texts.len() > COMBINATIONS_MAX {
             break;
         }
         let text = capped(&text);
@@ -199,6 +205,11 @@ pub(super) fn texts_of(field: &Field, view: View<'_>) -> (Vec<String>, Sight) {
         }
     }
     (texts, sight)
+}
+
+/// How many ways there are to take one of each list.
+fn count<T>(lists: &[Vec<T>]) -> usize {
+    lists.iter().fold(1, |count, list| count.saturating_mul(list.len()))
 }
 
 /// Every way to take one of each list, up to a limit.

@@ -277,3 +277,20 @@ fn what_comes_too_late_is_counted() {
     let (_, counts) = told(&engine, DISORDER, &[r#"{"verb":"a"}"#.to_owned()]);
     assert_eq!(counts, Counts { timeless: 1, ..Counts::default() });
 }
+
+#[test]
+fn what_is_too_much_of_one_match_is_counted() {
+    let count = "type: value_count, rules: a, timespan: 10s, condition: {field: v, gte: 64}";
+    let engine = engine(&rule(count));
+    let values = |count: u32| {
+        let values: Vec<String> = (0..count).map(|value| format!("\"{value}\"")).collect();
+        format!(
+            r#"{{"verb":"a","requestReceivedTimestamp":"2026-01-01T00:00:00Z","v":[{}]}}"#,
+            values.join(",")
+        )
+    };
+    let (episodes, counts) = told(&engine, DISORDER, &[values(64)]);
+    assert_eq!((episodes.len(), counts), (2, Counts::default()));
+    let (episodes, counts) = told(&engine, DISORDER, &[values(65)]);
+    assert_eq!((episodes.len(), counts), (2, Counts { crowded: 1, ..Counts::default() }));
+}

@@ -159,7 +159,7 @@ fn ends_nested<'a>(json: Json<'a>, path: &str, arrays: usize, found: &mut Vec<Js
 }
 
 /// The values behind each key that `path` begins with, and the rest of the path.
-fn spelled<'a, 'p>(object: Json<'a>, path: &'p str) -> impl Iterator<Item = (Json<'a>, &'p str)> {
+pub(crate) fn spelled<'a, 'p>(object: Json<'a>, path: &'p str) -> impl Iterator<Item = (Json<'a>, &'p str)> {
     let mut found: Vec<(usize, Json<'a>, &str)> = Vec::new();
     for (key, value) in object.entries() {
         let key = key.text();

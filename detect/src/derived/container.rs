@@ -32,6 +32,7 @@ pub(super) fn of_one<'a>(field: Derived, container: Tree<'a, '_>, values: &mut V
         Derived::ContainerCommandLine => command_lines(container, values),
         Derived::ContainerImageRegistry => image(|image| Some(image.registry), container, values),
         Derived::ContainerImageRepository => image(|image| Some(image.repository), container, values),
+        Derived::ContainerImageName => image(|image| Some(image.name()), container, values),
         Derived::ContainerImageTag => image(|image| image.tag, container, values),
         Derived::ContainerImageDigest => image(|image| image.digest, container, values),
         Derived::ContainerCapabilitiesAdd => capabilities(container, values),

@@ -103,6 +103,11 @@ impl List {
                 written = Written::by(event);
                 lists.sight = pod::each_spec_in(event, &written, |spec| lists.below(0, spec, path));
             }
+            List::Field(Field::Derived(Derived::Written, path)) => {
+                written = Written::by(event);
+                lists.sight =
+                    written.trees().fold(written.sight, |sight, tree| sight.and(lists.below(0, tree, path)));
+            }
             List::Field(Field::Derived(Derived::Container, path)) => {
                 written = Written::by(event);
                 lists.sight = pod::each_container_list(event, &written, |number, list| {

@@ -38,6 +38,11 @@ impl Image {
         let tag = tag.or_else(|| digest.is_none().then(|| "latest".to_owned()));
         Self { registry, repository, tag, digest }
     }
+
+    /// Registry and repository.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
 }
 
 /// True when what stands before the first slash is a host rather than part of a path.

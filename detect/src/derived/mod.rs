@@ -14,6 +14,7 @@ mod outcome;
 mod pod;
 mod query;
 mod rbac;
+mod removed;
 mod source;
 mod table;
 mod written;
@@ -67,6 +68,7 @@ pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<V
         D::ContainerCommandLine
         | D::ContainerImageRegistry
         | D::ContainerImageRepository
+        | D::ContainerImageName
         | D::ContainerImageTag
         | D::ContainerImageDigest
         | D::ContainerCapabilitiesAdd => container::read_computed(derived, view, values),
@@ -78,6 +80,8 @@ pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<V
         D::RbacRule => rbac::rules(path, view, values),
         D::CsrCommonName => csr::read(csr::Attribute::CommonName, view, values),
         D::CsrOrganization => csr::read(csr::Attribute::Organization, view, values),
+        D::Written => written::read(path, event, values),
+        D::Removed => removed::read(path, event, values),
     }
 }
 

@@ -114,6 +114,8 @@ fields! {
         "host and port of each image, lower case; `docker.io` where implied";
     ContainerImageRepository "container.image.repository" "Request" Text,
         "path of each image in its registry, lower case; `library/` where implied";
+    ContainerImageName "container.image.name" "Request" Text,
+        "registry and repository of each image with a slash between them: `docker.io/library/nginx`";
     ContainerImageTag "container.image.tag" "Request" Text,
         "tag of each image; `latest` where neither tag nor digest is given";
     ContainerImageDigest "container.image.digest" "Request" Text,
@@ -138,6 +140,10 @@ fields! {
         "the user name that a certificate signing request asks for";
     CsrOrganization "csr.organization" "Request" Text,
         "each group that a certificate signing request asks for";
+    Written "written.*" "Request" Any,
+        "any path of the object that is written, also by a JSON Patch: `written.spec.type`";
+    Removed "removed.*" "Request" SWITCH,
+        "whether a patch takes away what stands at the path, or something that holds it: `removed.metadata.labels.team`; of an update only what is still there is known";
     @aliases {
         "apiGroup" = "objectRef.apiGroup" "Metadata";
         "resource" = "objectRef.resource" "Metadata";

@@ -546,3 +546,47 @@ proptest! {
         prop_assert!(sentence.matches('`').count().is_multiple_of(2), "{sentence:?}");
     }
 }
+
+#[test]
+fn what_is_written_is_found_in_every_shape() {
+    let service = |verb: &str, body: &str| write(verb, "services", body, "");
+    check(&service("create", r#"{"spec":{"type":"NodePort"}}"#), "written.spec.type", "NodePort");
+    check(&service("patch", r#"{"spec":{"type":"NodePort"}}"#), "written.spec.type", "NodePort");
+    let operation = |op: &str, path: &str, value: &str| {
+        service("patch", &format!(r#"[{{"op":"{op}","path":"{path}","value":{value}}}]"#))
+    };
+    check(&operation("replace", "/spec/type", r#""NodePort""#), "written.spec.type", "NodePort");
+    check(&operation("add", "/spec", r#"{"type":"NodePort"}"#), "written.spec.type", "NodePort");
+    let label = operation("add", "/metadata/labels/a.b~1c", r#""d""#);
+    check(&label, "written.metadata.labels.a.b/c", "d");
+    check(&operation("remove", "/spec/type", r#""NodePort""#), "written.spec.type", "");
+    check(&service("get", r#"{"spec":{"type":"NodePort"}}"#), "written.spec.type", "");
+}
+
+#[test]
+fn what_a_patch_takes_away_is_told() {
+    let told = |verb: &str, body: &str, expected: &str| {
+        check(&write(verb, "namespaces", body, ""), "removed.metadata.labels.a.b/c", expected);
+    };
+    told("patch", r#"{"metadata":{"labels":{"a.b/c":null}}}"#, "true");
+    told("patch", r#"{"metadata":{"labels":null}}"#, "true");
+    told("patch", r#"{"metadata":null}"#, "true");
+    told("patch", r#"{"metadata":{"labels":{"$patch":"delete"}}}"#, "true");
+    told("patch", r#"{"metadata":{"labels":{"$patch":"replace","x":"y"}}}"#, "true");
+    told("patch", r#"{"metadata":{"labels":{"$patch":"replace","a.b/c":"y"}}}"#, "false");
+    told("patch", r#"{"metadata":{"labels":{"a.b/c":"y","x":null}}}"#, "false");
+    told("patch", r#"[{"op":"remove","path":"/metadata/labels/a.b~1c"}]"#, "true");
+    told("patch", r#"[{"op":"remove","path":"/metadata/labels"}]"#, "true");
+    told("patch", r#"[{"op":"remove","path":""}]"#, "true");
+    told("patch", r#"[{"op":"remove","path":"/metadata/labels/x"}]"#, "false");
+    told("patch", r#"[{"op":"move","from":"/metadata/labels/a.b~1c","path":"/x"}]"#, "true");
+    told("patch", r#"[{"op":"replace","path":"/metadata/labels","value":{"x":"y"}}]"#, "true");
+    told("patch", r#"[{"op":"replace","path":"/metadata/labels","value":{"a.b/c":"y"}}]"#, "false");
+    told("patch", r#"[{"op":"replace","path":"/metadata/labels/a.b~1c","value":null}]"#, "true");
+    told("patch", r#"[{"op":"replace","path":"/metadata/labels/a.b~1c","value":"y"}]"#, "false");
+    told("patch", r#"[{"op":"test","path":"/metadata/labels/a.b~1c"}]"#, "false");
+    told("update", r#"{"metadata":{"labels":{"a.b/c":"y"}}}"#, "false");
+    told("update", r#"{"metadata":{"labels":{}}}"#, "?");
+    told("create", r#"{"metadata":{"labels":null}}"#, "false");
+    told("get", "null", "false");
+}

@@ -60,6 +60,12 @@ impl<'a> Written<'a> {
     }
 }
 
+/// Appends what stands at a dotted path of the object that the request writes.
+pub(super) fn read<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let written = Written::by(event);
+    written.trees().fold(written.sight, |sight, tree| sight.and(tree.follow(path, values)))
+}
+
 /// The object in the response, if there is one: a refusal answers with a `Status`.
 pub(super) fn response<'a>(event: &Event<'a>) -> Option<Json<'a>> {
     let object = event.get(Key::ResponseObject).filter(|object| object.kind() == Kind::Object)?;
@@ -134,7 +140,7 @@ fn taken<'a>(path: Vec<String>, event: &Event<'a>) -> Option<Part<'a>> {
 
 /// The segments of a JSON pointer. The API server ignores what stands before the first
 /// slash, so it is ignored here.
-fn segments(pointer: &str) -> Vec<String> {
+pub(super) fn segments(pointer: &str) -> Vec<String> {
     pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect()
 }
 

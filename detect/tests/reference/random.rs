@@ -37,6 +37,9 @@ const FIELDS: &[&str] = &[
     "object.name",
     "container.image",
     "rbac.role",
+    "written.spec.a",
+    "written.spec",
+    "removed.spec.a",
 ];
 
 const LISTS: &[&str] = &[
@@ -56,6 +59,8 @@ const LISTS: &[&str] = &[
     "container.a",
     "pod.containers",
     "pod.a",
+    "written.spec.containers",
+    "written.spec",
     "rbac.subject",
     "rbac.subject",
     "rbac.rule",

@@ -2,8 +2,10 @@
 //!
 //! All mistakes of all files are collected; nobody is shown one mistake at a time.
 
+use detect::field::Settings;
 use detect::sigma::{self, Filter, Label, Logsource, Pipeline, Place, Rule, RuleError, Setup, Severity};
 use detect::summary::counted;
+use ipnet::IpNet;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::files::{self, Contents, Origin, RuleFile};
@@ -25,6 +27,8 @@ pub(crate) struct Loaded {
     pub(crate) problems: Vec<Problem>,
     /// What is about other logs.
     pub(crate) skipped: Skipped,
+    /// The proxies that a list names.
+    proxies: Vec<IpNet>,
     /// Rules of other files that may be referred to.
     beside: Vec<Rule>,
 }
@@ -148,7 +152,8 @@ impl Loader {
             self.problems.extend(file.map(|file| Problem::new(file, error)));
         }
         let rule_counts = linked.filtered.iter().map(BTreeSet::len).collect();
-        let mut loaded = Loaded { files, beside, ..self.route(rule_counts) };
+        let proxies = self.setup.lists.proxies();
+        let mut loaded = Loaded { files, proxies, beside, ..self.route(rule_counts) };
         loaded.lint_correlations();
         loaded.refuse_twins();
         loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
@@ -220,6 +225,11 @@ impl Loaded {
             let found = sigma::lint_correlation(rule);
             self.problems.extend(found.iter().map(|error| Problem::new(*file, error)));
         }
+    }
+
+    /// What the engine is to know, with proxies besides those of the list.
+    pub(crate) fn settings(&self, proxies: &[IpNet]) -> Settings {
+        Settings { proxies: [proxies, &self.proxies].concat() }
     }
 
     /// How many problems there are of a severity.

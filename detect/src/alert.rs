@@ -65,6 +65,8 @@ pub enum Subject {
 #[allow(missing_docs)]
 pub struct Request {
     pub outcome: &'static str,
+    /// Whether the request asked to change nothing.
+    pub dry_run: bool,
     pub actor: Actor,
     pub source: Source,
     pub target: Target,
@@ -228,6 +230,7 @@ impl Alert {
             summary: summary(view),
             subject: Subject::Request(Box::new(Request {
                 outcome: derived::outcome(event),
+                dry_run: derived::is_dry_run(event),
                 actor: Actor::of(view),
                 source: Source::of(view),
                 target: Target::of(view),

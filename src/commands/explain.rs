@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use detect::explain::{self, Explanation, Kind};
-use detect::field::Settings;
 use detect::sigma::Rule;
 use detect::{Event, Truth};
 use sinks::palette::level_name;
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
     let Some(condition) = rule.condition() else {
         let mut rules = vec![rule.clone()];
         loaded.add_related(&mut rules);
-        correlation::explain(&mut out, terminal.stdout, rules, args)?;
+        correlation::explain(&mut out, terminal.stdout, rules, loaded.settings(&args.proxies), args)?;
         advice(&mut out, terminal.stdout, &rule)?;
         out.flush()?;
         return Ok(Ending::Fine);
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending>
             if let Some(complaint) = event.complaint() {
                 bail!("`{}`: {complaint}", path.display());
             }
-            let settings = Settings { proxies: args.proxies.clone() };
+            let settings = loaded.settings(&args.proxies);
             let explanation = explain::explain(condition, &event, &settings);
             draw(&mut out, terminal.stdout, &explanation, 1)?;
             writeln!(out, "\n{}", verdict(&explanation))?;

@@ -10,7 +10,6 @@ use anyhow::{Context, bail};
 use detect::Engine;
 use detect::alert::RawEvent;
 use detect::correlate::DISORDER;
-use detect::field::Settings;
 use detect::sigma::{Level, Severity};
 use ingest::inputs::{self, Inputs};
 use ingest::{Input, Log};
@@ -80,11 +79,12 @@ fn engine(loaded: Loaded, args: &Replay) -> anyhow::Result<Engine> {
         let _ = writeln!(warnings, "{}", clean(&loaded.skipped.to_string()));
     }
     let _ = warnings.flush();
+    let settings = loaded.settings(&args.proxies);
     let rules = loaded.into_rules();
     if rules.is_empty() {
         bail!("no rules to look for: add some with `--rules`, or leave out `--no-default-rules`");
     }
-    Ok(Engine::new(rules, Settings { proxies: args.proxies.clone() }))
+    Ok(Engine::new(rules, settings))
 }
 
 fn reporter(args: &Replay, terminal: &Terminal, inputs: &Inputs) -> anyhow::Result<Reporter> {

@@ -27,8 +27,8 @@ use std::borrow::Cow;
 pub(crate) use csr::subject_of;
 pub use element::{Element, ElementKind, Elements, List, Part};
 pub(crate) use exec::kubelet_path;
-pub(crate) use outcome::code;
 pub use outcome::outcome;
+pub(crate) use outcome::{code, is_dry_run};
 pub(crate) use query::{parameters, path as request_path};
 pub(crate) use rbac::{each_rule, each_subject};
 pub use table::{Derived, Entry, Meaning, TABLE, ValueType, find, markdown_table, names};
@@ -42,7 +42,7 @@ pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<V
     let event = view.event;
     match derived {
         D::Outcome => clear(Some(outcome(event)), values),
-        D::DryRun => clear(Some(if outcome::is_dry_run(event) { "true" } else { "false" }), values),
+        D::DryRun => clear(Some(if is_dry_run(event) { "true" } else { "false" }), values),
         D::ActorName => clear(actor::name(event), values),
         D::ActorKind => clear(Some(actor::kind(event)), values),
         D::ActorGroups => {

@@ -13,6 +13,8 @@ use super::text::Text;
 
 /// How many values a list may have.
 const LIST_VALUES_MAX: usize = 10_000;
+/// The list of the proxies in front of the API server: addresses and networks only.
+const PROXIES: &str = "trusted_proxies";
 /// How many bytes a line may have; image references and user names stay far below.
 const LINE_BYTES_MAX: usize = 4096;
 /// How many problems of one file are told.
@@ -43,7 +45,8 @@ impl Lists {
         let mut problems = Vec::new();
         for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
             let Some((value, column)) = value(line) else { continue };
-            let Err(kind) = list.push(value) else { continue };
+            let is_network = name == PROXIES || is_meant_as_network(value);
+            let Err(kind) = list.push(value, is_network) else { continue };
             let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             let width = value.chars().count().min(LINE_BYTES_MAX);
             let place = Place { line: number(index + 1), column: number(column), width: number(width) };
@@ -61,20 +64,25 @@ impl Lists {
         self.lists.keys().map(String::as_str)
     }
 
+    /// The addresses and networks in the list `trusted_proxies`.
+    pub fn proxies(&self) -> Vec<IpNet> {
+        self.get(PROXIES).map(|list| list.networks.values().copied().collect()).unwrap_or_default()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&List> {
         self.lists.get(name)
     }
 }
 
 impl List {
-    fn push(&mut self, value: &str) -> Result<(), Kind> {
+    fn push(&mut self, value: &str, is_network: bool) -> Result<(), Kind> {
         if value.len() > LINE_BYTES_MAX {
             return Err(Kind::Limit { what: "the number of bytes of a line", max: LINE_BYTES_MAX });
         }
         if self.texts.len() == LIST_VALUES_MAX {
             return Err(Kind::Limit { what: "the number of values of the list", max: LIST_VALUES_MAX });
         }
-        if is_meant_as_network(value) {
+        if is_network {
             let network = modifier::network(Some(value))?;
             self.networks.insert(self.texts.len(), network);
         }

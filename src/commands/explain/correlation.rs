@@ -29,6 +29,7 @@ pub(super) fn explain(
     out: &mut impl Write,
     stream: Stream,
     rules: Vec<Rule>,
+    settings: Settings,
     args: &Explain,
 ) -> anyhow::Result<()> {
     let Some(correlation) = rules.first().and_then(Rule::correlation).cloned() else { return Ok(()) };
@@ -46,7 +47,7 @@ pub(super) fn explain(
     match &args.event {
         None => Ok(()),
         Some(path) => {
-            let engine = Engine::new(rules, Settings { proxies: args.proxies.clone() });
+            let engine = Engine::new(rules, settings);
             follow(out, stream, &engine, &correlation, path)
         }
     }

@@ -11,7 +11,8 @@ use crate::sigma::correlation::{Correlation, Metric, Relation};
 /// One sentence that a person can act on, without a full stop.
 pub fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Episode) -> String {
     let duration = (episode.ended_at - episode.started_at).to_std().unwrap_or_default();
-    let (requests, within) = (counted(episode.request_count, "request"), format!(" in {}", span(duration)));
+    let requests = counted(episode.request_count, "request");
+    let within = if duration.is_zero() { String::new() } else { format!(" in {}", span(duration)) };
     let shared = match shared(&episode.group) {
         shared if shared.is_empty() => shared,
         shared => format!("{shared}: "),
@@ -40,14 +41,24 @@ pub fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Episode) 
     shortened(&without_markup(&format!("{shared}{what}")), SENTENCE_CHARACTERS_MAX).trim_end().to_owned()
 }
 
-/// `user.username eve, no namespace`: what the requests of a group share, free of anything a
+/// `actor eve, no namespace`: what the requests of a group share, free of anything a
 /// terminal would interpret; nothing without a group.
 pub fn shared(group: &[(String, Option<String>)]) -> String {
     let part = |(field, value): &(String, Option<String>)| match value {
-        Some(value) => format!("{} {}", clean(field), clean(value)),
-        None => format!("no {}", clean(field)),
+        Some(value) => format!("{} {}", clean(spoken(field)), clean(value)),
+        None => format!("no {}", clean(spoken(field))),
     };
     group.iter().map(part).collect::<Vec<_>>().join(", ")
+}
+
+/// A field as people say it.
+fn spoken(field: &str) -> &str {
+    match field {
+        "actor.name" => "actor",
+        "source.ip" => "address",
+        "container.image.registry" => "registry",
+        _ => field.strip_prefix("objectRef.").unwrap_or(field),
+    }
 }
 
 /// What the rules that matched say happened.

@@ -1,5 +1,8 @@
 //! Regular expressions: what is wrong with them and where, and a limit on their size.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use regex_syntax::ast::ErrorKind as AstKind;
 
 use super::Regex;
@@ -8,6 +11,14 @@ use super::error::RuleErrorKind as Kind;
 /// How large one expression may get when compiled; long alternatives of Unicode classes
 /// stay below.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
+
+/// How many compiled expressions are remembered for the rules that are read next.
+const REMEMBERED_MAX: usize = 512;
+
+thread_local! {
+    /// What lists hold stands in many rules, and compiling it is most of the work of reading them.
+    static COMPILED: RefCell<HashMap<String, regex::Regex>> = RefCell::default();
+}
 
 /// A fault of an expression and the characters that are meant.
 pub(super) struct Fault {
@@ -34,13 +45,22 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
     Err(Fault { kind, from: characters(0, start), width: characters(start, end).max(1) })
 }
 
-/// Compiles an expression that has been checked.
+/// Compiles an expression that has been checked; one that was compiled before is shared.
 pub(super) fn compile(text: &str) -> Result<Regex, Kind> {
-    match regex::RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build() {
-        Ok(regex) => Ok(Regex { regex }),
-        Err(regex::Error::CompiledTooBig(max)) => Err(Kind::RegexTooLarge { max }),
-        Err(error) => Err(Kind::InvalidRegex { message: fragment(&error) }),
-    }
+    COMPILED.with_borrow_mut(|compiled| {
+        if let Some(regex) = compiled.get(text) {
+            return Ok(Regex { regex: regex.clone() });
+        }
+        let regex = regex::RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
+        let regex = regex.map_err(|error| match error {
+            regex::Error::CompiledTooBig(max) => Kind::RegexTooLarge { max },
+            error => Kind::InvalidRegex { message: fragment(&error) },
+        })?;
+        if compiled.len() < REMEMBERED_MAX {
+            compiled.insert(text.to_owned(), regex.clone());
+        }
+        Ok(Regex { regex })
+    })
 }
 
 fn ast_kind(kind: &AstKind) -> Kind {

@@ -89,7 +89,7 @@ impl Coverage {
     pub(crate) fn of<'c>(&'c self, techniques: &'c [Technique]) -> Vec<Covered<'c>> {
         let covered = |technique: &'c Technique| Covered {
             technique,
-            rules: self.rules.iter().filter(|rule| rule.is_about(&technique.id)).collect(),
+            rules: self.rules.iter().filter(|rule| rule.is_about(technique.id)).collect(),
         };
         techniques.iter().map(covered).collect()
     }

@@ -65,7 +65,8 @@ fn lines<'c>(coverage: &'c Coverage, catalog: &'c Catalog) -> impl Iterator<Item
 fn write_markdown(out: &mut impl Write, coverage: &Coverage, catalog: &Catalog) -> anyhow::Result<()> {
     for (matrix, techniques) in [(ATTACK, &catalog.attack), (THREAT_MATRIX, &catalog.threat_matrix)] {
         let covered = coverage.of(techniques);
-        writeln!(out, "### {matrix}\n\n{}\n", totals(&covered))?;
+        let space = if matrix == ATTACK { "" } else { "\n" };
+        writeln!(out, "{space}### {matrix}\n\n{}\n", totals(&covered))?;
         write_head(out, &["tactic", "technique", "state", "rules"])?;
         for (tactic, of_tactic) in by_tactic(&covered) {
             let mut tactic = tactic_name(tactic);
@@ -75,7 +76,6 @@ fn write_markdown(out: &mut impl Write, coverage: &Coverage, catalog: &Catalog) 
                 tactic = String::new();
             }
         }
-        writeln!(out)?;
     }
     write_others(out, coverage, catalog)
 }
@@ -90,7 +90,8 @@ fn write_text(
     for (matrix, techniques) in [(ATTACK, &catalog.attack), (THREAT_MATRIX, &catalog.threat_matrix)] {
         let covered = coverage.of(techniques);
         let strong = stream.palette.strong();
-        writeln!(out, "{strong}{matrix}{strong:#}: {}\n", totals(&covered))?;
+        let space = if matrix == ATTACK { "" } else { "\n" };
+        writeln!(out, "{space}{strong}{matrix}{strong:#}: {}\n", totals(&covered))?;
         let mut table = table(stream, format, &["TACTIC", "TECHNIQUE", "STATE", "RULES"]);
         for (tactic, of_tactic) in by_tactic(&covered) {
             let mut tactic = tactic_name(tactic);
@@ -106,7 +107,6 @@ fn write_text(
             }
         }
         write_table(out, &table)?;
-        writeln!(out)?;
     }
     write_others(out, coverage, catalog)
 }
@@ -144,7 +144,11 @@ fn totals(covered: &[Covered<'_>]) -> String {
 
 /// Names what rules say and neither matrix has: a slip, or a technique that is not of clusters.
 fn write_others(out: &mut impl Write, coverage: &Coverage, catalog: &Catalog) -> anyhow::Result<()> {
-    for (id, rules) in coverage.others(catalog) {
+    let others = coverage.others(catalog);
+    if !others.is_empty() {
+        writeln!(out)?;
+    }
+    for (id, rules) in others {
         let titles: Vec<&str> = rules.iter().map(|rule| rule.title.as_str()).collect();
         writeln!(out, "In neither: {}, named by {}", clean(id), clean(&titles.join(", ")))?;
     }

@@ -11,6 +11,7 @@
 mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -97,7 +98,7 @@ fn the_noise_is_listed_with_a_verdict() {
         for (kind, count) in noise(log) {
             let row = format!("{kind} | {count} |");
             let verdict = verdicts.get(kind.as_str()).copied().unwrap_or(UNJUDGED);
-            rows.push_str(&format!("{row} {verdict} |\n"));
+            let _ = writeln!(rows, "{row} {verdict} |");
         }
     }
     let expected = format!("{HEAD}{rows}");

@@ -46,37 +46,25 @@ fn ticket() -> String {
     "medium".to_owned()
 }
 
-/// A built-in rule.
-struct BuiltIn {
-    path: String,
-    level: usize,
-}
-
 /// An alert about one request: the rule's path and its level.
 type Found = BTreeSet<(String, usize)>;
 
 #[test]
 fn no_trick_gets_past_the_rules() {
-    let (tricks, rules) = (tricks(), built_in());
-    let found = found(&tricks, &rules);
+    let tricks = tricks();
+    let found = found(&tricks);
     let mut problems = Vec::new();
     for (number, trick) in tricks.iter().enumerate() {
-        let level = |name: &str| rules.values().find(|rule| rule.path == name).map(|rule| rule.level);
-        let Some(needed) = level(&trick.rule) else {
-            problems.push(format!("{}: there is no rule `{}`", trick.trick, trick.rule));
-            continue;
-        };
         let by = trick.found_by.as_ref().unwrap_or(&trick.rule);
         for (what, rule) in [("plain", &trick.rule), ("evasive", by)] {
             let found = &found[&id_of(number, what)];
-            if !found.iter().any(|(path, level)| path == rule && *level >= needed.min(TICKET)) {
-                problems.push(format!("{}: `{rule}` misses the {what} act; found {found:?}", trick.trick));
-            }
-            if !found.iter().any(|(_, level)| *level >= needed) {
-                problems.push(format!(
-                    "{}: nothing at the level of `{}` on the {what} act; found {found:?}",
-                    trick.trick, trick.rule
-                ));
+            let level = found.iter().find(|(path, _)| path == rule).map(|(_, level)| *level);
+            match level {
+                None => problems.push(format!("{}: `{rule}` misses the {what} act; {found:?}", trick.trick)),
+                Some(level) if rule != &trick.rule && level < rank(&ticket()) => {
+                    problems.push(format!("{}: `{rule}` raises no ticket", trick.trick));
+                }
+                Some(_) => {}
             }
         }
         let limit = rank(&trick.quiet_below);
@@ -87,11 +75,9 @@ fn no_trick_gets_past_the_rules() {
     assert!(problems.is_empty(), "{} of {} tricks:\n{}", problems.len(), tricks.len(), problems.join("\n"));
 }
 
-/// The rank of a level at which somebody is asked to do something.
-const TICKET: usize = 2;
-
 /// The alerts about single requests, by audit id.
-fn found(tricks: &[Trick], rules: &BTreeMap<String, BuiltIn>) -> BTreeMap<String, Found> {
+fn found(tricks: &[Trick]) -> BTreeMap<String, Found> {
+    let paths = paths_by_id();
     let mut found = BTreeMap::new();
     let mut log = String::new();
     for (number, trick) in tricks.iter().enumerate() {
@@ -112,9 +98,9 @@ fn found(tricks: &[Trick], rules: &BTreeMap<String, BuiltIn>) -> BTreeMap<String
         if alert.get("correlation").is_some() || ids.len() != 1 {
             continue;
         }
-        let rule = &rules[alert["rule"]["id"].as_str().expect("an id")];
+        let path = paths[alert["rule"]["id"].as_str().expect("an id")].clone();
         let of_request = found.get_mut(ids[0].as_str().expect("an id")).expect("a request of the log");
-        of_request.insert((rule.path.clone(), rank(alert["rule"]["level"].as_str().expect("a level"))));
+        of_request.insert((path, rank(alert["rule"]["level"].as_str().expect("a level"))));
     }
     found
 }
@@ -133,7 +119,9 @@ fn line(event: &Event, id: &str, position: usize, body: Option<&str>) -> String 
     event.insert("auditID".to_owned(), id.into());
     event.insert("requestReceivedTimestamp".to_owned(), time.clone().into());
     event.insert("stageTimestamp".to_owned(), time.into());
-    event.remove("requestObject").filter(|_| body.is_some());
+    if body.is_some() {
+        event.remove("requestObject");
+    }
     let text = Value::Object(event).to_string();
     match body {
         None => text,
@@ -168,21 +156,19 @@ fn over(below: &Event, above: &Event) -> Event {
 fn alerts(log: &str) -> Vec<Value> {
     let path = std::env::temp_dir().join(format!("masthead-evasion-{}.jsonl", std::process::id()));
     fs::write(&path, log).expect("a log");
-    let output = masthead(&["replay", "--format", "jsonl", "--quiet", path.to_str().expect("UTF-8")]);
+    let output =
+        masthead(&["replay", "--format", "jsonl", "--quiet", "--no-event", path.to_str().expect("UTF-8")]);
     fs::remove_file(&path).expect("the log");
     output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// The built-in rules by id.
-fn built_in() -> BTreeMap<String, BuiltIn> {
+/// The path of each built-in rule: tactic and file name.
+fn paths_by_id() -> BTreeMap<String, String> {
     let rules = masthead(&["rules", "--format", "jsonl"]);
     let rules = rules.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let rule = |rule: Value| {
-        let text = |key: &str| rule[key].as_str().expect("a text").to_owned();
-        let path = text("path").trim_start_matches("rules/").trim_end_matches(".yml").to_owned();
-        (text("id"), BuiltIn { path, level: rank(&text("level")) })
-    };
-    rules.map(rule).collect()
+    let text = |rule: &Value, key: &str| rule[key].as_str().expect("a text").to_owned();
+    let path = |path: String| path.trim_start_matches("rules/").trim_end_matches(".yml").to_owned();
+    rules.map(|rule| (text(&rule, "id"), path(text(&rule, "path")))).collect()
 }
 
 fn masthead(arguments: &[&str]) -> String {

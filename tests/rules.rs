@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use detect::Truth;
 use detect::derived;
 use detect::sigma::{self, Expr, Item, Rule, Setup, Test, correlation};
 use serde_json::Value;
@@ -16,8 +17,11 @@ use serde_json::Value;
 const TITLE_CHARACTERS_MAX: usize = 70;
 const RUNBOOK_STEPS: std::ops::RangeInclusive<usize> = 3..=6;
 const LEVELS: [&str; 3] = ["Metadata", "Request", "RequestResponse"];
+/// The places of two of them.
+const REQUEST: usize = 1;
+const RESPONSE: usize = 2;
 
-/// Stands for words without a field: they are looked for in bodies above all.
+/// Stands for words without a field.
 const KEYWORDS: &str = "keywords";
 
 /// What `kubectl` may be told to do in a runbook: it is followed at night, by somebody tired.
@@ -122,7 +126,8 @@ fn tags_name_techniques_that_there_are() {
 }
 
 /// A rule sees all that it is about from the level on at which the last of its fields is logged.
-/// More may be needed: what a patch leaves unsaid is read from the response.
+/// Responses only say what a patch leaves unsaid, unless nothing matches without them; words
+/// without a field may stand anywhere.
 #[test]
 fn the_minimum_level_is_that_of_the_fields() {
     let rules: Vec<Rule> = built_in().into_iter().map(|built_in| built_in.rule).collect();
@@ -130,15 +135,21 @@ fn the_minimum_level_is_that_of_the_fields() {
     let mut problems = Vec::new();
     for rule in &rules {
         let stated = custom(rule, "minimum_level").and_then(Value::as_str).unwrap_or("none");
-        let Some(stated_rank) = LEVELS.iter().position(|level| *level == stated) else {
+        let Some(rank) = LEVELS.iter().position(|level| *level == stated) else {
             problems.push(format!("{}: minimum_level is {stated}: one of {LEVELS:?}", place(rule)));
             continue;
         };
-        let needs = fields_of(rule, &by_id).into_iter().map(|field| (level_of(&field), field)).max();
-        let (needed_rank, field) = needs.unwrap_or((0, String::new()));
-        let reads_response = stated == "RequestResponse" && needed_rank == 1;
-        if stated_rank != needed_rank && !reads_response {
-            let needed = LEVELS[needed_rank];
+        let fields = fields_of(rule, &by_id);
+        let (last, field) =
+            fields.iter().map(|field| (level_of(field), field.as_str())).max().unwrap_or((0, ""));
+        let least = if needs_response(rule, &by_id) { RESPONSE } else { last.min(REQUEST) };
+        let most = match last {
+            REQUEST => RESPONSE,
+            last if fields.iter().any(|field| field == KEYWORDS) => last.max(REQUEST),
+            last => last,
+        };
+        if rank < least || rank > most {
+            let needed = LEVELS[least];
             problems.push(format!("{}: says {stated}, but `{field}` needs {needed}", place(rule)));
         }
     }
@@ -301,6 +312,39 @@ fn collect(condition: &Expr, list: &str, fields: &mut Vec<String>) {
     }
 }
 
+/// Whether the rule cannot match as long as responses are not logged.
+fn needs_response(rule: &Rule, rules: &HashMap<&str, &Rule>) -> bool {
+    let related = rule.correlation().map_or(&[][..], |correlation| &correlation.rules);
+    let mut related = related.iter().filter_map(|related| rules.get(related.text.as_str()));
+    let is_blind = |condition: &Expr| !outcomes(condition).contains(&Truth::True);
+    rule.condition().is_some_and(is_blind) || related.any(|rule| needs_response(rule, rules))
+}
+
+/// What may become of a condition when responses are hidden and everything else is free.
+fn outcomes(condition: &Expr) -> Vec<Truth> {
+    let combine = |parts: &[Expr], start: Truth, both: fn(Truth, Truth) -> Truth| {
+        parts.iter().fold(vec![start], |before, part| {
+            let each = outcomes(part);
+            let all = before.iter().flat_map(|left| each.iter().map(|right| both(*left, *right)));
+            let possible = [Truth::True, Truth::False, Truth::Unknown];
+            let all: Vec<Truth> = all.collect();
+            possible.into_iter().filter(|truth| all.contains(truth)).collect()
+        })
+    };
+    let of_field = |field: Option<&str>| match field.map(level_of) {
+        Some(RESPONSE) => vec![Truth::Unknown],
+        _ => vec![Truth::True, Truth::False],
+    };
+    match condition {
+        Expr::All(parts) => combine(parts, Truth::True, Truth::and),
+        Expr::Any(parts) => combine(parts, Truth::False, Truth::or),
+        Expr::Not(part) => outcomes(part).into_iter().map(|truth| !truth).collect(),
+        Expr::Named(_, part) => outcomes(part),
+        Expr::Block(block) => of_field(Some(&block.list)),
+        Expr::Item(item) => of_field(item.field.as_deref()),
+    }
+}
+
 /// The rank of the lowest level at which the field can be known.
 fn level_of(field: &str) -> usize {
     let is_it = |name: &str| match name.strip_suffix(".*") {
@@ -310,7 +354,7 @@ fn level_of(field: &str) -> usize {
     let in_table = derived::TABLE.iter().filter(|entry| is_it(entry.name)).map(|entry| entry.level);
     let exact = derived::TABLE.iter().find(|entry| entry.name == field).map(|entry| entry.level);
     let level = exact.or(in_table.into_iter().next()).unwrap_or(match field.split('.').next() {
-        Some("requestObject" | KEYWORDS) => "Request",
+        Some("requestObject") => "Request",
         Some("responseObject") => "RequestResponse",
         _ => "Metadata",
     });
@@ -354,9 +398,7 @@ fn commands_that_change_something_are_seen() {
     assert!(is_reading("kubectl -n NAMESPACE get pods -o wide"));
     assert!(is_reading("kubectl auth can-i --list --as=NAME"));
     assert!(is_reading("kubectl get --raw /metrics"));
-    for command in
-        ["kubectl delete pod x", "kubectl -n get delete pod", "kubectl auth reconcile -f x", "kubectl"]
-    {
+    for command in ["kubectl delete pod x", "kubectl -n get delete pod", "kubectl auth reconcile -f x"] {
         assert!(!is_reading(command), "{command}");
     }
     assert_eq!(commands("look: `kubectl get x | kubectl delete -f -`, then `date`").len(), 2);

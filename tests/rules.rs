@@ -370,10 +370,7 @@ fn runbook(rule: &Rule) -> Vec<String> {
 fn commands(step: &str) -> Vec<String> {
     let code = step.split('`').skip(1).step_by(2);
     let single = code.flat_map(|code| code.split(['|', ';', '&', '(', '\n'])).map(str::trim);
-    single
-        .filter(|command| command.split_whitespace().next() == Some("kubectl"))
-        .map(ToOwned::to_owned)
-        .collect()
+    single.filter(|command| command.starts_with("kubectl ")).map(ToOwned::to_owned).collect()
 }
 
 /// Whether a command only reads, judged by its first words that are no options.

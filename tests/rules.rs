@@ -125,6 +125,38 @@ fn tags_name_techniques_that_there_are() {
     none(&problems);
 }
 
+/// To an API server `System:apiserver` is nobody it knows: whoever gets a certificate for that
+/// name must not pass for `system:apiserver`.
+#[test]
+fn names_of_users_are_compared_letter_by_letter() {
+    let mut problems = BTreeSet::new();
+    for BuiltIn { rule, .. } in built_in() {
+        let mut items = Vec::new();
+        rule.condition().into_iter().for_each(|condition| collect_items(condition, &mut items));
+        for item in items {
+            let is_loose = item.tests.iter().any(|test| matches!(test, Test::Text(text) if !text.is_cased));
+            if let Some(field) = item.field.as_ref().filter(|field| is_loose && is_user(field)) {
+                problems.insert(format!("{}: write `{field}|cased`", rule.path.display()));
+            }
+        }
+    }
+    none(&problems.into_iter().collect::<Vec<_>>());
+}
+
+fn is_user(field: &str) -> bool {
+    ["actor.name", "actor.groups", "actor.original", "user.username", "user.groups", "username"]
+        .contains(&field)
+}
+
+fn collect_items<'e>(condition: &'e Expr, items: &mut Vec<&'e Item>) {
+    match condition {
+        Expr::All(parts) | Expr::Any(parts) => parts.iter().for_each(|part| collect_items(part, items)),
+        Expr::Not(part) | Expr::Named(_, part) => collect_items(part, items),
+        Expr::Block(block) => collect_items(&block.body, items),
+        Expr::Item(item) => items.push(item),
+    }
+}
+
 /// A rule sees all that it is about from the level on at which the last of its fields is logged.
 /// Responses only say what a patch leaves unsaid, unless nothing matches without them; words
 /// without a field may stand anywhere.

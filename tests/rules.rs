@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use detect::Truth;
 use detect::derived;
@@ -55,10 +56,9 @@ struct BuiltIn {
 
 #[test]
 fn titles_and_ids_are_the_rules_own() {
-    let rules = built_in();
     let mut problems = Vec::new();
     let (mut titles, mut ids) = (BTreeMap::new(), BTreeMap::new());
-    for rule in rules.iter().map(|built_in| &built_in.rule) {
+    for rule in built_in().iter().map(|built_in| &built_in.rule) {
         let length = rule.title.chars().count();
         if length > TITLE_CHARACTERS_MAX {
             problems.push(format!("{}: the title has {length} characters", place(rule)));
@@ -81,21 +81,21 @@ fn a_rule_says_why_when_not_and_what_to_do() {
     let mut problems = Vec::new();
     for BuiltIn { rule, is_silent } in built_in() {
         if rule.description.trim().is_empty() {
-            problems.push(format!("{}: has no description", place(&rule)));
+            problems.push(format!("{}: has no description", place(rule)));
         }
-        if is_silent {
+        if *is_silent {
             continue;
         }
         if rule.falsepositives.iter().all(|text| text.trim().is_empty()) {
-            problems.push(format!("{}: has no falsepositives", place(&rule)));
+            problems.push(format!("{}: has no falsepositives", place(rule)));
         }
-        let steps = runbook(&rule);
+        let steps = runbook(rule);
         if !RUNBOOK_STEPS.contains(&steps.len()) {
-            problems.push(format!("{}: the runbook has {} steps", place(&rule), steps.len()));
+            problems.push(format!("{}: the runbook has {} steps", place(rule), steps.len()));
         }
         let commands = steps.iter().flat_map(|step| commands(step));
         let writing = commands.filter(|command| !is_reading(command));
-        problems.extend(writing.map(|command| format!("{}: `{command}` may change things", place(&rule))));
+        problems.extend(writing.map(|command| format!("{}: `{command}` may change things", place(rule))));
     }
     none(&problems);
 }
@@ -110,16 +110,16 @@ fn tags_name_techniques_that_there_are() {
             attack.iter().partition(|name| name.starts_with('t') && name[1..].starts_with(char::is_numeric));
         let folder = rule.path.parent().and_then(Path::file_name).expect("a folder").to_string_lossy();
         if !is_silent && techniques.is_empty() {
-            problems.push(format!("{}: has no tag of an ATT&CK technique", place(&rule)));
+            problems.push(format!("{}: has no tag of an ATT&CK technique", place(rule)));
         }
         if !is_silent && !tactics.contains(&folder.as_ref()) {
-            problems.push(format!("{}: has no tag `attack.{folder}`, the folder it is in", place(&rule)));
+            problems.push(format!("{}: has no tag `attack.{folder}`, the folder it is in", place(rule)));
         }
         let threat_matrix =
-            custom(&rule, "threat_matrix").map(|value| value.as_str().unwrap_or("").to_owned());
+            custom(rule, "threat_matrix").map(|value| value.as_str().unwrap_or("").to_owned());
         let named = techniques.iter().map(|name| name.to_uppercase()).chain(threat_matrix);
         for name in named.filter(|name| !known.contains(name)) {
-            problems.push(format!("{}: src/coverage/techniques.tsv has no `{name}`", place(&rule)));
+            problems.push(format!("{}: src/coverage/techniques.tsv has no `{name}`", place(rule)));
         }
     }
     none(&problems);
@@ -162,10 +162,10 @@ fn collect_items<'e>(condition: &'e Expr, items: &mut Vec<&'e Item>) {
 /// without a field may stand anywhere.
 #[test]
 fn the_minimum_level_is_that_of_the_fields() {
-    let rules: Vec<Rule> = built_in().into_iter().map(|built_in| built_in.rule).collect();
-    let by_id: HashMap<&str, &Rule> = rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
+    let rules = || built_in().iter().map(|built_in| &built_in.rule);
+    let by_id: HashMap<&str, &Rule> = rules().map(|rule| (rule.id.as_str(), rule)).collect();
     let mut problems = Vec::new();
-    for rule in &rules {
+    for rule in rules() {
         let stated = custom(rule, "minimum_level").and_then(Value::as_str).unwrap_or("none");
         let Some(rank) = LEVELS.iter().position(|level| *level == stated) else {
             problems.push(format!("{}: minimum_level is {stated}: one of {LEVELS:?}", place(rule)));
@@ -190,9 +190,9 @@ fn the_minimum_level_is_that_of_the_fields() {
 
 #[test]
 fn every_rule_has_events_that_prove_it() {
-    let mut files: BTreeMap<PathBuf, Vec<BuiltIn>> = BTreeMap::new();
+    let mut files: BTreeMap<&Path, Vec<&BuiltIn>> = BTreeMap::new();
     for built_in in built_in() {
-        files.entry(built_in.rule.path.clone()).or_default().push(built_in);
+        files.entry(&built_in.rule.path).or_default().push(built_in);
     }
     let mut problems = Vec::new();
     for (path, rules) in files {
@@ -276,8 +276,13 @@ fn masthead(arguments: &[&str]) -> std::process::Output {
     command.args(arguments).current_dir(root()).output().expect("the binary runs")
 }
 
-/// Every built-in rule, with its path from the root.
-fn built_in() -> Vec<BuiltIn> {
+/// Every built-in rule, with its path from the root; they are read once.
+fn built_in() -> &'static [BuiltIn] {
+    static RULES: OnceLock<Vec<BuiltIn>> = OnceLock::new();
+    RULES.get_or_init(read)
+}
+
+fn read() -> Vec<BuiltIn> {
     let mut setup = Setup::default();
     for path in files(&root().join("rules/lists"), "txt") {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();

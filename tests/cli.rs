@@ -515,7 +515,14 @@ fn rules_are_listed_for_people_and_for_programs() {
 fn what_rules_cover_is_listed_for_people_and_for_programs() {
     let coverage =
         |format| run(&[&["rules", "--coverage", "--format", format], &OWN_RULES[..]].concat()).stdout;
-    assert_snapshot("rules_coverage_markdown", &coverage("markdown"));
+    let markdown = coverage("markdown");
+    for row in [
+        "| Execution | T1053 Scheduled Task/Job | no rule |  |",
+        "|  | T1609 Container Administration Command | rule with events | 1, up to high |",
+        "|  | T1611 Escape to Host | rule | 1, up to medium |",
+    ] {
+        assert!(markdown.lines().any(|line| line == row), "{row} in {markdown}");
+    }
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let layer = json(&coverage("json"));
     assert_eq!(layer["versions"]["layer"], "4.5");

@@ -189,13 +189,12 @@ A line of example events:
 The same for a correlation, with several events:
   {"match": true, "why": "ten names", "events": [{"event": {…}, "times": 10, "after": "5s"}]}"#;
 
-/// Lists the rules, or the fields that rules can use
+/// Lists the rules, what they cover, or the fields that rules can use
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  masthead rules\n  masthead rules --fields\n  masthead rules --format jsonl"
-)]
+#[command(after_help = RULES_EXAMPLES)]
 pub(crate) struct Rules {
-    /// How to write the list; `auto` is a table on a terminal and JSON Lines in a pipe
+    /// How to write the list; `auto` is a table on a terminal and JSON Lines in a pipe. `json` is one
+    /// document, with `--coverage` a layer of the ATT&CK Navigator
     #[arg(long, value_enum, default_value_t = ListFormat::Auto)]
     pub(crate) format: ListFormat,
 
@@ -203,10 +202,23 @@ pub(crate) struct Rules {
     #[arg(long)]
     pub(crate) fields: bool,
 
+    /// List the techniques of ATT&CK and of the Threat Matrix for Kubernetes, and which of them rules
+    /// are about; runs the example events beside each rule
+    #[arg(long, conflicts_with = "fields")]
+    pub(crate) coverage: bool,
+
     /// Where rules come from
     #[command(flatten)]
     pub(crate) choice: RuleChoice,
 }
+
+const RULES_EXAMPLES: &str = "\
+Examples:
+  masthead rules
+  masthead rules --fields
+  masthead rules --format jsonl
+  masthead rules --coverage
+  masthead rules --coverage --format json > layer.json";
 
 /// Says what a rule looks for, and why it did or did not match
 ///
@@ -271,6 +283,7 @@ pub(crate) enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
     Auto,
+    Json,
     Jsonl,
     Markdown,
     Text,

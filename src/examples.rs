@@ -3,11 +3,16 @@
 //! An example is one `event`, or for a correlation several `events`, each some time `after`
 //! the one before it, and `times` over if need be.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
+
 use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
 use detect::sigma::correlation::parse_timespan;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+
+use crate::files::{self, Origin, RuleFile};
 
 /// How many events one example may stand for.
 const EVENTS_MAX: usize = 100_000;
@@ -49,6 +54,17 @@ pub(crate) enum Shown<'e> {
     One(&'e str),
     /// Several, each with a time.
     Several(Vec<String>),
+}
+
+/// The path and the text of the example events of a rule file; empty if there are none.
+pub(crate) fn beside(file: &RuleFile) -> anyhow::Result<(PathBuf, Cow<'static, str>)> {
+    let path = file.path.with_extension("events.jsonl");
+    let text = match file.origin {
+        Origin::Embedded(events) => Cow::Borrowed(events.unwrap_or("")),
+        Origin::Disk if path.is_file() => Cow::Owned(files::read_text(&path)?),
+        Origin::Disk => Cow::Borrowed(""),
+    };
+    Ok((path, text))
 }
 
 fn once() -> usize {

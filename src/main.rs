@@ -7,6 +7,7 @@ use clap::Parser;
 
 mod args;
 mod commands;
+mod coverage;
 mod detector;
 mod examples;
 mod files;

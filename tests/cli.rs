@@ -512,6 +512,45 @@ fn rules_are_listed_for_people_and_for_programs() {
 }
 
 #[test]
+fn what_rules_cover_is_listed_for_people_and_for_programs() {
+    let coverage =
+        |format| run(&[&["rules", "--coverage", "--format", format], &OWN_RULES[..]].concat()).stdout;
+    let markdown = coverage("markdown");
+    for row in [
+        "| Execution | T1053 Scheduled Task/Job | no rule |  |",
+        "|  | T1609 Container Administration Command | rule with events | 1, up to high |",
+        "|  | T1611 Escape to Host | rule | 1, up to medium |",
+    ] {
+        assert!(markdown.lines().any(|line| line == row), "{row} in {markdown}");
+    }
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let layer = json(&coverage("json"));
+    assert_eq!(layer["versions"]["layer"], "4.5");
+    let techniques = layer["techniques"].as_array().unwrap();
+    let scores = |id: &str| {
+        let of = techniques.iter().find(|technique| technique["techniqueID"] == id).unwrap();
+        (of["score"].as_u64().unwrap(), of["metadata"].as_array().unwrap().len())
+    };
+    assert_eq!((scores("T1609"), scores("T1611"), scores("T1613")), ((100, 1), (50, 1), (0, 0)));
+    let lines = coverage("jsonl");
+    let exec = lines.lines().map(json).find(|line| line["id"] == "T1609").unwrap();
+    assert_eq!(exec["rules"], serde_json::json!(["Command run in a pod"]));
+    let clash = run(&["rules", "--coverage", "--fields"]);
+    assert_eq!(clash.code, Some(2), "{}", clash.stderr);
+}
+
+#[test]
+fn a_list_of_rules_can_be_one_document() {
+    let rules = run(&[&["rules", "--format", "json"], &OWN_RULES[..]].concat()).stdout;
+    let rules: serde_json::Value = serde_json::from_str(&rules).unwrap();
+    assert_eq!(rules[0]["title"], "Command run in a pod");
+    assert_snapshot(
+        "rules_markdown",
+        &run(&[&["rules", "--format", "markdown"], &OWN_RULES[..]].concat()).stdout,
+    );
+}
+
+#[test]
 fn the_fields_that_rules_can_use_are_listed() {
     let text = run(&["rules", "--fields", "--format", "text"]).stdout;
     for field in ["outcome", "actor.name", "source.ip", "container.image.registry", "csr.organization"] {

@@ -1,38 +1,16 @@
-//! Real logs of two API servers, recorded with labelled attacks: what must be found is
-//! found, once, and everyday work stays quiet. Skipped where the recordings are not there.
+//! Real logs of two API servers, recorded with attacks: an alert comes once and says who did
+//! what, correlations do not depend on order, other people's rules mean what they say.
+//! Skipped where the recordings are not there.
 
 // The functions around the tests are tests as well.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::print_stderr)]
 
 mod recorded;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use recorded::{alerts, events, labels, shared};
+use recorded::{alerts, audit_id, events, logs, shared, text};
 use serde_json::Value;
-
-/// The techniques whose rules ship.
-const FAMILIES: [&str; 4] = ["exec/", "secrets/", "rbac/cluster-admin-", "miner/"];
-
-#[test]
-fn labelled_attacks_are_found_at_the_level_expected() {
-    for log in logs() {
-        let found = levels_by_audit_id(&alerts(&log, &[]));
-        let present: HashSet<String> = events(&log).iter().map(audit_id).collect();
-        let mut missed = Vec::new();
-        for label in labels(&log)
-            .iter()
-            .filter(|label| FAMILIES.iter().any(|family| label.technique.starts_with(family)))
-        {
-            let needed = if label.expect == "alert" { "medium" } else { "low" };
-            let level = found.get(&label.audit_id).map_or(0, |level| rank(level));
-            if present.contains(&label.audit_id) && label.expect != "any" && level < rank(needed) {
-                missed.push(format!("{} {}: needs {needed}", label.technique, label.audit_id));
-            }
-        }
-        assert!(missed.is_empty(), "{}:\n{}", log.display(), missed.join("\n"));
-    }
-}
 
 #[test]
 fn a_rule_tells_of_a_request_once() {
@@ -47,27 +25,20 @@ fn a_rule_tells_of_a_request_once() {
 }
 
 #[test]
-fn everyday_work_raises_no_ticket() {
-    for log in logs() {
-        let labelled: HashSet<String> = labels(&log).into_iter().map(|label| label.audit_id).collect();
-        let noise: Vec<String> = alerts(&log, &[])
-            .iter()
-            .filter(|alert| rank(&text(alert, "/rule/level")) >= rank("medium"))
-            .filter(|alert| !labelled.contains(&text(alert, "/audit_ids/0")))
-            .map(|alert| format!("{}: {}", text(alert, "/rule/title"), text(alert, "/summary")))
-            .collect();
-        assert!(noise.is_empty(), "{}:\n{}", log.display(), noise.join("\n"));
-    }
-}
-
-#[test]
 fn every_alert_says_who_did_what() {
     for log in logs() {
         for alert in alerts(&log, &[]) {
             let summary = text(&alert, "/summary");
-            assert!(summary.starts_with(&text(&alert, "/actor/name")), "{summary}");
-            assert!(!summary.contains(|c: char| c.is_control()), "{summary:?}");
+            assert!(!summary.is_empty() && !summary.contains(|c: char| c.is_control()), "{summary:?}");
             assert_eq!(text(&alert, "/schema"), "masthead.alert/v1");
+            if alert.get("correlation").is_some() {
+                assert!(alert["audit_ids"].as_array().is_some_and(|ids| !ids.is_empty()), "{summary}");
+                continue;
+            }
+            // Behind an impersonation there is somebody: they come first.
+            let original = text(&alert, "/actor/original");
+            let who = if original.is_empty() { text(&alert, "/actor/name") } else { original };
+            assert!(summary.starts_with(&who), "{summary}");
             assert!(alert["event"]["auditID"] == alert["audit_ids"][0], "the event is the one that alerted");
         }
     }
@@ -221,38 +192,4 @@ fn sigma_says(file: &str, event: &Value) -> bool {
         }
         other => panic!("a rule that this test does not know: {other}"),
     }
-}
-
-fn logs() -> Vec<std::path::PathBuf> {
-    ["1.20", "1.36"]
-        .iter()
-        .filter_map(|version| shared(&format!("corpus/k8s-{version}/audit.jsonl.zst")))
-        .collect()
-}
-
-fn levels_by_audit_id(alerts: &[Value]) -> BTreeMap<String, String> {
-    let mut levels: BTreeMap<String, String> = BTreeMap::new();
-    for alert in alerts {
-        let level = text(alert, "/rule/level");
-        let best = levels.entry(text(alert, "/audit_ids/0")).or_insert_with(|| level.clone());
-        if rank(&level) > rank(best) {
-            *best = level;
-        }
-    }
-    levels
-}
-
-fn rank(level: &str) -> usize {
-    1 + ["informational", "low", "medium", "high", "critical"]
-        .iter()
-        .position(|name| *name == level)
-        .expect("a level")
-}
-
-fn audit_id(event: &Value) -> String {
-    text(event, "/auditID")
-}
-
-fn text(value: &Value, pointer: &str) -> String {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -1,4 +1,4 @@
-//! `masthead rules`: the rules at hand, or the fields that rules can use.
+//! `masthead rules`: the rules at hand, what they cover, or the fields that rules can use.
 
 use std::io::{self, BufWriter, Write};
 
@@ -11,8 +11,12 @@ use serde::Serialize;
 use sinks::clean;
 use sinks::palette::level_name;
 
+mod coverage;
+mod index;
+
 use super::Ending;
 use crate::args::{ListFormat, Rules};
+use crate::coverage::tags::{minimum_level, techniques};
 use crate::files;
 use crate::loading::{self, UsedFilter};
 use crate::report;
@@ -60,19 +64,31 @@ pub(crate) fn run(args: &Rules, terminal: &Terminal) -> anyhow::Result<Ending> {
     let loaded = loading::load(files::chosen(&args.choice)?);
     let has_errors = loaded.count(Severity::Error) > 0;
     let _ = report::write_short(&mut io::stderr().lock(), &loaded, Severity::Error);
+    if args.coverage {
+        coverage::write(&mut out, terminal.stdout, format, &loaded)?;
+        out.flush()?;
+        return Ok(ending(has_errors));
+    }
     let rules: Vec<Rule> = loaded.rules.iter().map(|(_, rule)| rule.clone()).collect();
     let mut rules: Vec<(&Rule, bool)> = rules.iter().zip(correlation::silent(&rules)).collect();
     rules.sort_by(|(left, _), (right, _)| {
         right.level.cmp(&left.level).then_with(|| left.title.cmp(&right.title))
     });
-    write_rules(&mut out, terminal.stdout, format, &rules)?;
-    if format != ListFormat::Jsonl && !loaded.filters.is_empty() {
+    match format {
+        ListFormat::Markdown => index::write(&mut out, &loaded, &rules)?,
+        format => write_rules(&mut out, terminal.stdout, format, &rules)?,
+    }
+    if matches!(format, ListFormat::Text | ListFormat::Markdown) && !loaded.filters.is_empty() {
         writeln!(out)?;
         write_filters(&mut out, terminal.stdout, format, &loaded.filters)?;
         writeln!(out, "\n{}", loaded.contents())?;
     }
     out.flush()?;
-    Ok(if has_errors { Ending::Unusable } else { Ending::Fine })
+    Ok(ending(has_errors))
+}
+
+fn ending(has_errors: bool) -> Ending {
+    if has_errors { Ending::Unusable } else { Ending::Fine }
 }
 
 fn write_rules(
@@ -81,11 +97,14 @@ fn write_rules(
     format: ListFormat,
     rules: &[(&Rule, bool)],
 ) -> anyhow::Result<()> {
-    if format == ListFormat::Jsonl {
-        return write_lines(out, rules.iter().map(|(rule, is_silent)| RuleLine::new(rule, *is_silent)));
+    if matches!(format, ListFormat::Json | ListFormat::Jsonl) {
+        return write_json(
+            out,
+            format,
+            rules.iter().map(|(rule, is_silent)| RuleLine::new(rule, *is_silent)),
+        );
     }
-    let is_narrow =
-        stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS) && format == ListFormat::Text;
+    let is_narrow = stream.width.is_some_and(|width| width < WIDTH_OF_ALL_COLUMNS);
     let header = ["LEVEL", "RULE", "ATT&CK", "AUDIT LEVEL", "FILE"];
     let mut table = table(stream, format, &header[..if is_narrow { 4 } else { 5 }]);
     for (rule, is_silent) in rules {
@@ -124,7 +143,9 @@ fn write_filters(
 
 fn write_fields(out: &mut impl Write, stream: Stream, format: ListFormat) -> anyhow::Result<()> {
     match format {
-        ListFormat::Jsonl => write_lines(out, derived::TABLE.iter().map(FieldLine::new)),
+        ListFormat::Json | ListFormat::Jsonl => {
+            write_json(out, format, derived::TABLE.iter().map(FieldLine::new))
+        }
         ListFormat::Markdown => Ok(write!(out, "{}", derived::markdown_table())?),
         ListFormat::Auto | ListFormat::Text => {
             let mut table = table(stream, format, &["FIELD", "FROM LEVEL", "MEANING"]);
@@ -140,10 +161,23 @@ fn write_fields(out: &mut impl Write, stream: Stream, format: ListFormat) -> any
     }
 }
 
-fn write_lines(out: &mut impl Write, lines: impl Iterator<Item = impl Serialize>) -> anyhow::Result<()> {
-    for line in lines {
-        writeln!(out, "{}", serde_json::to_string(&line)?)?;
+/// Writes one object a line, or for `json` all of them as one array.
+fn write_json(
+    out: &mut impl Write,
+    format: ListFormat,
+    objects: impl Iterator<Item = impl Serialize>,
+) -> anyhow::Result<()> {
+    if format == ListFormat::Json {
+        return write_document(out, &objects.collect::<Vec<_>>());
     }
+    for object in objects {
+        writeln!(out, "{}", serde_json::to_string(&object)?)?;
+    }
+    Ok(())
+}
+
+fn write_document(out: &mut impl Write, document: &impl Serialize) -> anyhow::Result<()> {
+    writeln!(out, "{}", serde_json::to_string_pretty(document)?)?;
     Ok(())
 }
 
@@ -195,17 +229,15 @@ fn write_table(out: &mut impl Write, table: &Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The ATT&CK techniques among the tags.
-fn techniques(rule: &Rule) -> Vec<String> {
-    let technique = |tag: &String| {
-        let name = tag.strip_prefix("attack.t")?;
-        name.starts_with(|first: char| first.is_ascii_digit()).then(|| format!("T{name}"))
-    };
-    rule.tags.iter().filter_map(technique).collect()
+/// Writes a row of a Markdown table; without padding, so that a change touches one line.
+fn write_row(out: &mut impl Write, cells: &[String]) -> anyhow::Result<()> {
+    let cells: Vec<String> = cells.iter().map(|cell| clean(cell).replace('|', "\\|")).collect();
+    writeln!(out, "| {} |", cells.join(" | "))?;
+    Ok(())
 }
 
-/// The audit level that a rule says it needs.
-fn minimum_level(rule: &Rule) -> Option<&str> {
-    let (_, level) = rule.custom.iter().find(|(key, _)| key == "minimum_level")?;
-    level.as_str()
+/// Writes the head of a Markdown table.
+fn write_head(out: &mut impl Write, columns: &[&str]) -> anyhow::Result<()> {
+    writeln!(out, "| {} |\n|{}", columns.join(" | "), " --- |".repeat(columns.len()))?;
+    Ok(())
 }

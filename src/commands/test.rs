@@ -1,6 +1,5 @@
 //! `masthead test`: each rule against the example events beside it.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -16,8 +15,8 @@ use sinks::clean;
 
 use super::{Ending, explain as drawing};
 use crate::args::Test;
-use crate::examples::{Example, Shown};
-use crate::files::{self, Origin, RuleFile};
+use crate::examples::{self, Example, Shown};
+use crate::files::{self, Origin};
 use crate::loading::{self, Loaded};
 use crate::relation;
 use crate::report;
@@ -73,7 +72,7 @@ fn test_file(loaded: &Loaded, number: usize) -> anyhow::Result<Option<Tested>> {
     let (rules, own_count) = loaded.rules_for(number);
     let Some(main) = relation::main(rules.iter().take(own_count)) else { return Ok(None) };
     let title = main.title.clone();
-    let (events_path, events) = examples(file)?;
+    let (events_path, events) = examples::beside(file)?;
     let place = events_path.display().to_string();
     let bench = Bench { engine: Engine::new(rules, Settings::default()), own_count };
     let lines = (1..).zip(events.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -85,17 +84,6 @@ fn test_file(loaded: &Loaded, number: usize) -> anyhow::Result<Option<Tested>> {
         outcomes.push(Outcome { title, name: "has examples".to_owned(), place, failure: Some(failure) });
     }
     Ok(Some(Tested { path: file.path.clone(), outcomes }))
-}
-
-/// The path and the text of the example events of a rule file; empty if there are none.
-fn examples(file: &RuleFile) -> anyhow::Result<(PathBuf, Cow<'static, str>)> {
-    let path = file.path.with_extension("events.jsonl");
-    let text = match file.origin {
-        Origin::Embedded(events) => Cow::Borrowed(events.unwrap_or("")),
-        Origin::Disk if path.is_file() => Cow::Owned(files::read_text(&path)?),
-        Origin::Disk => Cow::Borrowed(""),
-    };
-    Ok((path, text))
 }
 
 /// The rules of one file, and after them those that they relate.

@@ -1,5 +1,8 @@
 //! Finds the recorded corpus and runs the binary over it.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,6 +25,22 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     assert!(std::env::var_os("MASTHEAD_REQUIRE_CORPUS").is_none(), "{} is missing", full.display());
     eprintln!("skipped: no recorded corpus at {}", full.display());
     None
+}
+
+/// The recorded logs.
+pub(crate) fn logs() -> Vec<PathBuf> {
+    let versions = ["1.20", "1.36"].iter();
+    versions.filter_map(|version| shared(&format!("corpus/k8s-{version}/audit.jsonl.zst"))).collect()
+}
+
+/// The id of a request.
+pub(crate) fn audit_id(event: &Value) -> String {
+    text(event, "/auditID")
+}
+
+/// A text in an object; empty if it is not there.
+pub(crate) fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The alerts of a replay.

@@ -5,7 +5,7 @@
 
 use crate::derived::{Element, ElementKind, Elements, List, Part};
 use crate::field::{Value, View};
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, Values};
 use crate::sigma::{self, Expr, Item, Quantifier};
 use crate::truth::Truth;
 
@@ -100,14 +100,8 @@ impl Node {
 
     fn truth(&self, element: &Element<'_, '_>, kind: ElementKind) -> Truth {
         match self {
-            Node::All(parts) => {
-                let parts = parts.iter().map(|part| part.truth(element, kind));
-                parts.fold(Truth::True, Truth::and)
-            }
-            Node::Any(parts) => {
-                let parts = parts.iter().map(|part| part.truth(element, kind));
-                parts.fold(Truth::False, Truth::or)
-            }
+            Node::All(parts) => Truth::all(parts.iter().map(|part| part.truth(element, kind))),
+            Node::Any(parts) => Truth::any(parts.iter().map(|part| part.truth(element, kind))),
             Node::Not(part) => !part.truth(element, kind),
             Node::Test(test) => test.truth(element, kind),
             Node::Each(list, each) => each.truth(&element.elements(list, kind, each.quantifier.position())),
@@ -151,7 +145,7 @@ impl Test {
     fn truth(&self, element: &Element<'_, '_>, kind: ElementKind) -> Truth {
         let mut values = Vec::new();
         let sight = element.read(&self.part, &mut values);
-        self.matcher.truth(&values, sight, |other| {
+        self.matcher.truth(&Values::new(values), sight, |other| {
             let mut others = Vec::new();
             let sight = element.read(&Part::parse(other, kind), &mut others);
             (others, sight)

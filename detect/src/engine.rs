@@ -6,7 +6,7 @@ use crate::block::Block;
 use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, Values};
 use crate::scan;
 use crate::sigma::{self, Expr, Item, Rule};
 use crate::truth::Truth;
@@ -29,6 +29,8 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Scratch {
     truths: Vec<(u64, Truth)>,
+    /// Where the values of each field stand, and of which event.
+    places: Vec<(u64, usize)>,
     event_number: u64,
     /// Events in which a rule could not be decided because the event hides what it reads,
     /// by rule.
@@ -95,6 +97,7 @@ impl Engine {
     pub fn scratch(&self) -> Scratch {
         Scratch {
             truths: vec![(0, Truth::False); self.items.len()],
+            places: vec![(0, 0); self.fields.len()],
             event_number: 0,
             blind_counts: vec![0; self.rules.len()],
         }
@@ -170,8 +173,8 @@ impl Compiler {
     }
 
     fn item(&mut self, item: &Item) -> usize {
-        let key = format!("{:?} {:?}", item.field, item.tests);
-        if let Some(&number) = self.item_numbers.get(&key) {
+        let form = form_of_item(item);
+        if let Some(&number) = self.item_numbers.get(&form) {
             return number;
         }
         let field = item.field.as_deref().map(Field::parse);
@@ -184,18 +187,26 @@ impl Compiler {
         for name in compiled.matcher.referenced() {
             self.field(Field::parse(name));
         }
-        self.items.push(compiled);
-        self.item_numbers.insert(key, self.items.len() - 1);
-        self.items.len() - 1
+        self.number(form, compiled)
     }
 
     fn block(&mut self, block: &sigma::Block) -> usize {
-        self.items.push(CompiledItem {
+        let form = form_of_block(block);
+        if let Some(&number) = self.item_numbers.get(&form) {
+            return number;
+        }
+        let compiled = CompiledItem {
             cost: BLOCK_COST,
             subject: Subject::Block(Box::new(Block::new(block))),
             name: block.list.clone(),
             matcher: Matcher::new(&[], false),
-        });
+        };
+        self.number(form, compiled)
+    }
+
+    fn number(&mut self, form: String, compiled: CompiledItem) -> usize {
+        self.items.push(compiled);
+        self.item_numbers.insert(form, self.items.len() - 1);
         self.items.len() - 1
     }
 
@@ -205,6 +216,27 @@ impl Compiler {
             self.fields.push(field);
             next
         })
+    }
+}
+
+/// What an item asks, wherever it stands: the same text for the same question.
+fn form_of_item(item: &Item) -> String {
+    format!("{:?} {:?}", item.field, item.tests)
+}
+
+fn form_of_block(block: &sigma::Block) -> String {
+    format!("{}[{}] {}", block.list, block.quantifier, form_of(&block.body))
+}
+
+fn form_of(expr: &Expr) -> String {
+    let forms = |parts: &[Expr]| parts.iter().map(form_of).collect::<Vec<_>>();
+    match expr {
+        Expr::All(parts) => format!("all{:?}", forms(parts)),
+        Expr::Any(parts) => format!("any{:?}", forms(parts)),
+        Expr::Not(part) => format!("not({})", form_of(part)),
+        Expr::Named(_, part) => form_of(part),
+        Expr::Item(item) => form_of_item(item),
+        Expr::Block(block) => form_of_block(block),
     }
 }
 
@@ -226,7 +258,7 @@ fn cost_of(field: Option<&Field>) -> u32 {
 struct Reader<'e> {
     engine: &'e Engine,
     view: View<'e>,
-    read: Vec<(usize, Sight, Vec<Value<'e>>)>,
+    read: Vec<(Sight, Values<'e>)>,
 }
 
 impl<'e> Reader<'e> {
@@ -234,28 +266,9 @@ impl<'e> Reader<'e> {
         match node {
             Node::Item(item) => self.item_truth(*item, scratch),
             Node::Not(part) => !self.truth(part, scratch),
-            Node::All(parts) => self.fold(parts, scratch, Truth::True, Truth::and, Truth::False),
-            Node::Any(parts) => self.fold(parts, scratch, Truth::False, Truth::or, Truth::True),
+            Node::All(parts) => Truth::all(parts.iter().map(|part| self.truth(part, scratch))),
+            Node::Any(parts) => Truth::any(parts.iter().map(|part| self.truth(part, scratch))),
         }
-    }
-
-    /// Combines parts until the verdict is `settled`.
-    fn fold(
-        &mut self,
-        parts: &[Node],
-        scratch: &mut Scratch,
-        start: Truth,
-        combine: fn(Truth, Truth) -> Truth,
-        settled: Truth,
-    ) -> Truth {
-        let mut truth = start;
-        for part in parts {
-            truth = combine(truth, self.truth(part, scratch));
-            if truth == settled {
-                break;
-            }
-        }
-        truth
     }
 
     fn item_truth(&mut self, number: usize, scratch: &mut Scratch) -> Truth {
@@ -263,12 +276,12 @@ impl<'e> Reader<'e> {
         if event_number == scratch.event_number {
             return truth;
         }
-        let truth = self.decide(&self.engine.items[number]);
+        let truth = self.decide(&self.engine.items[number], scratch);
         scratch.truths[number] = (scratch.event_number, truth);
         truth
     }
 
-    fn decide(&mut self, item: &CompiledItem) -> Truth {
+    fn decide(&mut self, item: &CompiledItem, scratch: &mut Scratch) -> Truth {
         let field = match &item.subject {
             Subject::Field(field) => *field,
             Subject::Keywords => {
@@ -276,8 +289,8 @@ impl<'e> Reader<'e> {
             }
             Subject::Block(block) => return block.truth(self.view),
         };
-        let at = self.field(field);
-        let (_, sight, values) = &self.read[at];
+        let at = self.field(field, scratch);
+        let (sight, values) = &self.read[at];
         let view = self.view;
         item.matcher.truth(values, *sight, |name| {
             let mut others = Vec::new();
@@ -287,14 +300,17 @@ impl<'e> Reader<'e> {
     }
 
     /// Reads a field unless it has been read; returns its place in `read`.
-    fn field(&mut self, number: usize) -> usize {
-        if let Some(at) = self.read.iter().position(|(field, ..)| *field == number) {
+    fn field(&mut self, number: usize, scratch: &mut Scratch) -> usize {
+        let (event_number, at) = scratch.places[number];
+        if event_number == scratch.event_number {
             return at;
         }
         let mut values = Vec::new();
         let sight = self.engine.fields[number].read(self.view, &mut values);
-        self.read.push((number, sight, values));
-        self.read.len() - 1
+        self.read.push((sight, Values::new(values)));
+        let at = self.read.len() - 1;
+        scratch.places[number] = (scratch.event_number, at);
+        at
     }
 
     /// The fields that made a condition true, with the first value that did.
@@ -310,8 +326,9 @@ impl<'e> Reader<'e> {
                     add_evidence(&mut evidence, name, value);
                 }),
                 Subject::Field(field) => {
-                    let at = self.field(*field);
-                    let found = self.read[at].2.iter().find(|value| item.matcher.matches_value(value));
+                    let at = self.field(*field, scratch);
+                    let mut values = self.read[at].1.iter();
+                    let found = values.find(|value| item.matcher.matches_value(value));
                     if let Some(value) = found {
                         add_evidence(&mut evidence, &item.name, value);
                     }

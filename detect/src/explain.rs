@@ -7,7 +7,7 @@ use crate::derived::{Element, ElementKind, Elements, List, Part as ElementPart};
 use crate::event::{Event, Key};
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::json::Json;
-use crate::matcher::{Matcher, is_any};
+use crate::matcher::{Matcher, Values, is_any};
 use crate::scan;
 use crate::sigma::{Anchor, Block, Comparison, Expr, Item, Part, Pattern, Quantifier, Test, TimePart};
 use crate::truth::Truth;
@@ -250,16 +250,17 @@ fn keywords(explanation: &mut Explanation, matcher: &Matcher, event: &Event<'_>)
 fn field(explanation: &mut Explanation, name: &str, matcher: &Matcher, scope: Scope<'_, '_>, view: View<'_>) {
     let mut values = Vec::new();
     let sight = scope.read(name, &mut values);
+    let values = Values::new(values);
     let truth = matcher.truth(&values, sight, |other| {
         let mut others = Vec::new();
         let sight = scope.read(other, &mut others);
         (others, sight)
     });
     explanation.truth = Some(truth);
-    explanation.value_count = values.len();
+    explanation.value_count = values.iter().len();
     let (good, bad): (Vec<_>, Vec<_>) = values.iter().partition(|value| matcher.matches_value(value));
     explanation.values = good.into_iter().chain(bad).take(VALUES_MAX).map(value_text).collect();
-    if truth == Truth::Unknown || (values.is_empty() && sight == Sight::Hidden) {
+    if truth == Truth::Unknown || (explanation.value_count == 0 && sight == Sight::Hidden) {
         explanation.hidden = Some(hidden(view.event));
     }
 }

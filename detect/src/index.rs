@@ -1,15 +1,17 @@
 //! Which rules an event can match at all, told from its cheapest fields.
 //!
 //! Every rule yields the values that `verb`, `objectRef.resource` and
-//! `objectRef.subresource` must have. **Invariant:** the index may name too many rules,
+//! `objectRef.subresource` must have, and whether it needs a pod spec. **Invariant:** the index may name too many rules,
 //! never too few, and a rule it leaves out is false, not unknown.
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::derived::{List, may_write_pods};
 use crate::event::{Event, Key};
+use crate::field::Field;
 use crate::json::{Json, Kind};
 use crate::matcher::fold;
-use crate::sigma::{Expr, Item, Part, Test};
+use crate::sigma::{Block, Expr, Item, Part, Quantifier, Test};
 
 const FIELDS: [&str; 3] = ["verb", "objectRef.resource", "objectRef.subresource"];
 
@@ -23,6 +25,8 @@ type Alternatives = Box<[u64]>;
 #[derive(Debug)]
 pub(crate) struct Index {
     fields: [Postings; FIELDS.len()],
+    /// Those that do without a pod spec.
+    podless: Alternatives,
     /// The rule of each alternative, in ascending order.
     rules: Vec<usize>,
 }
@@ -53,7 +57,11 @@ impl Index {
             }
             rules.resize(parts.len(), rule);
         }
-        Self { fields: FIELDS.map(|field| Postings::new(field, &parts)), rules }
+        let mut podless = vec![0; parts.len().div_ceil(64)].into_boxed_slice();
+        for (number, _) in parts.iter().enumerate().filter(|(_, part)| !needs_pods(part)) {
+            set(&mut podless, number);
+        }
+        Self { fields: FIELDS.map(|field| Postings::new(field, &parts)), podless, rules }
     }
 
     /// The numbers of the rules that the event may match, in ascending order.
@@ -68,7 +76,10 @@ impl Index {
             ),
             Some(_) => (&by_resource.all, &by_subresource.all),
         };
-        let possible = move |word: usize| bits(word, verb[word] & resource[word] & subresource[word]);
+        let cheaply = move |word: usize| verb[word] & resource[word] & subresource[word];
+        let asks_for_pods = (0..verb.len()).any(|word| cheaply(word) & !self.podless[word] != 0);
+        let with_pods = if asks_for_pods && may_write_pods(event) { &by_verb.all } else { &self.podless };
+        let possible = move |word: usize| bits(word, cheaply(word) & with_pods[word]);
         let mut last = None;
         (0..verb.len())
             .flat_map(possible)
@@ -83,6 +94,35 @@ fn alternatives<'r>(expr: &'r Expr, parts: &mut Vec<&'r Expr>) {
         Expr::Any(inner) => inner.iter().for_each(|part| alternatives(part, parts)),
         Expr::Named(_, part) => alternatives(part, parts),
         other => parts.push(other),
+    }
+}
+
+fn set(alternatives: &mut Alternatives, number: usize) {
+    alternatives[number / 64] |= 1 << (number % 64);
+}
+
+/// Whether `expr` is false of requests that write no pod spec.
+fn needs_pods(expr: &Expr) -> bool {
+    let is_of_pods = |field: &Field| matches!(field, Field::Derived(derived, _) if derived.is_of_pods());
+    match expr {
+        Expr::All(parts) => parts.iter().any(needs_pods),
+        Expr::Any(parts) => parts.iter().all(needs_pods),
+        Expr::Named(_, part) => needs_pods(part),
+        Expr::Not(_) => false,
+        Expr::Item(Item { field, tests, .. }) => {
+            let is_met_by_absence = |test: &Test| matches!(test, Test::Null | Test::Exists(false));
+            let field = field.as_deref().map(Field::parse);
+            field.is_some_and(|field| is_of_pods(&field)) && !tests.iter().any(is_met_by_absence)
+        }
+        Expr::Block(Block { list, quantifier, .. }) => {
+            let is_met_by_absence = matches!(quantifier, Quantifier::None | Quantifier::AllOrEmpty);
+            let is_of_pods = match List::parse(list) {
+                List::Containers => true,
+                List::Field(field) => is_of_pods(&field),
+                List::Subjects | List::Rules => false,
+            };
+            is_of_pods && !is_met_by_absence
+        }
     }
 }
 
@@ -107,7 +147,7 @@ impl Postings {
             }
         }
         for (number, needed) in needed.iter().enumerate() {
-            let mut set = |set: &mut Alternatives| set[number / 64] |= 1 << (number % 64);
+            let mut set = |alternatives: &mut Alternatives| set(alternatives, number);
             set(&mut this.all);
             let Some(needed) = needed else {
                 this.by_value.values_mut().for_each(&mut set);

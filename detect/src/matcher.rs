@@ -1,6 +1,7 @@
 //! The tests of one item, grouped so that a list of texts costs one look at the value.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use aho_corasick::AhoCorasick;
@@ -10,6 +11,41 @@ use crate::field::{Sight, Value};
 use crate::json::Kind;
 use crate::sigma::{Anchor, Comparison, Part, Pattern, Test, TimePart, parse_address};
 use crate::truth::Truth;
+
+/// The values of a field, and their texts without case: those are made when the first item
+/// asks for them, for all items.
+#[derive(Debug)]
+pub(crate) struct Values<'v> {
+    values: Vec<Value<'v>>,
+    /// Nothing where folding changes nothing.
+    folded: OnceCell<Vec<Option<Box<str>>>>,
+}
+
+impl<'v> Values<'v> {
+    /// Takes what was read; strings are decoded once for all items.
+    pub(crate) fn new(mut values: Vec<Value<'v>>) -> Self {
+        for value in &mut values {
+            if let Value::Json(json) = value
+                && let Some(text) = json.as_str()
+            {
+                *value = Value::Text(text);
+            }
+        }
+        Self { values, folded: OnceCell::new() }
+    }
+
+    pub(crate) fn iter(&self) -> core::slice::Iter<'_, Value<'v>> {
+        self.values.iter()
+    }
+
+    fn folded(&self) -> &[Option<Box<str>>] {
+        let fold = |value: &Value<'_>| match fold(&text_of(value)?) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(folded) => Some(folded.into()),
+        };
+        self.folded.get_or_init(|| self.values.iter().map(fold).collect())
+    }
+}
 
 /// What one item asks of the values of its field; any of the checks suffices.
 #[derive(Debug)]
@@ -57,7 +93,7 @@ impl Matcher {
     /// Whether the values of a field satisfy any of the tests. `refer` reads another field.
     pub(crate) fn truth<'v>(
         &self,
-        values: &[Value<'v>],
+        values: &Values<'v>,
         sight: Sight,
         mut refer: impl FnMut(&str) -> (Vec<Value<'v>>, Sight),
     ) -> Truth {
@@ -65,8 +101,9 @@ impl Matcher {
         let found = |holds: bool| if holds { Truth::True } else { not_found };
         let mut truth = Truth::False;
         if self.has_texts() {
-            truth = found(values.iter().any(|value| self.matches_text(value)));
+            truth = found(self.matches_any_text(values));
         }
+        let values = values.values.as_slice();
         for test in &self.others {
             truth = truth.or(match (test, values) {
                 (Test::Null | Test::Exists(false), []) => !not_found,
@@ -96,6 +133,16 @@ impl Matcher {
             || self.others.iter().any(|test| holds(test, &Value::Text(Cow::Borrowed(word))))
     }
 
+    fn matches_any_text(&self, values: &Values<'_>) -> bool {
+        let is_cased = |value: &Value<'_>| text_of(value).is_some_and(|text| self.cased.matches(&text));
+        let is_folded = |(value, folded): (&Value<'_>, &Option<Box<str>>)| match folded {
+            Some(folded) => self.folded.matches(folded),
+            None => text_of(value).is_some_and(|text| self.folded.matches(&text)),
+        };
+        (self.cased.is_used && values.iter().any(is_cased))
+            || (self.folded.is_used && values.iter().zip(values.folded()).any(is_folded))
+    }
+
     fn matches_word(&self, word: &str) -> bool {
         (self.cased.is_used && self.cased.matches(word))
             || (self.folded.is_used && self.folded.matches(&fold(word)))
@@ -111,7 +158,7 @@ impl Matcher {
     }
 
     fn matches_text(&self, value: &Value<'_>) -> bool {
-        self.has_texts() && value.text().is_some_and(|text| self.matches_word(&text))
+        self.has_texts() && text_of(value).is_some_and(|text| self.matches_word(&text))
     }
 }
 
@@ -217,11 +264,19 @@ fn without_first(text: &str) -> Option<&str> {
     characters.next().map(|_| characters.as_str())
 }
 
+/// The text of a value; one that was computed is not copied.
+fn text_of<'t>(value: &'t Value<'_>) -> Option<Cow<'t, str>> {
+    match value {
+        Value::Json(json) => json.text(),
+        Value::Text(text) => Some(Cow::Borrowed(text)),
+    }
+}
+
 fn holds(test: &Test, value: &Value<'_>) -> bool {
     if let Test::Text(pattern) = test {
         return is_any(pattern) && !value.is_null();
     }
-    let Some(text) = value.text() else { return false };
+    let Some(text) = text_of(value) else { return false };
     match test {
         Test::Number(number) => text == number.as_str() || is_same_number(value, &text, number),
         Test::Regex(regex) => regex.regex.is_match(&text),

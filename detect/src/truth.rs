@@ -33,6 +33,34 @@ impl Truth {
     }
 }
 
+impl Truth {
+    /// Whether all hold; those after one that does not are left alone.
+    pub(crate) fn all(truths: impl IntoIterator<Item = Truth>) -> Truth {
+        Self::until(truths, Truth::True, Truth::and, Truth::False)
+    }
+
+    /// Whether any holds; those after one that does are left alone.
+    pub(crate) fn any(truths: impl IntoIterator<Item = Truth>) -> Truth {
+        Self::until(truths, Truth::False, Truth::or, Truth::True)
+    }
+
+    fn until(
+        truths: impl IntoIterator<Item = Truth>,
+        start: Truth,
+        combine: fn(Truth, Truth) -> Truth,
+        settled: Truth,
+    ) -> Truth {
+        let mut truth = start;
+        for next in truths {
+            truth = combine(truth, next);
+            if truth == settled {
+                break;
+            }
+        }
+        truth
+    }
+}
+
 impl std::ops::Not for Truth {
     type Output = Truth;
 

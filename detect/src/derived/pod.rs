@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::written::{Tree, Written};
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, View};
+use crate::field::{Sight, Value, View, is_write};
 use crate::json::Json;
 
 type Path = &'static [&'static str];
@@ -17,10 +17,48 @@ const CRON_JOB: Path = &["spec", "jobTemplate", "spec", "template", "spec"];
 /// The lists of containers in a pod spec.
 pub(super) const CONTAINER_LISTS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
 
+/// Resources of Kubernetes that are written all day and hold no pod spec.
+const WITHOUT_PODS: &[&str] = &[
+    "bindings",
+    "configmaps",
+    "csinodes",
+    "csistoragecapacities",
+    "endpoints",
+    "endpointslices",
+    "events",
+    "leases",
+    "localsubjectaccessreviews",
+    "namespaces",
+    "nodes",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "secrets",
+    "selfsubjectaccessreviews",
+    "selfsubjectrulesreviews",
+    "serviceaccounts",
+    "services",
+    "subjectaccessreviews",
+    "tokenreviews",
+    "volumeattachments",
+];
+
+/// The API groups that those are in; names in other groups are anybody's.
+const GROUPS_WITHOUT_PODS: &[&str] = &[
+    "",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "storage.k8s.io",
+];
+
 /// What an event writes to, named as in a request path.
 pub(super) struct Target<'a> {
     pub(super) resource: Cow<'a, str>,
     pub(super) subresource: Cow<'a, str>,
+    /// Whether it is in one of [`GROUPS_WITHOUT_PODS`].
+    is_built_in: bool,
 }
 
 impl<'a> Target<'a> {
@@ -29,7 +67,12 @@ impl<'a> Target<'a> {
         let part = |name| event.str_at(Key::ObjectRef, name);
         let kind = || event.at(Key::RequestObject, &["kind"]).and_then(Json::as_str);
         let resource = part("resource").or_else(|| Some(Cow::Owned(kind()?.to_ascii_lowercase() + "s")));
-        Self { resource: resource.unwrap_or_default(), subresource: part("subresource").unwrap_or_default() }
+        let group = part("apiGroup").unwrap_or_default();
+        Self {
+            resource: resource.unwrap_or_default(),
+            subresource: part("subresource").unwrap_or_default(),
+            is_built_in: GROUPS_WITHOUT_PODS.contains(&group.as_ref()),
+        }
     }
 
     /// Where pod specs live in the resource; nothing for subresources that write none.
@@ -40,6 +83,7 @@ impl<'a> Target<'a> {
             ("cronjobs", "") => &[CRON_JOB],
             (_, "") if self.is_workload() => &[WORKLOAD],
             ("pods", _) => &[],
+            (resource, _) if WITHOUT_PODS.contains(&resource) && self.is_built_in => &[],
             // Custom resources embed pod templates in the same places.
             (_, "") => &[WORKLOAD, CRON_JOB, POD_TEMPLATE],
             _ => &[],
@@ -61,6 +105,12 @@ impl<'a> Target<'a> {
                 | "cronjobs"
         )
     }
+}
+
+/// Whether the request may write a pod spec; without one, fields of pods and containers are
+/// absent for sure.
+pub(crate) fn may_write(event: &Event<'_>) -> bool {
+    is_write(event) && !Target::of(event).pod_specs().is_empty()
 }
 
 /// Shows each pod spec that the request writes to `visit`.

@@ -155,6 +155,26 @@ fields! {
     }
 }
 
+impl Derived {
+    /// Whether it is read out of the pod specs that a request writes.
+    pub(crate) fn is_of_pods(self) -> bool {
+        use Derived as D;
+        matches!(
+            self,
+            D::Pod
+                | D::PodHostpath
+                | D::Container
+                | D::ContainerCommandLine
+                | D::ContainerImageRegistry
+                | D::ContainerImageRepository
+                | D::ContainerImageName
+                | D::ContainerImageTag
+                | D::ContainerImageDigest
+                | D::ContainerCapabilitiesAdd
+        )
+    }
+}
+
 /// The computed field of this name or alias, if there is one.
 pub fn find(name: &str) -> Option<Field> {
     let exact = TABLE.iter().find(|entry| entry.name == name).map(|entry| (entry, ""));

@@ -17,11 +17,14 @@ pub fn of_episode(rules: &[Rule], correlation: &Correlation, episode: &Episode) 
         shared if shared.is_empty() => shared,
         shared => format!("{shared}: "),
     };
-    let fields = clean(&correlation.relation.fields().join(", "));
+    let fields: Vec<&str> = correlation.relation.fields().iter().map(|field| spoken(field)).collect();
+    let fields = clean(&fields.join(", "));
     let values: Vec<String> = episode.values.iter().map(|value| clean(value)).collect();
     let number = number(episode.number);
     let what = match &correlation.relation {
-        Relation::EventCount(_) => format!("{requests}{within}"),
+        Relation::EventCount(_) => {
+            format!("{} ({requests}{within})", titles(rules, episode, ", or "))
+        }
         Relation::ValueCount(..) => {
             format!("{number} different {fields} in {requests}{within}: {}", listed(&values))
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::context::{self, Watch};
 use crate::json::{Json, Key as JsonKey, Kind};
 use crate::scan::{self, ScanError, ScanErrorKind};
 
@@ -62,6 +63,8 @@ type Span = (usize, usize);
 pub struct Event<'a> {
     raw: &'a [u8],
     spans: [Span; Key::ALL.len()],
+    /// Told of what is read outside of the event's context.
+    watch: Option<&'a Watch>,
 }
 
 /// Where the top-level values of an event lie: an [`Event`] without the borrow of its bytes.
@@ -133,7 +136,7 @@ impl<'a> Event<'a> {
         })?;
         match list {
             Some(array) => Ok(Scanned::List(array)),
-            None => Ok(Scanned::Event(Self { raw: &bytes[..end], spans }, end)),
+            None => Ok(Scanned::Event(Self { raw: &bytes[..end], spans, watch: None }, end)),
         }
     }
 
@@ -143,12 +146,12 @@ impl<'a> Event<'a> {
         for span in spans.iter_mut().filter(|span| span.1 > 0) {
             *span = (span.0 - start, span.1 - start);
         }
-        Ok((Self { raw: &bytes[start..end], spans }, end))
+        Ok((Self { raw: &bytes[start..end], spans, watch: None }, end))
     }
 
     /// Puts an event together again from its own bytes and the spans found in them.
     pub fn with_spans(raw: &'a [u8], spans: Spans) -> Self {
-        Self { raw, spans: spans.0 }
+        Self { raw, spans: spans.0, watch: None }
     }
 
     /// Where the top-level values lie in [`Event::raw`].
@@ -161,16 +164,31 @@ impl<'a> Event<'a> {
         self.raw
     }
 
+    /// The same event, of which `watch` is told when more than its context is read; that is
+    /// then not shown.
+    pub(crate) fn watched<'w>(&self, watch: &'w Watch) -> Event<'w>
+    where
+        'a: 'w,
+    {
+        Event { watch: Some(watch), ..*self }
+    }
+
     /// The whole event as a JSON object.
     pub fn json(&self) -> Json<'a> {
-        Json::new(self.raw)
+        match self.watch {
+            None => Json::new(self.raw),
+            Some(watch) => watch.refuse().unwrap_or(Json::EMPTY_OBJECT),
+        }
+    }
+
+    /// Whether a remembered top-level key is there; `null` counts as absent.
+    pub fn has(&self, key: Key) -> bool {
+        self.value(key).is_some_and(|value| !value.is_null())
     }
 
     /// The value of a remembered top-level key; `null` counts as absent.
     pub fn get(&self, key: Key) -> Option<Json<'a>> {
-        let (start, end) = self.spans[key as usize];
-        let value = Json::new(self.raw.get(start..end)?);
-        (end > 0 && !value.is_null()).then_some(value)
+        self.top_level(key).filter(|value| !value.is_null())
     }
 
     /// The decoded string of a remembered top-level key.
@@ -178,26 +196,50 @@ impl<'a> Event<'a> {
         self.get(key)?.as_str()
     }
 
-    /// The value of a top-level key, `null` included.
-    pub fn top_level(&self, name: &str) -> Option<Json<'a>> {
-        match Key::from_name(name) {
-            Some(key) => {
-                let (start, end) = self.spans[key as usize];
-                let value = Json::new(self.raw.get(start..end)?);
-                (end > 0).then_some(value)
-            }
-            None => self.json().get(name),
-        }
+    /// The value of a remembered top-level key, `null` included.
+    pub fn top_level(&self, key: Key) -> Option<Json<'a>> {
+        self.shown(key, |_| context::is_whole(key))
+    }
+
+    /// The same, of which only what a dotted path below it spells is read.
+    pub(crate) fn top_level_for(&self, key: Key, path: &str) -> Option<Json<'a>> {
+        self.shown(key, |value| context::shows(key, value, path))
+    }
+
+    /// The value behind one key of a remembered top-level key, `null` included.
+    pub(crate) fn entry(&self, key: Key, name: &str) -> Option<Json<'a>> {
+        self.top_level_for(key, name)?.get(name)
+    }
+
+    /// The names of the event's annotations.
+    pub(crate) fn annotation_names(&self) -> impl Iterator<Item = Cow<'a, str>> {
+        // Names are in the context, whatever the values are.
+        self.value(Key::Annotations).into_iter().flat_map(Json::entries).map(|(name, _)| name.text())
     }
 
     /// Follows `keys` below a remembered top-level key; `null` counts as absent.
     pub fn at(&self, key: Key, keys: &[&str]) -> Option<Json<'a>> {
-        self.get(key)?.at(keys).filter(|value| !value.is_null())
+        self.top_level_for(key, keys.first().unwrap_or(&""))?.at(keys).filter(|value| !value.is_null())
     }
 
     /// The decoded string below a remembered top-level key.
     pub fn str_at(&self, key: Key, name: &str) -> Option<Cow<'a, str>> {
-        self.get(key)?.str_at(name)
+        self.at(key, &[name])?.as_str()
+    }
+
+    fn value(&self, key: Key) -> Option<Json<'a>> {
+        let (start, end) = self.spans[key as usize];
+        (end > 0).then(|| self.raw.get(start..end).map(Json::new))?
+    }
+
+    /// The value of a key, unless somebody watches and what is read of it is not in the
+    /// context. Whether there is a value, and whether it is `null`, is always known.
+    fn shown(&self, key: Key, is_in_context: impl Fn(Json<'a>) -> bool) -> Option<Json<'a>> {
+        let value = self.value(key)?;
+        match self.watch {
+            Some(watch) if !value.is_null() && !is_in_context(value) => watch.refuse(),
+            _ => Some(value),
+        }
     }
 
     /// Says why this JSON object is not an audit event; nothing when it is one.
@@ -205,7 +247,7 @@ impl<'a> Event<'a> {
     /// Only the shape of what the API server itself writes is checked, never what a
     /// client can put into a body.
     pub fn complaint(&self) -> Option<Complaint> {
-        if let Some(kind) = self.top_level("kind")
+        if let Some(kind) = self.top_level(Key::Kind)
             && kind.as_str().as_deref() != Some("Event")
         {
             return Some(Complaint::Kind);

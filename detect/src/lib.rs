@@ -5,6 +5,8 @@
 
 pub mod alert;
 mod block;
+mod condition;
+mod context;
 pub mod correlate;
 pub mod derived;
 mod engine;
@@ -16,6 +18,7 @@ pub mod json;
 mod matcher;
 pub mod scan;
 mod seen;
+mod settled;
 pub mod sigma;
 pub mod summary;
 pub mod truth;

@@ -4,7 +4,7 @@
 //! of elements, and every element is walked once for each test of it.
 
 use crate::derived::{Element, ElementKind, Elements, List, Part};
-use crate::field::{Value, View};
+use crate::field::{Sight, Value, View};
 use crate::matcher::{Matcher, Values};
 use crate::sigma::{self, Expr, Item, Quantifier};
 use crate::truth::Truth;
@@ -46,6 +46,16 @@ impl Block {
         let list = List::parse(&block.list);
         let each = Each::new(block, list.kind(), "");
         Self { list, each }
+    }
+
+    /// The list whose elements are looked at.
+    pub(crate) fn list(&self) -> &List {
+        &self.list
+    }
+
+    /// Whether it holds where the list has no element.
+    pub(crate) fn truth_of_none(&self) -> Truth {
+        self.each.quantifier.truth(Sight::Clear, core::iter::empty())
     }
 
     /// Whether it holds in the event.

@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
 use crate::matcher::{Matcher, Values};
+use crate::presence::{self, Names, Needed, Present, Ways};
 use crate::scan;
 use crate::settled::{Open, Settled};
 use crate::sigma::{self, Expr, Item, Rule};
@@ -23,7 +24,8 @@ pub struct Engine {
     rules: Vec<Rule>,
     conditions: Vec<Condition>,
     items: Vec<CompiledItem>,
-    fields: Vec<Field>,
+    fields: Vec<CompiledField>,
+    names: Names,
     index: Index,
     settings: Settings,
 }
@@ -48,6 +50,7 @@ struct Notes {
     places: Vec<(u64, usize)>,
     /// Notes with another number are of another event.
     event_number: u64,
+    present: (u64, Present),
 }
 
 /// A rule that an event satisfies.
@@ -60,10 +63,18 @@ pub struct Match<'e> {
 }
 
 #[derive(Debug)]
+struct CompiledField {
+    field: Field,
+    needed: Needed,
+}
+
+#[derive(Debug)]
 struct CompiledItem {
     subject: Subject,
     name: String,
     matcher: Matcher,
+    /// Whether it holds, or cannot be told, where its field or list is absent.
+    is_met_by_absence: bool,
     cost: u32,
 }
 
@@ -75,7 +86,7 @@ enum Subject {
     /// Every key and value.
     Keywords,
     /// The elements of a list.
-    Block(Box<Block>),
+    Block(Box<Block>, Needed),
 }
 
 impl Engine {
@@ -84,8 +95,8 @@ impl Engine {
         let mut compiler = Compiler::default();
         let conditions = rules.iter().map(|rule| compiler.rule(rule)).collect();
         let index = Index::new(rules.iter().map(Rule::condition));
-        let Compiler { items, fields, .. } = compiler;
-        Self { rules, conditions, items, fields, index, settings }
+        let Compiler { items, fields, names, .. } = compiler;
+        Self { rules, conditions, items, fields, names, index, settings }
     }
 
     /// The rules in the order they were given.
@@ -107,6 +118,7 @@ impl Engine {
                 truths: vec![(0, None); self.items.len()],
                 places: vec![(0, 0); self.fields.len()],
                 event_number: 0,
+                present: (0, Present::default()),
             },
             blind_counts: vec![0; self.rules.len()],
         }
@@ -127,7 +139,10 @@ impl Engine {
             return;
         }
         let mut reader = Reader::new(self, self.view(event), None, notes);
-        for Open { rule, condition } in open {
+        for Open { rule, condition, ways } in open {
+            if reader.lacks_all(ways) {
+                continue;
+            }
             match condition.truth(&mut |item| reader.truth(item)) {
                 Truth::True => {
                     on_match(Match { rule: *rule, evidence: reader.evidence(&self.conditions[*rule]) });
@@ -145,11 +160,23 @@ impl Engine {
         let event = event.watched(&watch);
         let mut reader = Reader::new(self, self.view(&event), Some(&watch), notes);
         let candidates = self.index.candidates(&event);
-        let open = candidates.map(|rule| Open {
-            rule,
-            condition: self.conditions[rule].settled(&mut |item| reader.ask(item)),
+        let open = candidates.map(|rule| {
+            let condition = self.conditions[rule].settled(&mut |item| reader.ask(item));
+            let ways = presence::ways(&condition, &|item| self.needed(item));
+            Open { rule, condition, ways }
         });
         open.filter(|open| !matches!(open.condition, Condition::Known(Truth::False))).collect()
+    }
+
+    /// The keys of the body without which an item is false.
+    fn needed(&self, item: usize) -> Needed {
+        let CompiledItem { subject, is_met_by_absence, .. } = &self.items[item];
+        match subject {
+            _ if *is_met_by_absence => Needed::default(),
+            Subject::Field(field) => self.fields[*field].needed.clone(),
+            Subject::Block(_, needed) => needed.clone(),
+            Subject::Keywords => Needed::default(),
+        }
     }
 
     fn view<'e>(&'e self, event: &'e Event<'e>) -> View<'e> {
@@ -162,7 +189,8 @@ impl Engine {
 struct Compiler {
     items: Vec<CompiledItem>,
     item_numbers: HashMap<String, usize>,
-    fields: Vec<Field>,
+    fields: Vec<CompiledField>,
+    names: Names,
     field_numbers: HashMap<Field, usize>,
 }
 
@@ -207,11 +235,13 @@ impl Compiler {
             return number;
         }
         let field = item.field.as_deref().map(Field::parse);
+        let matcher = Matcher::new(&item.tests, item.field.is_none());
         let compiled = CompiledItem {
             cost: cost_of(field.as_ref()),
             subject: field.map_or(Subject::Keywords, |field| Subject::Field(self.field(field))),
             name: item.field.clone().unwrap_or_else(|| "keywords".to_owned()),
-            matcher: Matcher::new(&item.tests, item.field.is_none()),
+            is_met_by_absence: matcher.of_absence() != Truth::False,
+            matcher,
         };
         for name in compiled.matcher.referenced() {
             self.field(Field::parse(name));
@@ -224,9 +254,12 @@ impl Compiler {
         if let Some(&number) = self.item_numbers.get(&form) {
             return number;
         }
+        let compiled_block = Block::new(block);
+        let needed = self.names.needed_by_block(&compiled_block);
         let compiled = CompiledItem {
             cost: BLOCK_COST,
-            subject: Subject::Block(Box::new(Block::new(block))),
+            is_met_by_absence: compiled_block.truth_of_none() != Truth::False,
+            subject: Subject::Block(Box::new(compiled_block), needed),
             name: block.list.clone(),
             matcher: Matcher::new(&[], false),
         };
@@ -242,7 +275,8 @@ impl Compiler {
     fn field(&mut self, field: Field) -> usize {
         let next = self.fields.len();
         *self.field_numbers.entry(field.clone()).or_insert_with(|| {
-            self.fields.push(field);
+            let needed = self.names.needed_by_field(&field);
+            self.fields.push(CompiledField { field, needed });
             next
         })
     }
@@ -328,7 +362,8 @@ impl<'e, 'r> Reader<'e, 'r> {
         let truth = match &item.subject {
             Subject::Keywords if self.watch.is_some() => return None,
             Subject::Keywords => words(view.event).any(|word| item.matcher.matches_keyword(&word)).into(),
-            Subject::Block(block) => block.truth(view),
+            Subject::Block(block, needed) if self.lacks(needed) => block.truth_of_none(),
+            Subject::Block(block, _) => block.truth(view),
             Subject::Field(field) => {
                 let at = self.field(*field);
                 let Reading { values, sight, is_open } = &self.read[at];
@@ -345,6 +380,24 @@ impl<'e, 'r> Reader<'e, 'r> {
         (!self.has_asked()).then_some(truth)
     }
 
+    /// Whether the body of the request lacks keys that are needed in every way.
+    fn lacks_all(&mut self, ways: &Ways) -> bool {
+        ways.iter().all(|needed| self.lacks(needed))
+    }
+
+    /// Whether the body of the request lacks a key that what is asked for must have.
+    fn lacks(&mut self, needed: &[usize]) -> bool {
+        if needed.is_empty() || self.watch.is_some() {
+            return false;
+        }
+        let (event_number, present) = &mut self.notes.present;
+        if *event_number != self.notes.event_number {
+            *event_number = self.notes.event_number;
+            present.read(self.view.event, &self.engine.names);
+        }
+        present.lacks(needed)
+    }
+
     /// Whether something was asked for since the last time that is not shown.
     fn has_asked(&self) -> bool {
         self.watch.is_some_and(Watch::take)
@@ -357,7 +410,8 @@ impl<'e, 'r> Reader<'e, 'r> {
             return at;
         }
         let mut values = Vec::new();
-        let sight = self.engine.fields[number].read(self.view, &mut values);
+        let CompiledField { field, needed } = &self.engine.fields[number];
+        let sight = if self.lacks(needed) { Sight::Clear } else { field.read(self.view, &mut values) };
         let is_open = self.has_asked();
         self.read.push(Reading { values: Values::new(values), sight, is_open });
         let at = self.read.len() - 1;
@@ -374,7 +428,7 @@ impl<'e, 'r> Reader<'e, 'r> {
             let item = &self.engine.items[number];
             match &item.subject {
                 Subject::Keywords => {}
-                Subject::Block(block) => block.evidence(self.view, &mut |name, value| {
+                Subject::Block(block, _) => block.evidence(self.view, &mut |name, value| {
                     add_evidence(&mut evidence, name, value);
                 }),
                 Subject::Field(field) => {

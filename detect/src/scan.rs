@@ -275,6 +275,27 @@ impl Open {
     }
 }
 
+/// Shows every key of valid JSON, decoded, at any depth.
+pub(crate) fn each_key(bytes: &[u8], mut visit: impl FnMut(&[u8])) {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        if *byte != b'"' {
+            at += 1;
+            continue;
+        }
+        let Ok(end) = string_end(bytes, at) else { return };
+        let next = skip_whitespace(bytes, end);
+        if bytes.get(next) == Some(&b':') {
+            let inside = &bytes[at + 1..end - 1];
+            match memchr::memchr(b'\\', inside) {
+                None => visit(inside),
+                Some(_) => visit(Json::new(&bytes[at..end]).text().unwrap_or_default().as_bytes()),
+            }
+        }
+        at = next;
+    }
+}
+
 /// Every key and every scalar of valid JSON, from left to right, at any depth.
 pub(crate) struct Scalars<'a> {
     bytes: &'a [u8],

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::condition::Condition;
+use crate::presence::{Needed, Ways};
 
 /// How much memory one generation may take. The rules leave something open in some contexts
 /// only, so this is room for tens of thousands of them; a cluster has a few thousand.
@@ -13,6 +14,8 @@ const GENERATION_BYTES_MAX: usize = 16 << 20;
 pub(crate) struct Open {
     pub(crate) rule: usize,
     pub(crate) condition: Condition,
+    /// What the body must have for the condition not to be false.
+    pub(crate) ways: Ways,
 }
 
 /// What is left to ask of events, by their context.
@@ -68,6 +71,7 @@ impl Generation {
 
 impl Open {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.condition.bytes()
+        let ways = self.ways.iter().map(|way| size_of::<Needed>() + size_of_val(&**way));
+        size_of::<Self>() + self.condition.bytes() + ways.sum::<usize>()
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn check(bytes: &[u8]) {
 fn check_spans(event: &Event<'_>, entries: &[(String, &RawValue)]) {
     for key in Key::ALL {
         let last = entries.iter().rev().find(|(name, _)| name == key.name());
-        let found = event.top_level(key).map(|value| String::from_utf8_lossy(value.bytes()));
+        let found = event.top_level(*key).map(|value| String::from_utf8_lossy(value.bytes()));
         assert_eq!(
             found.as_deref(),
             last.map(|(_, value)| value.get()),

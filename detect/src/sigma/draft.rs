@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::context::Context;
 use super::detection::{Selection, join_all, join_any};
 use super::error::RuleErrorKind as Kind;
-use super::expression;
 use super::modifier::Value;
 use super::nearest::nearest;
 use super::yaml::Node;
@@ -227,10 +226,7 @@ impl DraftValue {
 fn check(value: &Value) -> Result<(), Kind> {
     match value {
         Value::Forms(values) => values.iter().try_for_each(check),
-        Value::Regex(regex) => match regex.text.plain() {
-            Some(text) => expression::check(text).map_err(|fault| fault.kind),
-            None => Ok(()),
-        },
+        Value::Regex(regex) => regex.check().map_err(|fault| fault.kind),
         _ => Ok(()),
     }
 }

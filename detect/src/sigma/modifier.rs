@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 
 use super::error::RuleErrorKind as Kind;
+use super::expression::{self, Fault, Regex};
 use super::text::{self, Piece, Placeholder, Text};
 use super::{Anchor, Comparison, Part, Pattern, Test, TimePart};
 
@@ -184,7 +185,7 @@ impl Value {
                 let parts: Result<_, _> = pieces.into_iter().map(Piece::into_part).collect();
                 Test::Text(Pattern { parts: parts.map_err(|found| unresolved(&found))?, is_cased })
             }
-            Value::Regex(regex) => Test::Regex(super::expression::compile(&regex.with_flags()?)?),
+            Value::Regex(regex) => Test::Regex(regex.read()?),
             Value::FieldRef(field, edges) => Test::FieldRef(field, edges.anchor()),
             Value::Network(network) => Test::Cidr(network),
             Value::Compare(comparison, number) => Test::Compare(comparison, number),
@@ -218,6 +219,20 @@ impl RegexText {
     /// Another expression with the same flags and ends.
     pub(super) fn with_text(&self, text: Text) -> Self {
         Self { text, ..self.clone() }
+    }
+
+    /// What is wrong with it as written, its size aside, and where in its text.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        // Within the parentheses that hold it to an end, a mistake may mend another one.
+        let is_held = self.edges.starts || self.edges.ends;
+        match self.text.plain() {
+            Some(text) if is_held || self.read().is_err() => expression::check(text),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self) -> Result<Regex, Kind> {
+        Regex::new(&self.with_flags()?)
     }
 
     /// Flags go into the text, so that equal texts are equal expressions.

@@ -8,7 +8,7 @@ use super::error::RuleErrorKind as Kind;
 use super::modifier::Value;
 use super::nearest::nearest;
 use super::yaml::Node;
-use super::{Block, Expr, Item, Place, Quantifier, Test, condition};
+use super::{Block, Expr, Item, Place, Quantifier, Regex, Test, condition};
 
 /// A selection under its name.
 #[derive(Clone, Debug)]
@@ -205,7 +205,10 @@ impl DraftValue {
         let placeholder = value.placeholder().map(|placeholder| placeholder.place);
         let tests = match value.needs_field().filter(|_| is_keyword) {
             Some(what) => Err(Kind::NeedsField { what }),
-            None => check(&value).and_then(|()| value.into_tests(is_keyword)),
+            None if context.setup.trusts_expressions => {
+                value.into_tests(is_keyword, |text| Ok(Regex::trusted(text)))
+            }
+            None => check(&value).and_then(|()| value.into_tests(is_keyword, Regex::new)),
         };
         match tests {
             Ok(tests) => Some((place, tests)),

@@ -8,6 +8,7 @@ use core::fmt;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::thread::LocalKey;
 
 use regex_syntax::ast::ErrorKind as AstKind;
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
@@ -24,8 +25,13 @@ const REMEMBERED_MAX: usize = 4096;
 
 thread_local! {
     /// What lists hold stands in many rules: such an expression is read and compiled once.
-    static READ: RefCell<HashMap<String, Regex>> = RefCell::default();
+    static READ: Known = RefCell::default();
+    /// Those that have not been read: what is trusted of one rule is to be read of another.
+    static TRUSTED: Known = RefCell::default();
 }
+
+/// Expressions by their text.
+type Known = RefCell<HashMap<String, Regex>>;
 
 /// A regular expression that has been checked. Clones share one automaton, which is built
 /// when the first of them is asked.
@@ -52,13 +58,28 @@ impl Regex {
         if bytes_bound(&hir) > COMPILED_BYTES_MAX {
             let _ = automaton.set(Some(compile(text)?));
         }
+        Ok(Self::remember(text, automaton, &READ))
+    }
+
+    /// Takes an expression that has been checked before; one that is wrong all the same finds
+    /// nothing.
+    pub(super) fn trusted(text: &str) -> Self {
+        let known = TRUSTED.with_borrow(|trusted| trusted.get(text).cloned());
+        known.unwrap_or_else(|| Self::remember(text, OnceLock::new(), &TRUSTED))
+    }
+
+    fn remember(
+        text: &str,
+        automaton: OnceLock<Option<regex::Regex>>,
+        known: &'static LocalKey<Known>,
+    ) -> Self {
         let regex = Self { expression: Arc::new(Expression { text: text.to_owned(), automaton }) };
-        READ.with_borrow_mut(|read| {
-            if read.len() < REMEMBERED_MAX {
-                read.insert(text.to_owned(), regex.clone());
+        known.with_borrow_mut(|known| {
+            if known.len() < REMEMBERED_MAX {
+                known.insert(text.to_owned(), regex.clone());
             }
         });
-        Ok(regex)
+        regex
     }
 
     /// The expression; its flags are a part of its text, so equal texts are equal expressions.

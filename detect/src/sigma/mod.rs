@@ -69,6 +69,8 @@ pub struct Setup {
     pub lists: Lists,
     /// What changes rules before they are understood.
     pub pipelines: Vec<Pipeline>,
+    /// Whether regular expressions have been checked before, and are taken as they are.
+    pub trusts_expressions: bool,
 }
 
 /// Reads a file of one or more rules, as [`parse_with`] does without lists and pipelines.

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use detect::Truth;
 use detect::derived;
 use detect::sigma::{self, Expr, Item, Rule, Setup, Test, correlation};
+use regex::RegexBuilder;
 use serde_json::Value;
 
 const TITLE_CHARACTERS_MAX: usize = 70;
@@ -123,6 +124,23 @@ fn tags_name_techniques_that_there_are() {
         }
     }
     none(&problems);
+}
+
+/// Nobody is there to tell when the first event asks for an automaton that cannot be built.
+#[test]
+fn every_regular_expression_can_be_compiled() {
+    let mut problems = BTreeSet::new();
+    for BuiltIn { rule, .. } in built_in() {
+        let mut items = Vec::new();
+        rule.condition().into_iter().for_each(|condition| collect_items(condition, &mut items));
+        for test in items.into_iter().flat_map(|item| &item.tests) {
+            let Test::Regex(expression) = test else { continue };
+            if let Err(error) = RegexBuilder::new(expression.as_str()).size_limit(4 << 20).build() {
+                problems.insert(format!("{}: {error}", rule.path.display()));
+            }
+        }
+    }
+    none(&problems.into_iter().collect::<Vec<_>>());
 }
 
 /// To an API server `System:apiserver` is nobody it knows: whoever gets a certificate for that

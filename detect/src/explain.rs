@@ -367,7 +367,7 @@ fn phrase_of(test: &Test) -> (Phrase, Option<String>) {
         Test::Exists(true) => (Phrase::new("is present", ""), None),
         Test::Regex(regex) => (
             Phrase::new("matches the expression", "matches any of the expressions"),
-            Some(regex.regex.as_str().to_owned()),
+            Some(regex.as_str().to_owned()),
         ),
         Test::Cidr(network) => {
             (Phrase::new("lies in the network", "lies in any of the networks"), Some(network.to_string()))

@@ -306,7 +306,7 @@ fn holds(test: &Test, value: &Value<'_>) -> bool {
     let Some(text) = text_of(value) else { return false };
     match test {
         Test::Number(number) => text == number.as_str() || is_same_number(value, &text, number),
-        Test::Regex(regex) => regex.regex.is_match(&text),
+        Test::Regex(regex) => regex.is_match(&text),
         Test::Cidr(net) => parse_address(&text).is_some_and(|address| net.contains(&address.to_canonical())),
         Test::Compare(comparison, limit) => {
             text.trim().parse().is_ok_and(|number| compares(number, *comparison, *limit))

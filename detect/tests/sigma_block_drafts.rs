@@ -24,7 +24,7 @@ fn parse(service: &str, selection: &str, steps: &str) -> Parsed {
     let text = format!(
         "{HEADER}logsource: {{product: kubernetes, service: {service}}}\ndetection:\n  s: {selection}\n  condition: s\n"
     );
-    parse_with(Path::new("r"), &text, &Setup { lists, pipelines })
+    parse_with(Path::new("r"), &text, &Setup { lists, pipelines, ..Setup::default() })
 }
 
 #[track_caller]

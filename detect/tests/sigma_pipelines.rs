@@ -201,7 +201,7 @@ fn setup(pipelines: &[&str], lists: Lists) -> Setup {
     let parse = |text: &&str| {
         Pipeline::parse(Path::new("p"), text).unwrap_or_else(|found| panic!("{text}: {found:?}"))
     };
-    Setup { lists, pipelines: pipelines.iter().map(parse).collect() }
+    Setup { lists, pipelines: pipelines.iter().map(parse).collect(), ..Setup::default() }
 }
 
 fn errors(parsed: &Parsed) -> Vec<RuleError> {

@@ -9,7 +9,7 @@ use super::event_object;
 use super::filter::{self, Filter};
 use super::lint;
 use super::logsource::Subject;
-use super::nearest::nearest;
+use super::nearest::{may_be_near, nearest};
 use super::pipeline;
 use super::yaml::{self, Content, Document, FILE_BYTES_MAX, Node};
 use super::{Level, Logic, Logsource, Place, Rule};
@@ -475,7 +475,7 @@ impl<'k> Keys<'k, '_> {
 /// The key that a custom key most likely was meant to be: a slip in one character, in two
 /// for long keys, or only in case.
 fn slip_of(name: &str) -> Option<&'static str> {
-    let length = name.chars().count();
+    let (length, lower) = (name.chars().count(), name.to_lowercase());
     KEYS.into_iter().find(|key| {
         let distance_max = match key.len().min(length) {
             0..4 => 0,
@@ -483,7 +483,8 @@ fn slip_of(name: &str) -> Option<&'static str> {
             _ => 2,
         };
         length.abs_diff(key.len()) <= distance_max
-            && strsim::osa_distance(&name.to_lowercase(), key) <= distance_max
+            && may_be_near(&lower, key, distance_max)
+            && strsim::osa_distance(&lower, key) <= distance_max
     })
 }
 

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use super::context::Context;
 use super::detection::{Selection, join_all, join_any};
 use super::error::RuleErrorKind as Kind;
-use super::expression;
 use super::modifier::Value;
 use super::nearest::nearest;
 use super::yaml::Node;
-use super::{Block, Expr, Item, Place, Quantifier, Test, condition};
+use super::{Block, Expr, Item, Place, Quantifier, Regex, Test, condition};
 
 /// A selection under its name.
 #[derive(Clone, Debug)]
@@ -206,7 +205,10 @@ impl DraftValue {
         let placeholder = value.placeholder().map(|placeholder| placeholder.place);
         let tests = match value.needs_field().filter(|_| is_keyword) {
             Some(what) => Err(Kind::NeedsField { what }),
-            None => check(&value).and_then(|()| value.into_tests(is_keyword)),
+            None if context.setup.trusts_expressions => {
+                value.into_tests(is_keyword, |text| Ok(Regex::trusted(text)))
+            }
+            None => check(&value).and_then(|()| value.into_tests(is_keyword, Regex::new)),
         };
         match tests {
             Ok(tests) => Some((place, tests)),
@@ -227,10 +229,7 @@ impl DraftValue {
 fn check(value: &Value) -> Result<(), Kind> {
     match value {
         Value::Forms(values) => values.iter().try_for_each(check),
-        Value::Regex(regex) => match regex.text.plain() {
-            Some(text) => expression::check(text).map_err(|fault| fault.kind),
-            None => Ok(()),
-        },
+        Value::Regex(regex) => regex.check().map_err(|fault| fault.kind),
         _ => Ok(()),
     }
 }

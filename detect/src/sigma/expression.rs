@@ -1,23 +1,110 @@
 //! Regular expressions: what is wrong with them and where, and a limit on their size.
+//!
+//! Reading an expression finds everything that can be wrong with it. Its automaton takes
+//! far longer to build, and few expressions ever meet an event that asks for them, so each
+//! is built at the first question.
 
+use core::fmt;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::thread::LocalKey;
 
 use regex_syntax::ast::ErrorKind as AstKind;
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
+use regex_syntax::utf8::Utf8Sequences;
 
-use super::Regex;
 use super::error::RuleErrorKind as Kind;
 
 /// How large one expression may get when compiled; long alternatives of Unicode classes
 /// stay below.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
 
-/// How many compiled expressions are remembered for the rules that are read next.
-const REMEMBERED_MAX: usize = 512;
+/// How many expressions are remembered for the rules that are read next.
+const REMEMBERED_MAX: usize = 4096;
 
 thread_local! {
-    /// What lists hold stands in many rules, and compiling it is most of the work of reading them.
-    static COMPILED: RefCell<HashMap<String, regex::Regex>> = RefCell::default();
+    /// What lists hold stands in many rules: such an expression is read and compiled once.
+    static READ: Known = RefCell::default();
+    /// Those that have not been read: what is trusted of one rule is to be read of another.
+    static TRUSTED: Known = RefCell::default();
+}
+
+/// Expressions by their text.
+type Known = RefCell<HashMap<String, Regex>>;
+
+/// A regular expression that has been checked. Clones share one automaton, which is built
+/// when the first of them is asked.
+#[derive(Clone)]
+pub struct Regex {
+    expression: Arc<Expression>,
+}
+
+struct Expression {
+    text: String,
+    /// Nothing if it cannot be built, which [`Regex::new`] rules out.
+    automaton: OnceLock<Option<regex::Regex>>,
+}
+
+impl Regex {
+    /// Reads an expression; refuses what is malformed or too large. One that was read before
+    /// is shared.
+    pub fn new(text: &str) -> Result<Self, Kind> {
+        if let Some(regex) = READ.with_borrow(|read| read.get(text).cloned()) {
+            return Ok(regex);
+        }
+        let hir = parse(text).map_err(|fault| fault.kind)?;
+        let automaton = OnceLock::new();
+        if bytes_bound(&hir) > COMPILED_BYTES_MAX {
+            let _ = automaton.set(Some(compile(text)?));
+        }
+        Ok(Self::remember(text, automaton, &READ))
+    }
+
+    /// Takes an expression that has been checked before; one that is wrong all the same finds
+    /// nothing.
+    pub(super) fn trusted(text: &str) -> Self {
+        let known = TRUSTED.with_borrow(|trusted| trusted.get(text).cloned());
+        known.unwrap_or_else(|| Self::remember(text, OnceLock::new(), &TRUSTED))
+    }
+
+    fn remember(
+        text: &str,
+        automaton: OnceLock<Option<regex::Regex>>,
+        known: &'static LocalKey<Known>,
+    ) -> Self {
+        let regex = Self { expression: Arc::new(Expression { text: text.to_owned(), automaton }) };
+        known.with_borrow_mut(|known| {
+            if known.len() < REMEMBERED_MAX {
+                known.insert(text.to_owned(), regex.clone());
+            }
+        });
+        regex
+    }
+
+    /// The expression; its flags are a part of its text, so equal texts are equal expressions.
+    pub fn as_str(&self) -> &str {
+        &self.expression.text
+    }
+
+    /// Whether the expression finds something in the text.
+    pub fn is_match(&self, text: &str) -> bool {
+        let Expression { text: expression, automaton } = &*self.expression;
+        automaton.get_or_init(|| compile(expression).ok()).as_ref().is_some_and(|regex| regex.is_match(text))
+    }
+}
+
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl fmt::Debug for Regex {
+    /// The same for equal expressions, whether compiled or not.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Regex").field(&self.as_str()).finish()
+    }
 }
 
 /// A fault of an expression and the characters that are meant.
@@ -27,9 +114,26 @@ pub(super) struct Fault {
     pub(super) width: usize,
 }
 
-/// What is wrong with an expression, and where in its text.
+/// What is wrong with an expression, its size aside, and where in its text.
 pub(super) fn check(text: &str) -> Result<(), Fault> {
-    let Err(error) = regex_syntax::parse(text) else { return Ok(()) };
+    parse(text).map(drop)
+}
+
+/// Compiles an expression.
+pub(super) fn compile(text: &str) -> Result<regex::Regex, Kind> {
+    let regex = regex::RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
+    regex.map_err(|error| match error {
+        regex::Error::CompiledTooBig(max) => Kind::RegexTooLarge { max },
+        error => Kind::InvalidRegex { message: fragment(&error) },
+    })
+}
+
+/// Understands the syntax of an expression, as compiling it does.
+fn parse(text: &str) -> Result<Hir, Fault> {
+    let error = match regex_syntax::parse(text) {
+        Ok(hir) => return Ok(hir),
+        Err(error) => error,
+    };
     let (kind, span) = match &error {
         regex_syntax::Error::Parse(error) => (ast_kind(error.kind()), error.span()),
         regex_syntax::Error::Translate(error) => {
@@ -45,22 +149,44 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
     Err(Fault { kind, from: characters(0, start), width: characters(start, end).max(1) })
 }
 
-/// Compiles an expression that has been checked; one that was compiled before is shared.
-pub(super) fn compile(text: &str) -> Result<Regex, Kind> {
-    COMPILED.with_borrow_mut(|compiled| {
-        if let Some(regex) = compiled.get(text) {
-            return Ok(Regex { regex: regex.clone() });
+/// What a state of an automaton takes at most, with its transition and the way to it.
+const STATE_BYTES_MAX: usize = 48;
+/// How many states every automaton has around those of its expression.
+const OUTER_STATES: usize = 8;
+
+/// How many bytes an expression takes at most when it is compiled.
+fn bytes_bound(hir: &Hir) -> usize {
+    states_bound(hir).saturating_add(OUTER_STATES).saturating_mul(STATE_BYTES_MAX)
+}
+
+/// A state for each byte that can be read, in each repetition, and three for what joins them:
+/// as if nothing could be shared.
+fn states_bound(hir: &Hir) -> usize {
+    let below = match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len(),
+        HirKind::Class(Class::Unicode(class)) => class.iter().copied().map(bytes_of_range).sum(),
+        HirKind::Repetition(repetition) => {
+            let copies = repetition.max.unwrap_or(repetition.min).max(1) as usize;
+            states_bound(&repetition.sub).saturating_add(1).saturating_mul(copies)
         }
-        let regex = regex::RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
-        let regex = regex.map_err(|error| match error {
-            regex::Error::CompiledTooBig(max) => Kind::RegexTooLarge { max },
-            error => Kind::InvalidRegex { message: fragment(&error) },
-        })?;
-        if compiled.len() < REMEMBERED_MAX {
-            compiled.insert(text.to_owned(), regex.clone());
+        HirKind::Capture(capture) => states_bound(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(states_bound).fold(0, usize::saturating_add)
         }
-        Ok(Regex { regex })
-    })
+    };
+    below.saturating_add(3)
+}
+
+/// How many ranges of bytes spell the characters of a range.
+fn bytes_of_range(range: ClassUnicodeRange) -> usize {
+    // The last byte of a character counts up to 64. Most ranges stay within one such block,
+    // and need no look at how they are spelled.
+    if u32::from(range.start()) / 64 == u32::from(range.end()) / 64 {
+        return range.start().len_utf8();
+    }
+    Utf8Sequences::new(range.start(), range.end()).map(|sequence| sequence.len()).sum()
 }
 
 fn ast_kind(kind: &AstKind) -> Kind {
@@ -76,4 +202,94 @@ fn fragment(error: &impl ToString) -> String {
     let message = error.to_string();
     let line = message.lines().last().unwrap_or_default();
     line.trim_start_matches("error: ").trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Whether it compiles within the bound that reading it gives.
+    fn stays_below_its_bound(text: &str) -> bool {
+        let bound = bytes_bound(&regex_syntax::parse(text).unwrap());
+        regex::RegexBuilder::new(text).size_limit(bound).build().is_ok()
+    }
+
+    fn expression() -> impl Strategy<Value = String> {
+        let atom = prop::sample::select(vec![
+            "",
+            "a",
+            "abc",
+            ".",
+            r"\w",
+            r"\s",
+            r"\pL",
+            r"\b",
+            "^",
+            "[^/]",
+            "[a-zà-ü]",
+            "(?-u:[a-f0-9])",
+            "€",
+            "[α-ω𐀀-𐁀]",
+            r"\x{10FFFF}",
+        ]);
+        atom.prop_map(str::to_owned).prop_recursive(4, 24, 3, |inner| {
+            let counts = prop::sample::select(vec!["*", "+?", "?", "{3}", "{2,}", "{0,7}?", "{0}"]);
+            prop_oneof![
+                (inner.clone(), counts).prop_map(|(inner, count)| format!("(?:{inner}){count}")),
+                inner.clone().prop_map(|inner| format!("((?i){inner})")),
+                prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
+                prop::collection::vec(inner, 1..4).prop_map(|parts| format!("(?:{})", parts.join("|"))),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
+
+        #[test]
+        fn no_expression_takes_more_than_its_bound(text in expression()) {
+            prop_assert!(stays_below_its_bound(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_class_of_one_range_stays_below_its_bound() {
+        for start in ["\\x00", "a", "\\x7f", "\\x{80}", "\\x{7ff}", "\\x{d7ff}", "\\x{ffff}"] {
+            for end in ["\\x7f", "\\x{bf}", "\\x{7ff}", "\\x{800}", "\\x{ffff}", "\\x{10ffff}"] {
+                let text = format!("[{start}-{end}]+");
+                assert!(parse(&text).is_err() || stays_below_its_bound(&text), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_or_too_large_is_refused_before_it_is_asked() {
+        for text in ["a)(b", "[", r"(?P<n>a)\1", "a{3,2}", r"\p{Nothing}", "(?=a)"] {
+            assert!(Regex::new(text).is_err(), "{text}");
+        }
+        for text in [r"(\w{200}){200}", r"\w{1000}{1000}{1000}", "((((a{100}){100}){100}){100})"] {
+            assert!(matches!(Regex::new(text), Err(Kind::RegexTooLarge { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_too_large_and_is_not_is_taken() {
+        // Compiled, classes share what the bound counts once for each character.
+        let text = r"\w{45}";
+        assert!(bytes_bound(&parse(text).ok().unwrap()) > COMPILED_BYTES_MAX);
+        assert!(Regex::new(text).unwrap().expression.automaton.get().is_some());
+    }
+
+    #[test]
+    fn asking_changes_nothing_but_the_time_it_takes() {
+        let regex = Regex::new("^a+$").unwrap();
+        let before = format!("{regex:?}");
+        assert!(regex.expression.automaton.get().is_none());
+        assert!(regex.is_match("aa") && !regex.is_match("ab"));
+        assert_eq!(before, format!("{regex:?}"));
+        assert_eq!(regex, Regex::new("^a+$").unwrap());
+        assert!(Regex::new("^a+$").unwrap().expression.automaton.get().is_some());
+    }
 }

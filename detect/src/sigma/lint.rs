@@ -363,7 +363,7 @@ fn impossible_time(wanted: &Test) -> Option<String> {
 fn words(wanted: &Test) -> Option<String> {
     match wanted {
         Test::Number(text) => Some(text.clone()),
-        Test::Regex(regex) => Some(regex.regex.as_str().to_owned()),
+        Test::Regex(regex) => Some(regex.as_str().to_owned()),
         Test::Text(pattern) => Some(
             pattern
                 .parts

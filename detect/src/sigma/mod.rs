@@ -38,6 +38,7 @@ use crate::truth::Truth;
 use context::Context;
 pub use correlation::{Correlation, Range};
 pub use error::{Code, Label, RuleError, RuleErrorKind, Severity};
+pub use expression::Regex;
 pub use filter::Filter;
 pub use link::{link, plain_id};
 pub use lint::{lint, lint_correlation, lint_filter};
@@ -68,6 +69,8 @@ pub struct Setup {
     pub lists: Lists,
     /// What changes rules before they are understood.
     pub pipelines: Vec<Pipeline>,
+    /// Whether regular expressions have been checked before, and are taken as they are.
+    pub trusts_expressions: bool,
 }
 
 /// Reads a file of one or more rules, as [`parse_with`] does without lists and pipelines.
@@ -331,19 +334,6 @@ pub enum Part {
     Many,
     /// `?`: exactly one character.
     One,
-}
-
-/// A regular expression, compiled.
-#[derive(Clone, Debug)]
-pub struct Regex {
-    /// The expression; its flags are a part of its text, so equal texts are equal expressions.
-    pub regex: regex::Regex,
-}
-
-impl PartialEq for Regex {
-    fn eq(&self, other: &Self) -> bool {
-        self.regex.as_str() == other.regex.as_str()
-    }
 }
 
 /// How two numbers are compared.

@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 
 use super::error::RuleErrorKind as Kind;
+use super::expression::{self, Fault, Regex};
 use super::text::{self, Piece, Placeholder, Text};
 use super::{Anchor, Comparison, Part, Pattern, Test, TimePart};
 
@@ -90,6 +91,9 @@ pub(super) enum Value {
     Forms(Vec<Value>),
 }
 
+/// Reads a regular expression whose flags are a part of its text.
+pub(super) type ReadRegex = fn(&str) -> Result<Regex, Kind>;
+
 /// A regular expression as written, its flags, and the ends it is held to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RegexText {
@@ -171,8 +175,8 @@ impl Value {
     }
 
     /// The tests that the value stands for; any of them suffices. `is_keyword`: numbers
-    /// and booleans are looked for as texts.
-    pub(super) fn into_tests(self, is_keyword: bool) -> Result<Vec<Test>, Kind> {
+    /// and booleans are looked for as texts. `read` reads regular expressions.
+    pub(super) fn into_tests(self, is_keyword: bool, read: ReadRegex) -> Result<Vec<Test>, Kind> {
         let literal =
             |text: String| Test::Text(Pattern { parts: vec![Part::Literal(text)], is_cased: false });
         Ok(vec![match self {
@@ -184,7 +188,7 @@ impl Value {
                 let parts: Result<_, _> = pieces.into_iter().map(Piece::into_part).collect();
                 Test::Text(Pattern { parts: parts.map_err(|found| unresolved(&found))?, is_cased })
             }
-            Value::Regex(regex) => Test::Regex(super::expression::compile(&regex.with_flags()?)?),
+            Value::Regex(regex) => Test::Regex(read(&regex.with_flags()?)?),
             Value::FieldRef(field, edges) => Test::FieldRef(field, edges.anchor()),
             Value::Network(network) => Test::Cidr(network),
             Value::Compare(comparison, number) => Test::Compare(comparison, number),
@@ -195,7 +199,7 @@ impl Value {
             }
             Value::Forms(values) => {
                 let tests: Result<Vec<_>, _> =
-                    values.into_iter().map(|value| value.into_tests(is_keyword)).collect();
+                    values.into_iter().map(|value| value.into_tests(is_keyword, read)).collect();
                 return Ok(tests?.concat());
             }
         }])
@@ -218,6 +222,20 @@ impl RegexText {
     /// Another expression with the same flags and ends.
     pub(super) fn with_text(&self, text: Text) -> Self {
         Self { text, ..self.clone() }
+    }
+
+    /// What is wrong with it as written, its size aside, and where in its text.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        // Within the parentheses that hold it to an end, a mistake may mend another one.
+        let is_held = self.edges.starts || self.edges.ends;
+        match self.text.plain() {
+            Some(text) if is_held || !self.is_readable() => expression::check(text),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_readable(&self) -> bool {
+        self.with_flags().and_then(|text| Regex::new(&text)).is_ok()
     }
 
     /// Flags go into the text, so that equal texts are equal expressions.

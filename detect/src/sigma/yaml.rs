@@ -199,7 +199,8 @@ fn number(text: &str) -> Option<String> {
 /// The text of a file, and where its lines begin.
 pub(super) struct Source<'t> {
     text: &'t str,
-    characters: Vec<char>,
+    /// Nothing where every character is one byte.
+    characters: Option<Vec<char>>,
     lines: Vec<Line>,
 }
 
@@ -214,19 +215,33 @@ impl<'t> Source<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = vec![Line { character: 0, byte: 0 }];
-        for (character, (byte, found)) in text.char_indices().enumerate() {
-            if found == '\n' {
-                lines.push(Line { character: character + 1, byte: byte + 1 });
-            }
+        let (mut character, mut byte) = (0, 0);
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            character += line.chars().count();
+            byte += line.len();
+            lines.push(Line { character, byte });
         }
-        Self { text, characters: text.chars().collect(), lines }
+        let characters = (!text.is_ascii()).then(|| text.chars().collect());
+        Self { text, characters, lines }
+    }
+
+    /// How many characters there are.
+    fn length(&self) -> usize {
+        self.characters.as_ref().map_or(self.text.len(), Vec::len)
+    }
+
+    fn character(&self, at: usize) -> Option<char> {
+        match &self.characters {
+            Some(characters) => characters.get(at).copied(),
+            None => self.text.as_bytes().get(at).map(|byte| char::from(*byte)),
+        }
     }
 
     /// The place of `width` characters from a position on, cut at the end of the line.
     pub(super) fn place(&self, start: usize, width: usize) -> Place {
         let line = self.lines.partition_point(|line| line.character <= start).saturating_sub(1);
         let first = self.lines.get(line).map_or(0, |line| line.character);
-        let end = self.lines.get(line + 1).map_or(self.characters.len(), |next| next.character - 1);
+        let end = self.lines.get(line + 1).map_or(self.length(), |next| next.character - 1);
         let width = width.min(end.saturating_sub(start)).max(1);
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Place { line: number(line + 1), column: number(start - first + 1), width: number(width) }
@@ -258,19 +273,15 @@ impl<'t> Source<'t> {
         if !is_space {
             at = self.skip_indent(at, scalar.style);
         }
-        self.place(at.min(self.characters.len()), width)
-    }
-
-    fn character(&self, at: usize) -> Option<char> {
-        self.characters.get(at).copied()
+        self.place(at.min(self.length()), width)
     }
 
     /// The line after a `|` or `>`, if the position is at one.
     fn block_start(&self, at: usize) -> usize {
         match self.character(at) {
             Some('|' | '>') => {
-                let rest = self.characters.get(at..).unwrap_or_default();
-                at + rest.iter().position(|&found| found == '\n').map_or(rest.len(), |newline| newline + 1)
+                let end = (at..self.length()).find(|&at| self.character(at) == Some('\n'));
+                end.map_or(self.length(), |newline| newline + 1)
             }
             _ => at,
         }

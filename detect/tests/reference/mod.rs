@@ -193,7 +193,7 @@ fn value_holds(test: &Test, value: &Dom) -> bool {
                 };
             text == *number || equal
         }
-        Test::Regex(regex) => regex.regex.is_match(&text),
+        Test::Regex(regex) => regex.is_match(&text),
         Test::Cidr(net) => {
             text.trim().parse::<std::net::IpAddr>().is_ok_and(|address| net.contains(&address.to_canonical()))
         }

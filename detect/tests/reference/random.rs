@@ -238,7 +238,7 @@ fn merged(parts: Vec<Part>) -> Vec<Part> {
 }
 
 fn regex(source: &str) -> Test {
-    Test::Regex(Regex { regex: regex::Regex::new(source).unwrap() })
+    Test::Regex(Regex::new(source).unwrap())
 }
 
 fn comparison() -> impl Strategy<Value = Comparison> {

@@ -12,7 +12,7 @@ pub(crate) fn test(test: &Test) -> String {
         Test::Number(number) => format!("number {number}"),
         Test::Null => "null".to_owned(),
         Test::Exists(expected) => format!("exists {expected}"),
-        Test::Regex(found) => regex(found.regex.as_str()),
+        Test::Regex(found) => regex(found.as_str()),
         Test::Cidr(network) => format!("cidr {network}"),
         Test::Compare(found, number) => format!("{} {number}", comparison(*found)),
         Test::FieldRef(field, found) => format!("field {} {field}", anchor(*found)),

@@ -440,7 +440,7 @@ impl<'n, 'c, 't> Parameters<'n, 'c, 't> {
         }
         let anchored = if is_anchored { format!(r"\A(?:{text})") } else { text.to_owned() };
         match expression::compile(&anchored) {
-            Ok(regex) => Some(regex.regex),
+            Ok(regex) => Some(regex),
             Err(kind) => {
                 self.report(node.place, kind);
                 None

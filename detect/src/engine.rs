@@ -12,7 +12,7 @@ use crate::matcher::{Matcher, Values};
 use crate::presence::{self, Names, Needed, Present, Ways};
 use crate::scan;
 use crate::settled::{Open, Settled};
-use crate::sigma::{self, Expr, Item, Rule};
+use crate::sigma::{self, Expr, Item, Rule, correlation};
 use crate::truth::Truth;
 
 /// How many values one alert shows as the reason for the match.
@@ -27,6 +27,8 @@ pub struct Engine {
     fields: Vec<CompiledField>,
     names: Names,
     index: Index,
+    /// By rule: whether nobody is told of its matches.
+    silent: Vec<bool>,
     settings: Settings,
 }
 
@@ -58,7 +60,8 @@ struct Notes {
 pub struct Match<'e> {
     /// The rule's number in [`Engine::rules`].
     pub rule: usize,
-    /// The fields that matched, with the first value that did.
+    /// The fields that matched, with the first value that did; none for a rule that only
+    /// serves correlations, since nobody is told of it.
     pub evidence: Vec<(String, Value<'e>)>,
 }
 
@@ -73,8 +76,8 @@ struct CompiledItem {
     subject: Subject,
     name: String,
     matcher: Matcher,
-    /// Whether it holds, or cannot be told, where its field or list is absent.
-    is_met_by_absence: bool,
+    /// What the body of a request must have for it not to be false.
+    ways: Ways,
     cost: u32,
 }
 
@@ -86,7 +89,7 @@ enum Subject {
     /// Every key and value.
     Keywords,
     /// The elements of a list.
-    Block(Box<Block>, Needed),
+    Block(Box<Block>),
 }
 
 impl Engine {
@@ -96,7 +99,8 @@ impl Engine {
         let conditions = rules.iter().map(|rule| compiler.rule(rule)).collect();
         let index = Index::new(rules.iter().map(Rule::condition));
         let Compiler { items, fields, names, .. } = compiler;
-        Self { rules, conditions, items, fields, names, index, settings }
+        let silent = correlation::silent(&rules);
+        Self { rules, conditions, items, fields, names, index, silent, settings }
     }
 
     /// The rules in the order they were given.
@@ -144,6 +148,7 @@ impl Engine {
                 continue;
             }
             match condition.truth(&mut |item| reader.truth(item)) {
+                Truth::True if self.silent[*rule] => on_match(Match { rule: *rule, evidence: Vec::new() }),
                 Truth::True => {
                     on_match(Match { rule: *rule, evidence: reader.evidence(&self.conditions[*rule]) });
                 }
@@ -162,21 +167,10 @@ impl Engine {
         let candidates = self.index.candidates(&event);
         let open = candidates.map(|rule| {
             let condition = self.conditions[rule].settled(&mut |item| reader.ask(item));
-            let ways = presence::ways(&condition, &|item| self.needed(item));
+            let ways = presence::ways(&condition, &|item| self.items[item].ways.clone());
             Open { rule, condition, ways }
         });
         open.filter(|open| !matches!(open.condition, Condition::Known(Truth::False))).collect()
-    }
-
-    /// The keys of the body without which an item is false.
-    fn needed(&self, item: usize) -> Needed {
-        let CompiledItem { subject, is_met_by_absence, .. } = &self.items[item];
-        match subject {
-            _ if *is_met_by_absence => Needed::default(),
-            Subject::Field(field) => self.fields[*field].needed.clone(),
-            Subject::Block(_, needed) => needed.clone(),
-            Subject::Keywords => Needed::default(),
-        }
     }
 
     fn view<'e>(&'e self, event: &'e Event<'e>) -> View<'e> {
@@ -236,13 +230,16 @@ impl Compiler {
         }
         let field = item.field.as_deref().map(Field::parse);
         let matcher = Matcher::new(&item.tests, item.field.is_none());
-        let compiled = CompiledItem {
-            cost: cost_of(field.as_ref()),
-            subject: field.map_or(Subject::Keywords, |field| Subject::Field(self.field(field))),
-            name: item.field.clone().unwrap_or_else(|| "keywords".to_owned()),
-            is_met_by_absence: matcher.of_absence() != Truth::False,
-            matcher,
+        let cost = cost_of(field.as_ref());
+        let subject = field.map_or(Subject::Keywords, |field| Subject::Field(self.field(field)));
+        let ways = match subject {
+            Subject::Field(field) if matcher.of_absence() == Truth::False => {
+                vec![self.fields[field].needed.clone()]
+            }
+            _ => presence::free(),
         };
+        let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
+        let compiled = CompiledItem { cost, subject, name, ways, matcher };
         for name in compiled.matcher.referenced() {
             self.field(Field::parse(name));
         }
@@ -255,11 +252,10 @@ impl Compiler {
             return number;
         }
         let compiled_block = Block::new(block);
-        let needed = self.names.needed_by_block(&compiled_block);
         let compiled = CompiledItem {
             cost: BLOCK_COST,
-            is_met_by_absence: compiled_block.truth_of_none() != Truth::False,
-            subject: Subject::Block(Box::new(compiled_block), needed),
+            ways: compiled_block.ways(&mut self.names),
+            subject: Subject::Block(Box::new(compiled_block)),
             name: block.list.clone(),
             matcher: Matcher::new(&[], false),
         };
@@ -359,11 +355,13 @@ impl<'e, 'r> Reader<'e, 'r> {
 
     fn decide(&mut self, item: &CompiledItem) -> Option<Truth> {
         let view = self.view;
+        if self.lacks_all(&item.ways) {
+            return Some(Truth::False);
+        }
         let truth = match &item.subject {
             Subject::Keywords if self.watch.is_some() => return None,
             Subject::Keywords => words(view.event).any(|word| item.matcher.matches_keyword(&word)).into(),
-            Subject::Block(block, needed) if self.lacks(needed) => block.truth_of_none(),
-            Subject::Block(block, _) => block.truth(view),
+            Subject::Block(block) => block.truth(view),
             Subject::Field(field) => {
                 let at = self.field(*field);
                 let Reading { values, sight, is_open } = &self.read[at];
@@ -428,7 +426,7 @@ impl<'e, 'r> Reader<'e, 'r> {
             let item = &self.engine.items[number];
             match &item.subject {
                 Subject::Keywords => {}
-                Subject::Block(block, _) => block.evidence(self.view, &mut |name, value| {
+                Subject::Block(block) => block.evidence(self.view, &mut |name, value| {
                     add_evidence(&mut evidence, name, value);
                 }),
                 Subject::Field(field) => {

@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::block::Block;
 use crate::condition::Condition;
-use crate::derived::{Derived, List};
+use crate::derived::Derived;
 use crate::event::{Event, Key};
 use crate::field::Field;
 use crate::json::Kind;
@@ -28,24 +27,38 @@ pub(crate) type Ways = Vec<Needed>;
 /// How many ways are told apart; the more there are, the less each rules out.
 const WAYS_MAX: usize = 8;
 
-/// The ways of a condition over numbered items, from those of the items: `of_item` gives the
-/// keys without which an item is false, none where it may hold without any.
-pub(crate) fn ways(condition: &Condition, of_item: &impl Fn(usize) -> Needed) -> Ways {
-    let free = || vec![Needed::default()];
-    let ways = match condition {
+/// The ways of what may hold whatever the body is.
+pub(crate) fn free() -> Ways {
+    vec![Needed::default()]
+}
+
+/// The ways of a condition over numbered items, from those of the items.
+pub(crate) fn ways(condition: &Condition, of_item: &impl Fn(usize) -> Ways) -> Ways {
+    match condition {
         Condition::Known(Truth::False) => Ways::new(),
         Condition::Known(_) | Condition::Not(_) => free(),
-        Condition::Item(item) => vec![of_item(*item)],
-        Condition::Any(parts) => parts.iter().flat_map(|part| ways(part, of_item)).collect(),
-        Condition::All(parts) => parts.iter().map(|part| ways(part, of_item)).fold(free(), |left, right| {
-            if left.len() * right.len() > WAYS_MAX {
-                return if right.len() < left.len() { right } else { left };
-            }
-            let both = |one: &Needed| right.iter().map(|other| union(one, other)).collect::<Vec<_>>();
-            left.iter().flat_map(both).collect()
-        }),
-    };
+        Condition::Item(item) => of_item(*item),
+        Condition::Any(parts) => any_of(parts.iter().map(|part| ways(part, of_item))),
+        Condition::All(parts) => all_of(parts.iter().map(|part| ways(part, of_item))),
+    }
+}
+
+/// The ways of what needs one of these to hold.
+pub(crate) fn any_of(parts: impl Iterator<Item = Ways>) -> Ways {
+    let ways: Ways = parts.flatten().collect();
     if ways.len() > WAYS_MAX || ways.iter().any(|way| way.is_empty()) { free() } else { ways }
+}
+
+/// The ways of what needs all of these to hold.
+pub(crate) fn all_of(parts: impl Iterator<Item = Ways>) -> Ways {
+    parts.fold(free(), |left, right| {
+        // Either is needed, so one of them alone is no mistake.
+        if left.len() * right.len() > WAYS_MAX {
+            return if right.len() < left.len() { right } else { left };
+        }
+        let both = |one: &Needed| right.iter().map(|other| union(one, other)).collect::<Vec<_>>();
+        left.iter().flat_map(both).collect()
+    })
 }
 
 fn union(left: &Needed, right: &Needed) -> Needed {
@@ -67,24 +80,33 @@ impl Names {
         let path = match field {
             Field::Path(path) => path.strip_prefix("requestObject.").unwrap_or_default(),
             Field::Derived(Derived::Pod | Derived::Container | Derived::Written, path) => path,
-            Field::Derived(Derived::PodHostpath, _) => "hostPath.path",
-            Field::Derived(Derived::ContainerCapabilitiesAdd, _) => "capabilities.add",
-            Field::Derived(..) => "",
+            Field::Derived(derived, _) => path_behind(*derived),
         };
-        path.split('.').filter(|name| !name.is_empty()).map(|name| self.number(name)).collect()
+        self.needed_by_path(path)
     }
 
-    /// The same for a block to have an element.
-    pub(crate) fn needed_by_block(&mut self, block: &Block) -> Needed {
-        match block.list() {
-            List::Field(field) => self.needed_by_field(field),
-            List::Containers | List::Subjects | List::Rules => Needed::default(),
-        }
+    /// The numbers of the keys in a dotted path.
+    pub(crate) fn needed_by_path(&mut self, path: &str) -> Needed {
+        path.split('.').filter(|name| !name.is_empty()).map(|name| self.number(name)).collect()
     }
 
     fn number(&mut self, name: &str) -> usize {
         let next = self.numbers.len();
         *self.numbers.entry(name.as_bytes().into()).or_insert(next)
+    }
+}
+
+/// The path that a computed field is read from; empty if it is not one alone.
+pub(crate) fn path_behind(derived: Derived) -> &'static str {
+    match derived {
+        Derived::PodHostpath => "hostPath.path",
+        Derived::ContainerCapabilitiesAdd => "capabilities.add",
+        Derived::ContainerImageRegistry
+        | Derived::ContainerImageRepository
+        | Derived::ContainerImageName
+        | Derived::ContainerImageTag
+        | Derived::ContainerImageDigest => "image",
+        _ => "",
     }
 }
 

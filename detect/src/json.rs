@@ -115,21 +115,23 @@ impl std::fmt::Debug for Json<'_> {
 
 /// A key of an object, still as it was written.
 #[derive(Clone, Copy, Debug)]
-pub struct Key<'a>(&'a [u8]);
+pub struct Key<'a> {
+    /// The string with its quotes.
+    written: &'a [u8],
+    /// True when nothing in it is escaped.
+    is_plain: bool,
+}
 
 impl<'a> Key<'a> {
     /// The key whose opening quote is at `at`; the string has been validated.
     pub(crate) fn written(bytes: &'a [u8], at: usize) -> Self {
-        let end = scan::string_end(bytes, at).unwrap_or(at);
-        Self(&bytes[at..end])
+        let (end, is_plain) = scan::skip_string(bytes, at).map_or((at, true), |key| (key.end, key.is_plain));
+        Self { written: bytes.get(at..end).unwrap_or_default(), is_plain }
     }
 
     /// True when the key, decoded, is `name`.
     pub fn is(self, name: &str) -> bool {
-        match self.plain() {
-            Some(plain) => plain == name.as_bytes(),
-            None => decode(self.0) == name,
-        }
+        if self.is_plain { unquoted(self.written) == name.as_bytes() } else { decode(self.written) == name }
     }
 
     /// The bytes of the key as it was written, quotes included.
@@ -139,12 +141,7 @@ impl<'a> Key<'a> {
 
     /// The decoded key.
     pub fn text(self) -> Cow<'a, str> {
-        decode(self.0)
-    }
-
-    fn plain(self) -> Option<&'a [u8]> {
-        let inside = unquoted(self.0);
-        (memchr::memchr(b'\\', inside).is_none()).then_some(inside)
+        decode(self.written)
     }
 }
 
@@ -158,11 +155,12 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = scan::after(self.rest, 0, b',');
-        let key_end = scan::string_end(self.rest, start).ok()?;
-        let value = scan::after(self.rest, key_end, b':');
-        let end = scan::value_end(self.rest, value).ok()?;
-        let item = (Key(&self.rest[start..key_end]), Json(&self.rest[value..end]));
-        self.rest = &self.rest[end..];
+        let key = scan::skip_string(self.rest, start)?;
+        let value = scan::after(self.rest, key.end, b':');
+        let end = scan::skip_value(self.rest, value)?;
+        let name = Key { written: self.rest.get(start..key.end)?, is_plain: key.is_plain };
+        let item = (name, Json(self.rest.get(value..end)?));
+        self.rest = self.rest.get(end..)?;
         Some(item)
     }
 }
@@ -177,9 +175,9 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = scan::after(self.rest, 0, b',');
-        let end = scan::value_end(self.rest, start).ok()?;
-        let item = Json(&self.rest[start..end]);
-        self.rest = &self.rest[end..];
+        let end = scan::skip_value(self.rest, start)?;
+        let item = Json(self.rest.get(start..end)?);
+        self.rest = self.rest.get(end..)?;
         Some(item)
     }
 }

@@ -6,14 +6,23 @@
 //! the log: such bytes and lone surrogates (`"\ud800"`) inside strings are accepted, since
 //! a patch body may hold them and a refused event would be an event nobody looks at.
 
+// A search is compiled once for each kind of processor, and only what is inlined into it is.
+#![allow(clippy::inline_always)]
+
 mod blocks;
+mod level;
 mod scalar;
-mod vector;
+mod skip;
+mod validate;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use crate::json::Json;
-pub(crate) use blocks::Members;
+pub use level::Level;
 pub(crate) use scalar::{key_end, string_end, value_end as scalar_value_end};
-pub use vector::Level;
+pub(crate) use skip::{skip_string, skip_value};
+pub(crate) use validate::Members;
+use validate::{Unwanted, Validation};
 
 /// How deep containers may nest. Go's decoder stops at 10 000, so an API server cannot
 /// have read, and so cannot have logged, a body that is deeper; 16 more for the event around it.
@@ -81,21 +90,21 @@ pub fn value_end(bytes: &[u8], at: usize) -> Result<usize> {
 /// [`value_end`] with the given instructions: all give the same, for tests and measurements.
 pub fn value_end_at(level: Level, bytes: &[u8], at: usize) -> Result<usize> {
     let found = match bytes.get(at) {
-        Some(b'{' | b'[') => level.container_end(bytes, at, &mut blocks::Unwanted),
+        Some(b'{' | b'[') => members_end(level, bytes, at, &mut Unwanted),
         _ => None,
     };
     found.map_or_else(|| scalar::value_end(bytes, at), Ok)
 }
 
-/// Finds the end of the object at `at` and tells `members` of what is in it on the way. Where it
-/// gives none, [`scalar`] has the word and what was told is void.
+/// Finds the end of the object or array at `start` and tells `members` of what is in it on the
+/// way. Where it gives none, only the slow scan can say more, and what was told is void.
 pub(crate) fn members_end(
     level: Level,
     bytes: &[u8],
-    at: usize,
+    start: usize,
     members: &mut impl Members,
 ) -> Option<usize> {
-    level.container_end(bytes, at, members)
+    level.find(Validation { bytes, start, members })
 }
 
 /// Shows every key of valid JSON, decoded, at any depth.
@@ -143,7 +152,7 @@ impl<'a> Iterator for Scalars<'a> {
             self.at += 1;
         }
         let start = self.at;
-        self.at = scalar::scalar_end(self.bytes, start).ok()?;
-        Some(Json::new(&self.bytes[start..self.at]))
+        self.at = skip_value(self.bytes, start)?;
+        Some(Json::new(self.bytes.get(start..self.at)?))
     }
 }

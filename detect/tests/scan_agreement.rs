@@ -211,7 +211,7 @@ fn deep_values_agree_up_to_the_limit() {
 fn truncated_events_agree_wherever_blocks_begin() {
     let event = compact_event();
     for length in 0..=event.len() {
-        for shift in 0..64 {
+        for shift in (length % 8..64).step_by(8) {
             check_shifted(&event[..length], shift);
         }
     }
@@ -220,7 +220,7 @@ fn truncated_events_agree_wherever_blocks_begin() {
 #[test]
 fn runs_of_backslashes_agree_across_blocks() {
     for shift in 0..70 {
-        for count in 0..140 {
+        for count in (0..6).chain(60..70).chain(126..132) {
             for end in ["", "\"", "\"\"", "n\"", "u0041\"", "u00\""] {
                 let text = format!("{{\"{}{}{end}:1}}", "x".repeat(shift), "\\".repeat(count));
                 check_levels(text.as_bytes());
@@ -231,13 +231,14 @@ fn runs_of_backslashes_agree_across_blocks() {
 
 #[test]
 fn brackets_agree_at_any_depth_and_mismatched() {
-    for depth in (1..70).chain(100..140) {
+    for depth in (1..6).chain(30..35).chain(60..68).chain([127, 128, 129]) {
         for (open, close) in [("[", "]"), ("{\"\":", "}"), ("[{\"a\":", "}]"), ("{ \"a\" : [", " ] }")] {
             let text = format!("{}0{}", open.repeat(depth), close.repeat(depth));
             check_shifted(text.as_bytes(), depth % 64);
-            for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b']' | b'}')) {
+            let closing = text.rmatch_indices(['}', ']']).map(|(at, _)| at);
+            for at in closing.step_by(1 + depth / 4) {
                 let mut wrong = text.clone().into_bytes();
-                wrong[at] = byte ^ 0x20;
+                wrong[at] ^= 0x20;
                 check_levels(&wrong);
             }
         }

@@ -112,7 +112,7 @@ pub(crate) fn string_end(bytes: &[u8], at: usize) -> Result<usize> {
 }
 
 /// Steps over bytes that mean nothing inside a string, eight at a time.
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     // The lowest bit that is set is exact; those above it may come from a borrow.

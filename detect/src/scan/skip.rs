@@ -1,0 +1,161 @@
+//! Steps over values that have been validated: strings and brackets are all that is looked at.
+//!
+//! On other bytes the end may be anywhere in them, or nothing is given.
+
+use std::ops::ControlFlow;
+
+use super::blocks::{Escapes, Search, Strings, Vector, search};
+use super::{Level, scalar};
+
+/// The position after the value at `at`.
+#[inline]
+pub(crate) fn skip_value(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at)? {
+        b'"' => Some(skip_string(bytes, at)?.end),
+        b'{' | b'[' => skip_container(Level::best(), bytes, at),
+        _ => scalar::scalar_end(bytes, at).ok(),
+    }
+}
+
+/// A string that has been stepped over.
+pub(crate) struct Skipped {
+    /// The position after its closing quote.
+    pub(crate) end: usize,
+    /// True when nothing in it is escaped.
+    pub(crate) is_plain: bool,
+}
+
+/// Steps over the string whose opening quote is at `at`.
+#[inline]
+pub(crate) fn skip_string(bytes: &[u8], at: usize) -> Option<Skipped> {
+    if bytes.get(at) != Some(&b'"') {
+        return None;
+    }
+    let mut is_plain = true;
+    let mut at = at + 1;
+    loop {
+        at = scalar::plain_end(bytes, at);
+        match bytes.get(at)? {
+            b'"' => return Some(Skipped { end: at + 1, is_plain }),
+            b'\\' => {
+                is_plain = false;
+                at += 2;
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+fn skip_container(level: Level, bytes: &[u8], start: usize) -> Option<usize> {
+    if level == Level::SCALAR { skip_bytes(bytes, start) } else { level.find(Skip { bytes, start }) }
+}
+
+/// Steps over the object or array at `at` byte by byte.
+fn skip_bytes(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    loop {
+        match bytes.get(at)? {
+            b'"' => {
+                at = skip_string(bytes, at)?.end;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth <= 1 => return Some(at + 1),
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// The search for the end of the object or array at `start`.
+struct Skip<'a> {
+    bytes: &'a [u8],
+    start: usize,
+}
+
+impl Search for Skip<'_> {
+    #[inline(always)]
+    fn run<V: Vector>(self, vector: V) -> Option<usize> {
+        let mut strings = Strings::default();
+        let mut escapes = Escapes::default();
+        let mut depth = 0;
+        search(self.bytes, self.start, |block, at| {
+            let masks = vector.masks(block);
+            // Invariant: nothing is refused, so there is always an answer.
+            let escaped = escapes.next(masks.backslashes, |_| true).unwrap_or_default();
+            let quoted = strings.next(vector, masks.quotes & !escaped);
+            let opening = masks.opening & !quoted.inside;
+            let closing = masks.closing & !quoted.inside;
+            if let Some(place) = outermost_closing(opening, closing, depth) {
+                return ControlFlow::Break(Some(at + place + 1));
+            }
+            depth = depth + opening.count_ones() - closing.count_ones();
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+/// The place of the bracket that closes what `depth` brackets before the block and those in it opened.
+#[inline(always)]
+fn outermost_closing(opening: u64, mut closing: u64, depth: u32) -> Option<usize> {
+    if closing.count_ones() < depth {
+        return None;
+    }
+    let mut closed = 0;
+    while closing != 0 {
+        let before = (closing & closing.wrapping_neg()) - 1;
+        closing &= closing - 1;
+        closed += 1;
+        if depth + (opening & before).count_ones() <= closed {
+            return Some(before.count_ones() as usize);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::{Level, skip_container, skip_string, skip_value};
+
+    fn value() -> impl Strategy<Value = String> {
+        const SCALARS: &[&str] =
+            &["0", "-1.5e3", "true", "null", r#""""#, r#""[\"]{""#, r#""\\""#, r#""\\\"\\}""#];
+        let scalar = prop_oneof![
+            select(SCALARS).prop_map(str::to_owned),
+            (0..70_usize).prop_map(|count| format!("\"{}\"", "x".repeat(count))),
+        ];
+        scalar.prop_recursive(5, 60, 6, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..6).prop_map(|values| format!("[{}]", values.join(","))),
+                vec(inner, 0..6).prop_map(|values| {
+                    let members: Vec<_> = values.iter().map(|value| format!(r#""\"{{" : {value}"#)).collect();
+                    format!("{{ {} }}", members.join(", "))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_ends_where_validation_says(value in value(), shift in 0..64_usize) {
+            let array = format!("[\"{}\",{value}]", "x".repeat(shift));
+            let followed = format!("{array}]}}\"");
+            for level in Level::available() {
+                assert_eq!(skip_container(level, followed.as_bytes(), 0), Some(array.len()), "{level:?} {array}");
+            }
+            assert_eq!(skip_value(format!("{value},]").as_bytes(), 0), Some(value.len()));
+        }
+
+        #[test]
+        fn no_bytes_lead_out_of_them(bytes in vec(select(&b"[]{}\"\\,:1t x"[..]), 0..200)) {
+            let ends = Level::available().filter_map(|level| skip_container(level, &bytes, 0));
+            assert!(ends.chain(skip_value(&bytes, 0)).all(|end| end <= bytes.len()));
+            assert!(skip_string(&bytes, 0).is_none_or(|string| string.end <= bytes.len()));
+        }
+    }
+}

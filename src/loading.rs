@@ -82,7 +82,9 @@ pub(crate) fn load(files: Vec<RuleFile>) -> Loaded {
 /// Understands the rules in the files, and checks all of them; those that are built in may be
 /// referred to.
 pub(crate) fn load_beside_embedded(files: Vec<RuleFile>) -> Loaded {
-    Loader::default().finish(files, &files::embedded())
+    let is_built_in = |file: &RuleFile| file.contents == Contents::Rules && file.origin != Origin::Disk;
+    let beside = if files.iter().any(is_built_in) { Vec::new() } else { files::embedded() };
+    Loader::default().finish(files, &beside)
 }
 
 /// Everything in the files, before it is known what concerns the audit log.
@@ -143,14 +145,14 @@ impl Loader {
         }
         let is_rules = |file: &RuleFile| file.contents == Contents::Rules;
         // Lists and pipelines of the user's own change built-in rules.
-        self.trusts_embedded &= files.iter().all(|file| is_rules(file) || file.origin != Origin::Disk);
+        let is_as_tested = files.iter().all(|file| is_rules(file) || file.origin != Origin::Disk);
+        self.trusts_embedded &= is_as_tested;
         for (number, file) in files.iter().enumerate().filter(|(_, file)| is_rules(file)) {
             self.add(number, file);
         }
-        let own: HashSet<String> = self.rules.iter().map(|rule| sigma::plain_id(&rule.id)).collect();
-        for file in beside.iter().filter(|file| is_rules(file)) {
-            let others = sigma::parse_with(&file.path, &file.text, &self.setup).rules;
-            self.rules.extend(others.into_iter().filter(|rule| !own.contains(&sigma::plain_id(&rule.id))));
+        if self.may_refer() {
+            self.setup.trusts_expressions = is_as_tested;
+            self.add_beside(beside);
         }
         let linked = sigma::link(&mut self.rules, &self.filters);
         let beside = self.rules.split_off(self.files.len());
@@ -167,6 +169,20 @@ impl Loader {
         loaded.refuse_twins();
         loaded.problems.sort_by_key(|problem| (problem.file, problem.place));
         loaded
+    }
+
+    /// Whether anything names rules of other files.
+    fn may_refer(&self) -> bool {
+        !self.filters.is_empty() || self.rules.iter().any(|rule| rule.correlation().is_some())
+    }
+
+    /// Adds rules to be referred to, but for those that the user has, too.
+    fn add_beside(&mut self, files: &[RuleFile]) {
+        let own: HashSet<String> = self.rules.iter().map(|rule| sigma::plain_id(&rule.id)).collect();
+        for file in files.iter().filter(|file| file.contents == Contents::Rules) {
+            let others = sigma::parse_with(&file.path, &file.text, &self.setup).rules;
+            self.rules.extend(others.into_iter().filter(|rule| !own.contains(&sigma::plain_id(&rule.id))));
+        }
     }
 
     /// Leaves out the correlations that cannot work; why has been reported.

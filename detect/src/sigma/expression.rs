@@ -8,7 +8,6 @@ use core::fmt;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::thread::LocalKey;
 
 use regex_syntax::ast::ErrorKind as AstKind;
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
@@ -25,16 +24,11 @@ const REMEMBERED_MAX: usize = 4096;
 
 thread_local! {
     /// What lists hold stands in many rules: such an expression is read and compiled once.
-    static READ: Known = RefCell::default();
-    /// Those that have not been read: what is trusted of one rule is to be read of another.
-    static TRUSTED: Known = RefCell::default();
+    static KNOWN: RefCell<HashMap<String, Regex>> = RefCell::default();
 }
 
-/// Expressions by their text.
-type Known = RefCell<HashMap<String, Regex>>;
-
-/// A regular expression that has been checked. Clones share one automaton, which is built
-/// when the first of them is asked.
+/// A regular expression. Clones share one automaton, which is built when the first of them
+/// is asked.
 #[derive(Clone)]
 pub struct Regex {
     expression: Arc<Expression>,
@@ -42,6 +36,8 @@ pub struct Regex {
 
 struct Expression {
     text: String,
+    /// False if that is left to others.
+    is_checked: bool,
     /// Nothing if it cannot be built, which [`Regex::new`] rules out.
     automaton: OnceLock<Option<regex::Regex>>,
 }
@@ -50,7 +46,7 @@ impl Regex {
     /// Reads an expression; refuses what is malformed or too large. One that was read before
     /// is shared.
     pub fn new(text: &str) -> Result<Self, Kind> {
-        if let Some(regex) = READ.with_borrow(|read| read.get(text).cloned()) {
+        if let Some(regex) = known(text).filter(|regex| regex.expression.is_checked) {
             return Ok(regex);
         }
         let hir = parse(text).map_err(|fault| fault.kind)?;
@@ -58,28 +54,15 @@ impl Regex {
         if bytes_bound(&hir) > COMPILED_BYTES_MAX {
             let _ = automaton.set(Some(compile(text)?));
         }
-        Ok(Self::remember(text, automaton, &READ))
+        Ok(remember(Expression { text: text.to_owned(), is_checked: true, automaton }))
     }
 
     /// Takes an expression that has been checked before; one that is wrong all the same finds
     /// nothing.
     pub(super) fn trusted(text: &str) -> Self {
-        let known = TRUSTED.with_borrow(|trusted| trusted.get(text).cloned());
-        known.unwrap_or_else(|| Self::remember(text, OnceLock::new(), &TRUSTED))
-    }
-
-    fn remember(
-        text: &str,
-        automaton: OnceLock<Option<regex::Regex>>,
-        known: &'static LocalKey<Known>,
-    ) -> Self {
-        let regex = Self { expression: Arc::new(Expression { text: text.to_owned(), automaton }) };
-        known.with_borrow_mut(|known| {
-            if known.len() < REMEMBERED_MAX {
-                known.insert(text.to_owned(), regex.clone());
-            }
-        });
-        regex
+        let unchecked =
+            || Expression { text: text.to_owned(), is_checked: false, automaton: OnceLock::new() };
+        known(text).unwrap_or_else(|| remember(unchecked()))
     }
 
     /// The expression; its flags are a part of its text, so equal texts are equal expressions.
@@ -89,9 +72,24 @@ impl Regex {
 
     /// Whether the expression finds something in the text.
     pub fn is_match(&self, text: &str) -> bool {
-        let Expression { text: expression, automaton } = &*self.expression;
+        let Expression { text: expression, automaton, .. } = &*self.expression;
         automaton.get_or_init(|| compile(expression).ok()).as_ref().is_some_and(|regex| regex.is_match(text))
     }
+}
+
+fn known(text: &str) -> Option<Regex> {
+    KNOWN.with_borrow(|known| known.get(text).cloned())
+}
+
+fn remember(expression: Expression) -> Regex {
+    let text = expression.text.clone();
+    let regex = Regex { expression: Arc::new(expression) };
+    KNOWN.with_borrow_mut(|known| {
+        if known.len() < REMEMBERED_MAX {
+            known.insert(text, regex.clone());
+        }
+    });
+    regex
 }
 
 impl PartialEq for Regex {

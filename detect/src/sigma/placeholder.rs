@@ -92,7 +92,7 @@ impl Text {
             }
             pieces.literal(rest);
         }
-        Self { pieces: pieces.0, ..self.clone() }
+        self.with_pieces(pieces)
     }
 
     /// Gives all placeholders another place.
@@ -128,7 +128,7 @@ impl Text {
                 None => texts.iter_mut().for_each(|text| text.append(std::slice::from_ref(piece))),
             }
         }
-        Ok(texts.into_iter().map(|pieces| Self { pieces: pieces.0, ..self.clone() }).collect())
+        Ok(texts.into_iter().map(|pieces| self.with_pieces(pieces)).collect())
     }
 }
 
@@ -141,6 +141,15 @@ impl Pieces {
                 other => self.push(other.clone()),
             }
         }
+    }
+
+    fn followed_by(&self, pieces: &[Piece]) -> Self {
+        if self.0.is_empty() {
+            return Self(pieces.to_vec());
+        }
+        let mut both = Self(self.0.clone());
+        both.append(pieces);
+        both
     }
 
     fn bytes(&self) -> usize {
@@ -170,8 +179,7 @@ fn product(texts: &[Pieces], values: &[Text]) -> Result<Vec<Pieces>, Kind> {
     let mut products = Vec::new();
     for text in texts {
         for value in values {
-            let mut product = Pieces(text.0.clone());
-            product.append(&value.pieces);
+            let product = text.followed_by(&value.pieces);
             bytes += product.bytes();
             if bytes > EXPANDED_BYTES_MAX {
                 let what = "the size of a text with its placeholders replaced";

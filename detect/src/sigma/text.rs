@@ -72,18 +72,30 @@ impl Text {
     /// Reads wildcards and escapes: a backslash takes the meaning from `*`, `?` and
     /// another backslash, and is an ordinary character before everything else.
     pub(super) fn parse(text: &str) -> Self {
+        const SPECIAL: [char; 3] = ['*', '?', '\\'];
         let mut pieces = Pieces::default();
-        let mut characters = text.chars().peekable();
-        while let Some(character) = characters.next() {
-            match character {
-                '*' => pieces.push(Piece::Many),
-                '?' => pieces.push(Piece::One),
-                '\\' => pieces
-                    .character(characters.next_if(|next| matches!(next, '*' | '?' | '\\')).unwrap_or('\\')),
-                other => pieces.character(other),
+        let mut rest = text;
+        while let Some((before, from)) = rest.find(SPECIAL).map(|at| rest.split_at(at)) {
+            pieces.literal(before);
+            let mut characters = from.chars();
+            match characters.next() {
+                Some('*') => pieces.push(Piece::Many),
+                Some('?') => pieces.push(Piece::One),
+                _ if characters.as_str().starts_with(SPECIAL) => {
+                    pieces.character(characters.next().unwrap_or('\\'));
+                }
+                _ => pieces.character('\\'),
             }
+            rest = characters.as_str();
         }
+        pieces.literal(rest);
         Self { pieces: pieces.0, ..Self::default() }
+    }
+
+    /// Other pieces that are compared and encoded as this text is.
+    pub(super) fn with_pieces(&self, pieces: Pieces) -> Self {
+        let Self { is_cased, has_byte_order_mark, .. } = *self;
+        Self { pieces: pieces.0, is_cased, has_byte_order_mark }
     }
 
     fn literal(&self, text: String) -> Self {
@@ -108,7 +120,7 @@ impl Text {
                 wildcard => pieces.push(wildcard.clone()),
             }
         }
-        Some(Self { pieces: pieces.0, ..self.clone() })
+        Some(self.with_pieces(pieces))
     }
 
     /// The text as Sigma writes it: wildcards escaped where they are meant literally.

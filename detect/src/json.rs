@@ -136,7 +136,7 @@ impl<'a> Key<'a> {
 
     /// The bytes of the key as it was written, quotes included.
     pub(crate) fn bytes(self) -> &'a [u8] {
-        self.0
+        self.written
     }
 
     /// The decoded key.

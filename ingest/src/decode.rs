@@ -89,6 +89,14 @@ impl<R: Read> Decoded<R> {
         self.decoder.stored().map_or(0, |stored| stored.bytes)
     }
 
+    /// Whether bytes have been taken from the source and not yet been decoded, so that the
+    /// next read need not wait for it.
+    pub fn is_ready(&self) -> bool {
+        self.decoder
+            .stored()
+            .is_some_and(|stored| !stored.first.is_empty() || !stored.reader.buffer().is_empty())
+    }
+
     /// Goes on to what follows a gzip member that has ended; false when nothing does.
     fn next_part(&mut self) -> io::Result<bool> {
         let Decoder::Gzip(decoder) = &mut self.decoder else { return Ok(false) };
@@ -194,9 +202,15 @@ impl<R: Read> Stored<R> {
 
 impl<R: Read> Read for Stored<R> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(room.len());
-        room[..count].copy_from_slice(&available[..count]);
+        if self.first.is_empty() {
+            self.has_failed = true;
+            let count = self.reader.read(room)?;
+            self.has_failed = false;
+            self.bytes += count as u64;
+            return Ok(count);
+        }
+        let count = self.first.len().min(room.len());
+        room[..count].copy_from_slice(&self.first[..count]);
         self.consume(count);
         Ok(count)
     }

@@ -44,6 +44,11 @@ impl Log {
         self.frames.next()
     }
 
+    /// The line, from 1, on which the event begins that was handed out last.
+    pub fn line(&mut self) -> u64 {
+        self.frames.line()
+    }
+
     /// Puts a malformed item of this log together with its name.
     pub fn complaint(&self, malformed: Malformed) -> Complaint {
         Complaint { input: self.input.clone(), malformed }

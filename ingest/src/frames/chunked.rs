@@ -59,6 +59,11 @@ pub struct ChunkEnd {
     vain_bytes: u64,
 }
 
+impl ChunkEnd {
+    /// The end of a chunk that nobody has read.
+    pub const UNKNOWN: Self = Self { is_between_items: false, line_count: 0, bytes: 0, vain_bytes: 0 };
+}
+
 /// The frames of a chunk that is read on its own. Lines are counted from its beginning.
 pub struct ChunkFrames {
     frames: Frames<Empty>,

@@ -53,14 +53,13 @@ impl Feed {
     }
 
     fn piece(&mut self) -> Option<Piece> {
-        let (input, mut chunks) = match self.log.take() {
-            Some(log) => log,
-            None => {
-                let input = self.inputs.next()?;
-                match Chunks::open(&input) {
-                    Ok(chunks) => (input, chunks),
-                    Err(error) => return Some(Piece::Unreadable(error)),
-                }
+        let (input, mut chunks) = if let Some(log) = self.log.take() {
+            log
+        } else {
+            let input = self.inputs.next()?;
+            match Chunks::open(&input) {
+                Ok(chunks) => (input, chunks),
+                Err(error) => return Some(Piece::Unreadable(error)),
             }
         };
         let chunk = chunks.next(self.rooms.recv().ok()?)?;

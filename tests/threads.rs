@@ -69,7 +69,7 @@ fn hostile_log() -> Vec<u8> {
     };
     let padding = "y".repeat(2000);
     let quiet = format!(r#"{{"kind":"Event","verb":"get","requestURI":"/{padding}","stage":"Panic"}}"#);
-    for number in 0..900 {
+    for number in 0..270 {
         (0..10).for_each(|_| add(&quiet));
         let exec = lines("tests/cli/logs/exec_in_two_stages.jsonl", number);
         match number % 90 {

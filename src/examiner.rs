@@ -8,9 +8,13 @@ use detect::alert::{RawEvent, id_of};
 use detect::event::Spans;
 use detect::sigma::{Rule, correlation};
 use detect::{Alert, Engine, Event, Scratch};
-use ingest::{Chunk, ChunkEnd, ChunkFrames, Counts, EVENT_BYTES_MAX, Frame, Malformed};
+use ingest::chunks::CHUNK_BYTES;
+use ingest::{Chunk, ChunkEnd, ChunkFrames, Counts, EVENT_BYTES_MAX, Frame, Log, Malformed};
 
 use crate::period::Period;
+
+/// What an alert takes beyond its event, roughly.
+const ALERT_BYTES: usize = 2048;
 
 /// What events of one cluster are looked at with. Shared by threads.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ pub(crate) struct Sighting {
     pub(crate) alert: Option<Box<Alert>>,
 }
 
-/// An event that satisfies rules, and where it lies in its chunk.
+/// An event that satisfies rules, and where it lies.
 pub(crate) struct Sighted {
     start: usize,
     length: usize,
@@ -62,9 +66,9 @@ pub(crate) struct Sighted {
 }
 
 impl Sighted {
-    /// The event, from the bytes of its chunk.
-    pub(crate) fn event<'c>(&self, chunk: &'c Chunk) -> Event<'c> {
-        let raw = chunk.bytes().get(self.start..self.start + self.length);
+    /// The event, from the bytes of its chunk or part.
+    pub(crate) fn event<'b>(&self, bytes: &'b [u8]) -> Event<'b> {
+        let raw = bytes.get(self.start..self.start + self.length);
         Event::with_spans(raw.unwrap_or_default(), self.spans)
     }
 }
@@ -72,7 +76,7 @@ impl Sighted {
 /// What has to be taken in the order of the log.
 pub(crate) enum Finding {
     Sighted(Box<Sighted>),
-    /// Its line is counted from the beginning of the chunk.
+    /// Its line is counted from the beginning of the chunk, or of the log that has parts.
     Malformed(Malformed),
 }
 
@@ -82,6 +86,18 @@ pub(crate) struct Examined {
     pub(crate) end: ChunkEnd,
     pub(crate) findings: Vec<Finding>,
     pub(crate) tally: EventTally,
+}
+
+/// A part of a log that one thread reads alone: what it gave, and only the events of that.
+#[derive(Default)]
+pub(crate) struct Part {
+    pub(crate) findings: Vec<Finding>,
+    /// The events of the findings.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) tally: EventTally,
+    /// How much memory it takes, roughly.
+    pub(crate) held_bytes: usize,
+    pub(crate) is_last: bool,
 }
 
 impl Examined {
@@ -98,6 +114,20 @@ pub(crate) struct EventTally {
     pub(crate) period: Period,
     /// By rule: events that hid what it reads.
     pub(crate) blind_counts: Vec<u64>,
+}
+
+impl Part {
+    fn add(&mut self, sightings: Vec<Sighting>, event: &Event<'_>) {
+        if sightings.is_empty() {
+            return;
+        }
+        let (start, length) = (self.bytes.len(), event.raw().len());
+        self.bytes.extend_from_slice(event.raw());
+        // An alert repeats the event.
+        self.held_bytes += (1 + sightings.len()) * (length + ALERT_BYTES);
+        let sighted = Sighted { start, length, spans: event.spans(), sightings };
+        self.findings.push(Finding::Sighted(Box::new(sighted)));
+    }
 }
 
 /// What one thread asks the engine with.
@@ -142,6 +172,31 @@ impl Examiner {
         let tally = self.tally(frames.counts());
         let (chunk, end) = frames.finish();
         Examined { chunk, end, findings, tally }
+    }
+
+    /// Looks at every event of a log and gives its parts to `give`, which says whether to go
+    /// on, as does this.
+    pub(crate) fn read(&mut self, mut log: Log, mut give: impl FnMut(Part) -> bool) -> bool {
+        let mut part = Part::default();
+        let mut read_bytes = 0;
+        while let Some(frame) = log.next() {
+            match frame {
+                Frame::Event { event, .. } => {
+                    read_bytes += event.raw().len();
+                    part.add(self.sightings(&event), &event);
+                }
+                Frame::Malformed(malformed) => part.findings.push(Finding::Malformed(malformed)),
+            }
+            if read_bytes.max(part.held_bytes) >= CHUNK_BYTES {
+                read_bytes = 0;
+                let tally = self.tally(log.take_counts());
+                if !give(Part { tally, ..std::mem::take(&mut part) }) {
+                    return false;
+                }
+            }
+        }
+        let tally = self.tally(log.take_counts());
+        give(Part { tally, is_last: true, ..part })
     }
 
     /// The rules that an event satisfies.

@@ -21,6 +21,7 @@ mod relation;
 mod report;
 mod reporter;
 mod skipped;
+mod steps;
 mod terminal;
 mod timeline;
 mod totals;

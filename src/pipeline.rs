@@ -12,9 +12,9 @@ use detect::Event;
 use ingest::{Chunk, Complaint, Counts, EVENT_BYTES_MAX, Frame, Input, Malformed, OngoingFrames, Standing};
 
 use crate::detector::Detector;
-use crate::examiner::{Detection, EventTally, Examined, Examiner, Finding, Sighting};
-use crate::feed::{Step, Steps};
+use crate::examiner::{Detection, EventTally, Examined, Examiner, Finding, Part, Sighting};
 use crate::reporter::Reporter;
+use crate::steps::{Step, Steps};
 
 /// Reads logs to their end, or until somebody pressed Ctrl-C.
 pub(crate) fn run(
@@ -29,9 +29,10 @@ pub(crate) fn run(
         match step {
             Step::Chunk(input, examined) => {
                 let chunk = pipeline.take(&input, *examined, steps)?;
-                pipeline.pass(&chunk);
+                pipeline.pass(chunk.stored_bytes(), chunk.is_last());
                 steps.give_back(chunk);
             }
+            Step::Part(input, part) => pipeline.take_part(&input, *part)?,
             Step::Unreadable(error) => pipeline.reporter.unreadable(&error),
         }
         if pipeline.reporter.is_interrupted() {
@@ -67,7 +68,8 @@ impl Pipeline<'_, '_> {
     fn take(&mut self, input: &Input, examined: Examined, steps: &mut Steps) -> io::Result<Chunk> {
         match self.log.standing.behind(&examined.end) {
             Some(behind) => {
-                let chunk = self.accept(input, examined)?;
+                let Examined { chunk, findings, tally, .. } = examined;
+                self.accept(input, findings, chunk.bytes(), &tally)?;
                 self.log.standing = behind;
                 Ok(chunk)
             }
@@ -75,13 +77,26 @@ impl Pipeline<'_, '_> {
         }
     }
 
-    fn accept(&mut self, input: &Input, examined: Examined) -> io::Result<Chunk> {
-        let Examined { chunk, findings, tally, .. } = examined;
-        self.count(&tally);
+    /// Takes what a part of a log gave that was read in order.
+    fn take_part(&mut self, input: &Input, part: Part) -> io::Result<()> {
+        let Part { findings, bytes, tally, is_last, .. } = part;
+        self.accept(input, findings, &bytes, &tally)?;
+        self.pass(tally.counts.stored_bytes, is_last);
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        input: &Input,
+        findings: Vec<Finding>,
+        bytes: &[u8],
+        tally: &EventTally,
+    ) -> io::Result<()> {
+        self.count(tally);
         for finding in findings {
             match finding {
                 Finding::Sighted(sighted) => {
-                    let event = sighted.event(&chunk);
+                    let event = sighted.event(bytes);
                     self.tell(sighted.sightings, &event)?;
                 }
                 Finding::Malformed(malformed) => {
@@ -93,8 +108,7 @@ impl Pipeline<'_, '_> {
                 break;
             }
         }
-        self.reporter.flush()?;
-        Ok(chunk)
+        self.reporter.flush()
     }
 
     /// Reads on from where the log stands, event by event, until a chunk ends between two.
@@ -146,11 +160,11 @@ impl Pipeline<'_, '_> {
         self.log.counts += &Counts { stored_bytes: 0, ..tally.counts.clone() };
     }
 
-    /// Notes how far a chunk got in its log, and whether that was all of it.
-    fn pass(&mut self, chunk: &Chunk) {
-        self.log.counts.stored_bytes = chunk.stored_bytes();
+    /// Notes how far the log has been taken, and whether that was all of it.
+    fn pass(&mut self, stored_bytes: u64, is_last: bool) {
+        self.log.counts.stored_bytes = stored_bytes;
         self.reporter.advance(&self.log.counts);
-        if chunk.is_last() {
+        if is_last {
             self.reporter.finish(&std::mem::replace(&mut self.log, Log::new()).counts);
         }
     }

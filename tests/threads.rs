@@ -101,12 +101,16 @@ fn the_number_of_threads_cannot_be_told_from_the_output() {
     let log = hostile_log();
     fs::write(&plain, &log).unwrap();
     fs::write(&packed, zstd::encode_all(&log[..log.len() / 2], 1).unwrap()).unwrap();
+    let more = folder().join("more.log.zst");
+    fs::write(&more, zstd::encode_all(&log[log.len() / 3..], 1).unwrap()).unwrap();
     let (plain_name, packed_name) = (plain.to_str().unwrap(), packed.to_str().unwrap());
-    let several = [plain_name, "no-such-file.log", packed_name, "tests/cli/logs", "-"];
+    let more_name = more.to_str().unwrap();
+    let several = [packed_name, "no-such-file.log", plain_name, more_name, "tests/cli/logs", "-"];
     for (arguments, input) in [
         (&[plain_name][..], None),
         (&["-", "--fail-on", "low"], Some(plain.as_path())),
         (&["--min-level", "critical", packed_name], None),
+        (&[more_name, packed_name], None),
         (&several, Some(packed.as_path())),
     ] {
         let one = replay("1", arguments, input);

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::decode::Decoded;
-use crate::inputs::{Input, InputError};
+use crate::inputs::Input;
 
 /// How large a chunk is, if an item ends near it: it and what comes of it fit in a processor's cache.
 pub const CHUNK_BYTES: usize = 1024 * 1024;
@@ -47,26 +47,24 @@ pub struct Chunks<R: Read> {
 }
 
 impl Chunks<Box<dyn Read + Send>> {
-    /// Opens an input.
-    pub fn open(input: &Input) -> Result<Self, InputError> {
-        let source = input.open()?;
-        let chunks = Self::new(source).map_err(|error| input.unreadable(error))?;
-        Ok(Self { is_live: input.stored_bytes().is_none(), ..chunks })
+    /// The chunks of an input that has been opened.
+    pub fn of(input: &Input, decoded: Decoded<Box<dyn Read + Send>>) -> Self {
+        Self { is_live: input.stored_bytes().is_none(), ..Self::new(decoded) }
     }
 }
 
 impl<R: Read> Chunks<R> {
-    /// Looks at the first bytes of `source` to see how it is compressed.
-    pub fn new(source: R) -> io::Result<Self> {
-        Ok(Self {
-            decoded: Decoded::new(source)?,
+    /// The chunks of a stream.
+    pub fn new(decoded: Decoded<R>) -> Self {
+        Self {
+            decoded,
             rest: Vec::new(),
             offset: 0,
             is_live: false,
             has_ended: false,
             chunk_bytes: CHUNK_BYTES,
             chunk_bytes_max: CHUNK_BYTES_MAX,
-        })
+        }
     }
 
     /// The same, passing on what has been read rather than waiting for more.

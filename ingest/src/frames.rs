@@ -162,6 +162,12 @@ impl<R: Read> Frames<R> {
         Counts { decoded_bytes: self.buffer.read_bytes, ..self.counts.clone() }
     }
 
+    /// What has been read since this was last asked.
+    pub fn take_counts(&mut self) -> Counts {
+        let decoded_bytes = std::mem::take(&mut self.buffer.read_bytes);
+        Counts { decoded_bytes, ..std::mem::take(&mut self.counts) }
+    }
+
     /// The source of the bytes.
     pub fn source(&self) -> &R {
         &self.buffer.source

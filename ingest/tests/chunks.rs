@@ -46,7 +46,8 @@ impl Held {
 /// Reads every chunk on its own, and on from the last known place where that was wrong.
 fn read_chunks(bytes: &[u8], limit_bytes: usize, cut: Cut) -> Held {
     let source = Pieces { source: bytes, piece_bytes: cut.piece_bytes };
-    let mut cutter = Chunks::new(source).unwrap().with_chunk_bytes(cut.chunk_bytes, cut.chunk_bytes_max);
+    let decoded = Decoded::new(source).unwrap();
+    let mut cutter = Chunks::new(decoded).with_chunk_bytes(cut.chunk_bytes, cut.chunk_bytes_max);
     if cut.is_live {
         cutter = cutter.live();
     }

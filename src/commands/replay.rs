@@ -23,13 +23,13 @@ use super::Ending;
 use crate::args::{Replay, THREADS_MAX};
 use crate::detector::Detector;
 use crate::examiner::Detection;
-use crate::feed::Steps;
 use crate::files;
 use crate::loading::{self, Loaded};
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::report;
 use crate::reporter::Reporter;
+use crate::steps::Steps;
 use crate::terminal::Terminal;
 use crate::totals::Totals;
 

@@ -62,6 +62,8 @@ impl std::fmt::Display for Compression {
 pub struct Decoded<R: Read> {
     decoder: Decoder<R>,
     compression: Compression,
+    /// What went wrong behind the bytes that have been given.
+    failure: Option<io::Error>,
 }
 
 enum Decoder<R: Read> {
@@ -76,7 +78,7 @@ impl<R: Read> Decoded<R> {
     /// Looks at the first bytes of `source` to see how it is compressed.
     pub fn new(source: R) -> io::Result<Self> {
         let (decoder, compression) = Decoder::new(Stored::new(source))?;
-        Ok(Self { decoder, compression })
+        Ok(Self { decoder, compression, failure: None })
     }
 
     /// How the stream is compressed, at its beginning.
@@ -107,6 +109,15 @@ impl<R: Read> Decoded<R> {
             (self.decoder, _) = Decoder::new(decoder.into_inner())?;
         }
         Ok(true)
+    }
+
+    fn step(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.decoder.read_step(room) {
+                Ok(0) if !room.is_empty() && self.next_part()? => {}
+                result => return result.map_err(|error| self.explain(error)),
+            }
+        }
     }
 
     /// Says what an error of the decoder means, as against one of the source.
@@ -166,12 +177,25 @@ impl<R: Read> Decoder<R> {
 }
 
 impl<R: Read> Read for Decoded<R> {
+    /// Fills `room` as far as it goes without waiting for the source.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let mut filled = 0;
         loop {
-            match self.decoder.read_step(room) {
-                Ok(0) if !room.is_empty() && self.next_part()? => {}
-                Ok(count) => return Ok(count),
-                Err(error) => return Err(self.explain(error)),
+            match self.step(&mut room[filled..]) {
+                Ok(count) => {
+                    filled += count;
+                    if count == 0 || filled == room.len() || !self.is_ready() {
+                        return Ok(filled);
+                    }
+                }
+                Err(error) if filled == 0 => return Err(error),
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Ok(filled);
+                }
             }
         }
     }

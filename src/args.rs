@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use detect::sigma::Level;
 use ipnet::IpNet;
 
+/// How many threads a replay may have: each holds some chunks of a log.
+pub(crate) const THREADS_MAX: u16 = 256;
+
 /// Finds attacks and careless hands in Kubernetes audit logs
 ///
 /// Masthead reads what the API server says was done to a cluster and tells people, in a
@@ -92,6 +95,12 @@ pub(crate) struct Replay {
     /// End with exit code 1 if there was an alert of this level or above
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) fail_on: Option<LevelName>,
+
+    /// How many threads to read with, 1 to 256; by default as many as the machine runs at once
+    ///
+    /// The alerts and their order are the same for any number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(THREADS_MAX)))]
+    pub(crate) threads: Option<u16>,
 
     /// Neither summary nor progress
     #[arg(long, short)]

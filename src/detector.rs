@@ -1,50 +1,35 @@
-//! Asks the engine about events, relates what matched, and remembers what has been alerted
-//! about.
+//! Takes in order what events gave: relates it, and remembers what has been alerted about.
 
 use core::time::Duration;
 
-use chrono::Utc;
-use detect::alert::{RawEvent, id_of};
+use chrono::{DateTime, Utc};
 use detect::correlate::{Counts, Phase};
 use detect::field::View;
-use detect::sigma::{Rule, correlation};
-use detect::{Alert, Correlator, Engine, Episode, Event, Match, Scratch, Seen};
+use detect::sigma::Rule;
+use detect::{Alert, Correlator, Episode, Event, Seen};
 
-/// The engine with what one stream of events needs around it.
-#[derive(Debug)]
-pub(crate) struct Detector<'a> {
-    engine: &'a Engine,
-    scratch: Scratch,
+use crate::examiner::{Detection, Sighting};
+
+/// What one stream of events needs beyond the events themselves.
+pub(crate) struct Detector<'d> {
+    detection: &'d Detection,
     seen: Seen,
     correlator: Correlator,
-    /// By rule: whether it only serves correlations.
-    silent: Vec<bool>,
-    cluster: &'a str,
-    raw: RawEvent,
 }
 
-impl<'a> Detector<'a> {
+impl<'d> Detector<'d> {
     /// A detector for the events of one cluster, of which some may come so much later than
     /// others as `disorder` says.
-    pub(crate) fn new(engine: &'a Engine, cluster: &'a str, raw: RawEvent, disorder: Duration) -> Self {
-        Self {
-            engine,
-            scratch: engine.scratch(),
-            seen: Seen::default(),
-            correlator: Correlator::new(engine.rules(), cluster, disorder),
-            silent: correlation::silent(engine.rules()),
-            cluster,
-            raw,
-        }
+    pub(crate) fn new(detection: &'d Detection, disorder: Duration) -> Self {
+        let correlator = Correlator::new(detection.rules(), &detection.cluster, disorder);
+        Self { detection, seen: Seen::default(), correlator }
     }
 
-    /// The alerts that the event gives, and those of episodes that are known to be over.
-    pub(crate) fn alerts(&mut self, event: &Event<'_>) -> Vec<Alert> {
-        let mut matches = Vec::new();
-        self.engine.evaluate(event, &mut self.scratch, |found| matches.push(found));
+    /// The alerts that an event gives, and those of episodes that are known to be over.
+    pub(crate) fn alerts(&mut self, sightings: Vec<Sighting>, event: &Event<'_>) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        for found in &matches {
-            self.take(found, event, &mut alerts);
+        for sighting in sightings {
+            self.take(sighting, event, &mut alerts);
         }
         alerts
     }
@@ -52,14 +37,9 @@ impl<'a> Detector<'a> {
     /// The alerts of episodes that were not over: nothing comes any more.
     pub(crate) fn finish(&mut self) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        let (rules, silent, cluster) = (self.engine.rules(), &self.silent, self.cluster);
-        self.correlator.finish(&mut |episode| alerts.extend(of_episode(rules, silent, &episode, cluster)));
+        let detection = self.detection;
+        self.correlator.finish(&mut |episode| alerts.extend(of_episode(detection, &episode)));
         alerts
-    }
-
-    /// For each rule, how many events hid what it reads.
-    pub(crate) fn blind_counts(&self) -> &[u64] {
-        &self.scratch.blind_counts
     }
 
     /// How many alerts had to be forgotten to bound memory.
@@ -73,8 +53,8 @@ impl<'a> Detector<'a> {
     }
 
     /// The first-seen rules that were learning to the end, and until when they would have.
-    pub(crate) fn learning(&self, last: chrono::DateTime<Utc>) -> Vec<(&'a Rule, chrono::DateTime<Utc>)> {
-        let rules = self.engine.rules().iter().enumerate();
+    pub(crate) fn learning(&self, last: DateTime<Utc>) -> Vec<(&'d Rule, DateTime<Utc>)> {
+        let rules = self.detection.rules().iter().enumerate();
         rules
             .filter_map(|(number, rule)| Some((rule, self.correlator.learning_until(number)?)))
             .filter(|(_, until)| *until > last)
@@ -82,26 +62,23 @@ impl<'a> Detector<'a> {
     }
 
     /// Counts a match once for each request: stages of one request are one match.
-    fn take(&mut self, found: &Match<'_>, event: &Event<'_>, alerts: &mut Vec<Alert>) {
-        let (rules, cluster) = (self.engine.rules(), self.cluster);
-        if !self.seen.insert(id_of(&rules[found.rule], cluster, event)) {
+    fn take(&mut self, sighting: Sighting, event: &Event<'_>, alerts: &mut Vec<Alert>) {
+        if !self.seen.insert(sighting.id) {
             return;
         }
-        if !self.silent[found.rule] {
-            alerts.push(Alert::new(self.engine, found, event, cluster, Utc::now(), self.raw));
-        }
-        if self.correlator.wants(found.rule) {
-            let view = View { event, settings: self.engine.settings() };
-            let silent = &self.silent;
-            let mut tell = |episode| alerts.extend(of_episode(rules, silent, &episode, cluster));
-            self.correlator.observe(found.rule, view, &mut tell);
+        alerts.extend(sighting.alert.map(|alert| *alert));
+        if self.correlator.wants(sighting.rule) {
+            let detection = self.detection;
+            let view = View { event, settings: detection.engine.settings() };
+            let mut tell = |episode| alerts.extend(of_episode(detection, &episode));
+            self.correlator.observe(sighting.rule, view, &mut tell);
         }
     }
 }
 
 /// Logs are read to their end, so an episode is told once: when it is over. Those of
 /// correlations that only serve others are not told.
-fn of_episode(rules: &[Rule], silent: &[bool], episode: &Episode, cluster: &str) -> Option<Alert> {
-    let is_told = episode.phase == Phase::Over && !silent[episode.rule];
-    is_told.then(|| Alert::of_episode(rules, episode, cluster, Utc::now())).flatten()
+fn of_episode(detection: &Detection, episode: &Episode) -> Option<Alert> {
+    let is_told = episode.phase == Phase::Over && !detection.is_silent(episode.rule);
+    is_told.then(|| Alert::of_episode(detection.rules(), episode, &detection.cluster, Utc::now())).flatten()
 }

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use detect::Alert;
 use detect::sigma::Level;
-use detect::{Alert, Event};
-use ingest::{Complaint, InputError, Log};
+use ingest::{Complaint, Counts, InputError};
 use sinks::{Palette, Sink, clean};
 
 use crate::progress::Progress;
@@ -14,8 +14,6 @@ use crate::totals::Totals;
 
 /// How many malformed items are shown before they are only counted.
 const COMPLAINTS_MAX: u64 = 20;
-/// The progress bar moves once in so many events.
-const ADVANCE_EVENTS: u64 = 512;
 
 /// Takes what a replay finds, counts it and shows it.
 pub(crate) struct Reporter {
@@ -34,12 +32,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Counts an event.
-    pub(crate) fn event(&mut self, event: &Event<'_>) {
-        self.totals.event(event);
-    }
-
-    /// Counts an alert, and shows it at once if it is urgent enough.
+    /// Counts an alert, and shows it if it is urgent enough.
     pub(crate) fn alert(&mut self, alert: &Alert) -> io::Result<()> {
         let is_shown = alert.rule.level >= self.min_level;
         self.totals.alert(alert, is_shown);
@@ -47,7 +40,13 @@ impl Reporter {
             return Ok(());
         }
         let sink = &mut self.sink;
-        self.progress.suspend(|| sink.deliver(alert).and_then(|()| sink.flush()))
+        self.progress.suspend(|| sink.deliver(alert))
+    }
+
+    /// Shows what has been found by now.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let sink = &mut self.sink;
+        self.progress.suspend(|| sink.flush())
     }
 
     /// Counts an item that is no event; the first ones are shown.
@@ -67,16 +66,14 @@ impl Reporter {
         self.say("error", &error.to_string());
     }
 
-    /// Moves the progress bar to where the log is.
-    pub(crate) fn advance(&self, log: &Log) {
-        if self.totals.event_count.is_multiple_of(ADVANCE_EVENTS) {
-            self.progress.at(self.totals.stored_bytes() + log.counts().stored_bytes);
-        }
+    /// Moves the progress bar to where a log is.
+    pub(crate) fn advance(&self, log: &Counts) {
+        self.progress.at(self.totals.stored_bytes() + log.stored_bytes);
     }
 
     /// Adds what a log that has been read was.
-    pub(crate) fn finish(&mut self, log: &Log) {
-        self.totals.log(&log.counts());
+    pub(crate) fn finish(&mut self, log: &Counts) {
+        self.totals.log(log);
         self.progress.at(self.totals.stored_bytes());
     }
 

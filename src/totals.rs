@@ -6,15 +6,16 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use detect::event::Key;
 use detect::sigma::{Level, Rule};
 use detect::summary::counted;
-use detect::{Alert, Event, correlate};
+use detect::{Alert, correlate};
 use indicatif::{HumanBytes, HumanCount};
 use ingest::Counts;
 use sinks::clean::clean_short;
 use sinks::palette::level_name;
 
+use crate::examiner::EventTally;
+use crate::period::Period;
 use crate::terminal::Stream;
 
 /// How many different rules, actors and addresses are counted one by one. Names come from
@@ -54,17 +55,19 @@ pub(crate) struct Totals {
     rules: Tally,
     actors: Tally,
     addresses: Tally,
-    first: Option<DateTime<Utc>>,
-    last: Option<DateTime<Utc>>,
+    period: Period,
+    /// For each rule, how many events hid what it reads.
+    blind_counts: Vec<u64>,
 }
 
 impl Totals {
-    /// Counts an event.
-    pub(crate) fn event(&mut self, event: &Event<'_>) {
-        self.event_count += 1;
-        let Some(time) = time_of(event) else { return };
-        self.first = Some(self.first.map_or(time, |first| first.min(time)));
-        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+    /// Counts events.
+    pub(crate) fn add(&mut self, tally: &EventTally) {
+        self.event_count += tally.counts.events;
+        self.period.merge(&tally.period);
+        self.blind_counts.resize(self.blind_counts.len().max(tally.blind_counts.len()), 0);
+        let counts = self.blind_counts.iter_mut().zip(&tally.blind_counts);
+        counts.for_each(|(sum, count)| *sum += count);
     }
 
     /// Counts an alert.
@@ -114,7 +117,7 @@ impl Totals {
 
     /// The time of the last event.
     pub(crate) fn last(&self) -> Option<DateTime<Utc>> {
-        self.last
+        self.period.bounds().map(|(_, last)| last)
     }
 
     /// The level of the most urgent alert.
@@ -122,22 +125,21 @@ impl Totals {
         self.levels.keys().max().copied()
     }
 
-    /// Writes the summary. `blind_counts` says for each rule how many events hid what it reads,
-    /// `learning` which rules only noted what is usual, and until when they would have.
+    /// Writes the summary. `learning` says which rules only noted what is usual, and until
+    /// when they would have.
     pub(crate) fn write(
         &self,
         out: &mut dyn Write,
         stream: Stream,
         elapsed: Duration,
         rules: &[Rule],
-        blind_counts: &[u64],
         learning: &[(&Rule, DateTime<Utc>)],
     ) -> io::Result<()> {
         let mut page = Page { out, stream };
         writeln!(page.out)?;
         page.line("read", &self.read(elapsed))?;
         page.line("events", &self.events(elapsed))?;
-        if let (Some(first), Some(last)) = (self.first, self.last) {
+        if let Some((first, last)) = self.period.bounds() {
             page.line("time", &format!("{} to {}", seconds(first), seconds(last)))?;
         }
         self.write_alerts(&mut page)?;
@@ -151,7 +153,7 @@ impl Totals {
             .for_each(|(kind, count)| malformed.add(&kind.replace('_', " "), None, *count));
         page.top("malformed", &malformed)?;
         let mut blind = Tally::default();
-        rules.iter().zip(blind_counts).for_each(|(rule, count)| blind.add(&rule.title, None, *count));
+        rules.iter().zip(&self.blind_counts).for_each(|(rule, count)| blind.add(&rule.title, None, *count));
         page.top("blind rules", &blind)?;
         if blind.total() > 0 {
             page.line("", "events hid the body that the rule reads (audit level, truncation, early end)")?;
@@ -325,13 +327,6 @@ fn per_second(count: u64, elapsed: Duration) -> u64 {
 
 fn seconds(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ")
-}
-
-fn time_of(event: &Event<'_>) -> Option<DateTime<Utc>> {
-    [Key::RequestReceivedTimestamp, Key::StageTimestamp]
-        .iter()
-        .find_map(|key| DateTime::parse_from_rfc3339(&event.str(*key)?).ok())
-        .map(|time| time.with_timezone(&Utc))
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ impl std::fmt::Display for Compression {
 pub struct Decoded<R: Read> {
     decoder: Decoder<R>,
     compression: Compression,
+    /// What went wrong behind the bytes that have been given.
+    failure: Option<io::Error>,
 }
 
 enum Decoder<R: Read> {
@@ -76,7 +78,7 @@ impl<R: Read> Decoded<R> {
     /// Looks at the first bytes of `source` to see how it is compressed.
     pub fn new(source: R) -> io::Result<Self> {
         let (decoder, compression) = Decoder::new(Stored::new(source))?;
-        Ok(Self { decoder, compression })
+        Ok(Self { decoder, compression, failure: None })
     }
 
     /// How the stream is compressed, at its beginning.
@@ -89,6 +91,14 @@ impl<R: Read> Decoded<R> {
         self.decoder.stored().map_or(0, |stored| stored.bytes)
     }
 
+    /// Whether bytes have been taken from the source and not yet been decoded, so that the
+    /// next read need not wait for it.
+    pub fn is_ready(&self) -> bool {
+        self.decoder
+            .stored()
+            .is_some_and(|stored| !stored.first.is_empty() || !stored.reader.buffer().is_empty())
+    }
+
     /// Goes on to what follows a gzip member that has ended; false when nothing does.
     fn next_part(&mut self) -> io::Result<bool> {
         let Decoder::Gzip(decoder) = &mut self.decoder else { return Ok(false) };
@@ -99,6 +109,15 @@ impl<R: Read> Decoded<R> {
             (self.decoder, _) = Decoder::new(decoder.into_inner())?;
         }
         Ok(true)
+    }
+
+    fn step(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.decoder.read_step(room) {
+                Ok(0) if !room.is_empty() && self.next_part()? => {}
+                result => return result.map_err(|error| self.explain(error)),
+            }
+        }
     }
 
     /// Says what an error of the decoder means, as against one of the source.
@@ -158,12 +177,25 @@ impl<R: Read> Decoder<R> {
 }
 
 impl<R: Read> Read for Decoded<R> {
+    /// Fills `room` as far as it goes without waiting for the source.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let mut filled = 0;
         loop {
-            match self.decoder.read_step(room) {
-                Ok(0) if !room.is_empty() && self.next_part()? => {}
-                Ok(count) => return Ok(count),
-                Err(error) => return Err(self.explain(error)),
+            match self.step(&mut room[filled..]) {
+                Ok(count) => {
+                    filled += count;
+                    if count == 0 || filled == room.len() || !self.is_ready() {
+                        return Ok(filled);
+                    }
+                }
+                Err(error) if filled == 0 => return Err(error),
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Ok(filled);
+                }
             }
         }
     }
@@ -194,9 +226,15 @@ impl<R: Read> Stored<R> {
 
 impl<R: Read> Read for Stored<R> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(room.len());
-        room[..count].copy_from_slice(&available[..count]);
+        if self.first.is_empty() {
+            self.has_failed = true;
+            let count = self.reader.read(room)?;
+            self.has_failed = false;
+            self.bytes += count as u64;
+            return Ok(count);
+        }
+        let count = self.first.len().min(room.len());
+        room[..count].copy_from_slice(&self.first[..count]);
         self.consume(count);
         Ok(count)
     }

@@ -17,6 +17,7 @@
 #![allow(clippy::large_enum_variant)]
 
 mod buffer;
+pub mod chunked;
 mod recovery;
 mod scanning;
 mod search;
@@ -24,14 +25,13 @@ mod values;
 mod walk;
 
 use std::io::Read;
-use std::sync::Arc;
 
 use detect::ScanErrorKind;
 use detect::event::{Event, Spans};
 
 use crate::counts::Counts;
 use crate::malformed::{Malformed, MalformedKind};
-use buffer::{BUFFER_BYTES, Buffer};
+use buffer::Buffer;
 use search::Search;
 use values::{Before, Container};
 use walk::Walk;
@@ -49,8 +49,6 @@ pub enum Frame<'a> {
     Event {
         /// The event, borrowed from the reader's buffer.
         event: Event<'a>,
-        /// The line on which it begins, from 1.
-        line: u64,
         /// Where it begins: bytes from the start of the stream.
         offset: u64,
     },
@@ -118,9 +116,13 @@ impl<R: Read> Frames<R> {
 
     /// Reads the frames of `source`, items up to `event_bytes_max`.
     pub fn with_event_bytes_max(source: R, event_bytes_max: usize) -> Self {
+        Self::reading(Buffer::streaming(source, event_bytes_max), event_bytes_max)
+    }
+
+    fn with_state(buffer: Buffer<R>, state: State, event_bytes_max: usize) -> Self {
         Self {
-            buffer: Buffer::new(source, event_bytes_max.saturating_add(BUFFER_BYTES)),
-            state: State::Start,
+            buffer,
+            state,
             containers: Vec::new(),
             lost_brackets: 0,
             handed_out_bytes: 0,
@@ -138,10 +140,10 @@ impl<R: Read> Frames<R> {
             Located::Event(spans, length) => {
                 self.counts.events += 1;
                 self.handed_out_bytes = length;
-                let (line, offset) = (self.buffer.line, self.buffer.offset);
+                let offset = self.buffer.offset;
                 // Invariant: the event was found at the beginning of the live bytes.
                 let event = Event::with_spans(&self.buffer.live()[..length], spans);
-                Some(Frame::Event { event, line, offset })
+                Some(Frame::Event { event, offset })
             }
             Located::Malformed(malformed) => {
                 *self.counts.malformed.entry(malformed.kind.name()).or_default() += 1;
@@ -150,14 +152,29 @@ impl<R: Read> Frames<R> {
         }
     }
 
+    /// The line, from 1, on which the event begins that was handed out last.
+    pub fn line(&mut self) -> u64 {
+        self.buffer.line()
+    }
+
     /// What has been read so far. `stored_bytes` is left to whoever knows the file.
     pub fn counts(&self) -> Counts {
         Counts { decoded_bytes: self.buffer.read_bytes, ..self.counts.clone() }
     }
 
+    /// What has been read since this was last asked.
+    pub fn take_counts(&mut self) -> Counts {
+        let decoded_bytes = std::mem::take(&mut self.buffer.read_bytes);
+        Counts { decoded_bytes, ..std::mem::take(&mut self.counts) }
+    }
+
     /// The source of the bytes.
     pub fn source(&self) -> &R {
         &self.buffer.source
+    }
+
+    fn into_source(self) -> R {
+        self.buffer.source
     }
 
     /// How much memory the buffer holds, in bytes.
@@ -166,10 +183,7 @@ impl<R: Read> Frames<R> {
     }
 
     fn locate(&mut self) -> Option<Located> {
-        if self.handed_out_bytes > 0 {
-            self.buffer.consume(std::mem::take(&mut self.handed_out_bytes));
-            self.after_value();
-        }
+        self.pass_handed_out();
         loop {
             let located = match self.state {
                 State::Start => self.start(),
@@ -184,6 +198,13 @@ impl<R: Read> Frames<R> {
             if located.is_some() {
                 return located;
             }
+        }
+    }
+
+    fn pass_handed_out(&mut self) {
+        if self.handed_out_bytes > 0 {
+            self.buffer.consume(std::mem::take(&mut self.handed_out_bytes));
+            self.after_value();
         }
     }
 
@@ -213,7 +234,7 @@ impl<R: Read> Frames<R> {
     /// Says once why the stream ended early, if it did.
     fn failure(&mut self) -> Option<Located> {
         let failure = self.buffer.failure.take()?;
-        let broken = self.broken(MalformedKind::Unreadable(Arc::new(failure)));
+        let broken = self.broken(MalformedKind::Unreadable(failure));
         Some(self.report(broken))
     }
 
@@ -223,12 +244,12 @@ impl<R: Read> Frames<R> {
     }
 
     /// Something broken that begins here.
-    fn broken(&self, kind: MalformedKind) -> Broken {
-        Broken { kind, line: self.buffer.line, offset: self.buffer.offset }
+    fn broken(&mut self, kind: MalformedKind) -> Broken {
+        Broken { kind, line: self.buffer.line(), offset: self.buffer.offset }
     }
 
     /// Something else than `what` that begins here.
-    fn unexpected(&self, what: &'static str) -> Broken {
+    fn unexpected(&mut self, what: &'static str) -> Broken {
         let offset = self.buffer.offset;
         self.broken(MalformedKind::Syntax { kind: ScanErrorKind::Expected(what), offset })
     }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 use walkdir::WalkDir;
 
+use crate::decode::Decoded;
+
 /// Something to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -82,6 +84,11 @@ impl Input {
         }
     }
 
+    /// Opens the input and recognises how it is compressed.
+    pub fn open_decoded(&self) -> Result<Decoded<Box<dyn Read + Send>>, InputError> {
+        Decoded::new(self.open()?).map_err(|error| self.unreadable(error))
+    }
+
     /// The size of the file as it is stored; nothing for what has no size.
     pub fn stored_bytes(&self) -> Option<u64> {
         match self {
@@ -92,7 +99,7 @@ impl Input {
         }
     }
 
-    pub(crate) fn unreadable(&self, error: io::Error) -> InputError {
+    fn unreadable(&self, error: io::Error) -> InputError {
         let path = match self {
             Self::Stdin => PathBuf::from("-"),
             Self::File(path) => path.to_path_buf(),

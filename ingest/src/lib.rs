@@ -7,6 +7,7 @@
 //! **Invariant:** memory is bounded by the largest single event, never by the size of a
 //! file, and no input makes this crate panic or read a byte more than a few times.
 
+pub mod chunks;
 pub mod counts;
 pub mod decode;
 pub mod frames;
@@ -14,7 +15,9 @@ pub mod inputs;
 pub mod log;
 pub mod malformed;
 
+pub use chunks::{Chunk, Chunks};
 pub use counts::Counts;
+pub use frames::chunked::{ChunkEnd, ChunkFrames, OngoingFrames, Standing};
 pub use frames::{EVENT_BYTES_MAX, Frame, Frames};
 pub use inputs::{Input, InputError};
 pub use log::{Complaint, Log};

@@ -33,15 +33,27 @@ impl Log {
 
     /// Opens an input, items up to `event_bytes_max`.
     pub fn open_with_event_bytes_max(input: &Input, event_bytes_max: usize) -> Result<Self, InputError> {
-        let source = input.open()?;
-        let decoded = Decoded::new(source).map_err(|error| input.unreadable(error))?;
-        Ok(Self { input: input.clone(), frames: Frames::with_event_bytes_max(decoded, event_bytes_max) })
+        Ok(Self::with_decoded(input, input.open_decoded()?, event_bytes_max))
+    }
+
+    /// Reads an input that has been opened, items up to `event_bytes_max`.
+    pub fn with_decoded(
+        input: &Input,
+        decoded: Decoded<Box<dyn Read + Send>>,
+        event_bytes_max: usize,
+    ) -> Self {
+        Self { input: input.clone(), frames: Frames::with_event_bytes_max(decoded, event_bytes_max) }
     }
 
     /// The next event or malformed item; nothing at the end of the log.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Frame<'_>> {
         self.frames.next()
+    }
+
+    /// The line, from 1, on which the event begins that was handed out last.
+    pub fn line(&mut self) -> u64 {
+        self.frames.line()
     }
 
     /// Puts a malformed item of this log together with its name.
@@ -52,6 +64,11 @@ impl Log {
     /// What has been read so far.
     pub fn counts(&self) -> Counts {
         Counts { stored_bytes: self.frames.source().stored_bytes(), ..self.frames.counts() }
+    }
+
+    /// What has been read since this was last asked; `stored_bytes` from the beginning.
+    pub fn take_counts(&mut self) -> Counts {
+        Counts { stored_bytes: self.frames.source().stored_bytes(), ..self.frames.take_counts() }
     }
 
     /// The input that is read.

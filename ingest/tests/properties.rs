@@ -2,60 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
 
+mod hostile_stream;
 mod reading;
 
+use hostile_stream::{LIMIT_BYTES, stream};
 use ingest::Frames;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::{Index, select};
+use proptest::sample::select;
 use reading::{Outcome, Pieces, event};
-
-/// Small enough that the limit is met by what the strategies make.
-const LIMIT_BYTES: usize = 200;
-
-fn fragment() -> impl Strategy<Value = Vec<u8>> {
-    let words: &[&[u8]] = &[
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b"\"",
-        b"\\",
-        b"\n",
-        b"\r\n",
-        b" ",
-        b"\0",
-        b"\x1e",
-        b"\xef\xbb\xbf",
-        b"\xff",
-        b"12",
-        b"-",
-        b"true",
-        b"nul",
-        b"\"verb\":\"get\"",
-        b"{\"items\":[",
-        b"],\"kind\":\"EventList\"}",
-        b"\"x\":[\n",
-        b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/",
-        b"\n{\"a\":[",
-        b"\0\0\0\0\0\0\0\0\0\0",
-        b"\n[",
-        b"\n{",
-    ];
-    prop_oneof![
-        4 => select(words.iter().map(|word| word.to_vec()).collect::<Vec<_>>()),
-        2 => (1..9_u8).prop_map(|id| event(id).into_bytes()),
-        1 => (1..9_u8, any::<Index>()).prop_map(|(id, cut)| event(id).as_bytes()[..cut.index(83)].to_vec()),
-        1 => vec(any::<u8>(), 0..8),
-        1 => (1..400_usize).prop_map(|count| vec![b'y'; count]),
-    ]
-}
-
-fn stream() -> impl Strategy<Value = Vec<u8>> {
-    vec(fragment(), 0..40).prop_map(|parts| parts.concat())
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
@@ -73,11 +28,12 @@ proptest! {
         let mut frames = Frames::new(Pieces { source: &bytes[..], piece_bytes: 50 });
         let mut last = 0;
         while let Some(frame) = frames.next() {
-            let (line, offset, length) = match &frame {
-                ingest::Frame::Event { event, line, offset } => {
-                    let start = usize::try_from(*offset).unwrap();
-                    prop_assert_eq!(&bytes[start..start + event.raw().len()], event.raw());
-                    (*line, *offset, event.raw().len() as u64)
+            let (line, offset, length) = match frame {
+                ingest::Frame::Event { event, offset } => {
+                    let start = usize::try_from(offset).unwrap();
+                    let length = event.raw().len();
+                    prop_assert_eq!(&bytes[start..start + length], event.raw());
+                    (frames.line(), offset, length as u64)
                 }
                 ingest::Frame::Malformed(bad) => (bad.line, bad.offset, bad.bytes),
             };

@@ -1,9 +1,11 @@
 //! `masthead replay`: detection over recorded logs.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -11,23 +13,28 @@ use detect::Engine;
 use detect::alert::RawEvent;
 use detect::correlate::DISORDER;
 use detect::sigma::{Level, Severity};
+use ingest::Input;
 use ingest::inputs::{self, Inputs};
-use ingest::{Input, Log};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use sinks::{Jsonl, Sink, Text, clean};
 
 use super::Ending;
-use crate::args::Replay;
+use crate::args::{Replay, THREADS_MAX};
 use crate::detector::Detector;
+use crate::examiner::Detection;
 use crate::files;
 use crate::loading::{self, Loaded};
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::report;
 use crate::reporter::Reporter;
+use crate::steps::Steps;
 use crate::terminal::Terminal;
 use crate::totals::Totals;
+
+/// How much of the alerts is written at once.
+const OUT_BYTES: usize = 256 * 1024;
 
 /// Replays the logs.
 pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> {
@@ -37,24 +44,26 @@ pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> 
         let _ = report::write_all(&mut io::stderr().lock(), terminal.stderr, &loaded);
         bail!("the rules have mistakes; nothing was replayed");
     }
-    let engine = engine(loaded, args)?;
     let raw = if args.no_event { RawEvent::LeaveOut } else { RawEvent::Include };
-    let mut detector = Detector::new(&engine, &args.cluster, raw, disorder(&inputs));
+    let detection = Arc::new(Detection::new(engine(loaded, args)?, &args.cluster, raw));
+    let mut detector = Detector::new(&detection, disorder(&inputs));
     let mut reporter = reporter(args, terminal, &inputs)?;
     let start = Instant::now();
-    read_all(&inputs, &mut detector, &mut reporter)?;
+    inputs.errors.iter().for_each(|error| reporter.unreadable(error));
+    let interrupted = Arc::clone(&reporter.interrupted);
+    let mut steps = Steps::new(inputs.found, &detection, thread_count(args), interrupted)
+        .context("cannot start threads")?;
+    pipeline::run(&mut steps, &detection, &mut detector, &mut reporter)?;
     reporter.progress.finish();
     reporter.totals.forgotten_count = detector.forgotten_count();
     reporter.totals.correlation_counts = detector.correlation_counts();
     reporter.totals.is_interrupted = reporter.is_interrupted();
     if !args.quiet {
         let mut out = BufWriter::new(io::stderr().lock());
-        let blind_counts = detector.blind_counts();
         let totals = &reporter.totals;
         let learning = totals.last().map_or(Vec::new(), |last| detector.learning(last));
-        let rules = engine.rules();
-        let written =
-            totals.write(&mut out, terminal.stderr, start.elapsed(), rules, blind_counts, &learning);
+        let rules = detection.rules();
+        let written = totals.write(&mut out, terminal.stderr, start.elapsed(), rules, &learning);
         // Without somebody who reads it, a summary is not needed.
         let _ = written.and_then(|()| out.flush());
     }
@@ -88,7 +97,7 @@ fn engine(loaded: Loaded, args: &Replay) -> anyhow::Result<Engine> {
 }
 
 fn reporter(args: &Replay, terminal: &Terminal, inputs: &Inputs) -> anyhow::Result<Reporter> {
-    let out = BufWriter::new(io::stdout());
+    let out = BufWriter::with_capacity(OUT_BYTES, io::stdout());
     let stream = terminal.stdout;
     let sink: Box<dyn Sink> = if stream.wants_jsonl(args.format) {
         Box::new(Jsonl::new(out))
@@ -128,22 +137,10 @@ fn disorder(inputs: &Inputs) -> Duration {
     if inputs.found.len() > 1 { Duration::MAX } else { DISORDER }
 }
 
-/// Reads one log after the other; one that cannot be read does not keep the rest from it.
-fn read_all(inputs: &Inputs, detector: &mut Detector<'_>, reporter: &mut Reporter) -> io::Result<()> {
-    inputs.errors.iter().for_each(|error| reporter.unreadable(error));
-    for input in &inputs.found {
-        if reporter.is_interrupted() {
-            break;
-        }
-        match Log::open(input) {
-            Ok(mut log) => {
-                pipeline::run(&mut log, detector, reporter)?;
-                reporter.finish(&log);
-            }
-            Err(error) => reporter.unreadable(&error),
-        }
-    }
-    pipeline::finish(detector, reporter)
+/// As many threads as were asked for, or as the machine runs at once.
+fn thread_count(args: &Replay) -> usize {
+    let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    args.threads.map_or_else(available, usize::from).min(THREADS_MAX.into())
 }
 
 fn ending(totals: &Totals, fail_on: Option<Level>) -> Ending {

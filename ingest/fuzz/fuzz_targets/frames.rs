@@ -27,12 +27,13 @@ fn outline(bytes: &[u8], source: impl Read) -> Vec<(bool, u64, u64, u64, String)
     let mut found = Vec::new();
     let mut passed = 0;
     while let Some(frame) = frames.next() {
-        let (is_event, line, offset, length, text) = match &frame {
-            Frame::Event { event, line, offset } => {
-                let start = usize::try_from(*offset).expect("offsets fit");
-                assert_eq!(bytes.get(start..start + event.raw().len()), Some(event.raw()));
-                assert!(event.raw().len() <= EVENT_BYTES_MAX);
-                (true, *line, *offset, event.raw().len() as u64, String::new())
+        let (is_event, line, offset, length, text) = match frame {
+            Frame::Event { event, offset } => {
+                let start = usize::try_from(offset).expect("offsets fit");
+                let length = event.raw().len();
+                assert_eq!(bytes.get(start..start + length), Some(event.raw()));
+                assert!(length <= EVENT_BYTES_MAX);
+                (true, frames.line(), offset, length as u64, String::new())
             }
             Frame::Malformed(bad) => (false, bad.line, bad.offset, bad.bytes, bad.kind.to_string()),
         };

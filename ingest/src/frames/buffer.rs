@@ -1,6 +1,7 @@
 //! A window that slides over a byte stream and knows at which line and offset it stands.
 
-use std::io::{self, Read};
+use std::io::{self, Empty, Read};
+use std::sync::Arc;
 
 /// How much is read at once: large enough that system calls do not show, small enough for a cache.
 pub(super) const BUFFER_BYTES: usize = 256 * 1024;
@@ -16,9 +17,10 @@ pub(super) struct Buffer<R> {
     /// True when the source has nothing more to give.
     pub(super) at_end: bool,
     /// Why the source ended early; taken by whoever reports it.
-    pub(super) failure: Option<io::Error>,
-    /// The line of the first live byte, from 1.
-    pub(super) line: u64,
+    pub(super) failure: Option<Arc<io::Error>>,
+    /// The line, from 1, on which the byte at `counted` lies; lines are counted when asked for.
+    line: u64,
+    counted: usize,
     /// The offset of the first live byte in the stream.
     pub(super) offset: u64,
     /// Bytes read from the source so far.
@@ -27,10 +29,32 @@ pub(super) struct Buffer<R> {
     line_end: u64,
     /// True when `line_end` is the end of a line, false when the line goes on.
     has_line_end: bool,
+    /// True when `bytes` are all there is, and there is no source to ask for more.
+    is_whole: bool,
+}
+
+impl Buffer<Empty> {
+    /// The first `length` of `bytes`, which begin at `offset` of a stream; `failure` says why
+    /// it ends there. Lines are counted from 1.
+    pub(super) fn of(bytes: Vec<u8>, length: usize, offset: u64, failure: Option<Arc<io::Error>>) -> Self {
+        let end = length.min(bytes.len());
+        let buffer = Self::new(io::empty(), bytes.len());
+        Self { bytes, end, offset, line_end: offset, failure, is_whole: true, ..buffer }
+    }
+
+    /// Gives the bytes back.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 impl<R: Read> Buffer<R> {
-    pub(super) fn new(source: R, bytes_max: usize) -> Self {
+    /// Holds items of up to `event_bytes_max`.
+    pub(super) fn streaming(source: R, event_bytes_max: usize) -> Self {
+        Self::new(source, event_bytes_max.saturating_add(BUFFER_BYTES))
+    }
+
+    fn new(source: R, bytes_max: usize) -> Self {
         Self {
             source,
             bytes: Vec::new(),
@@ -40,11 +64,18 @@ impl<R: Read> Buffer<R> {
             at_end: false,
             failure: None,
             line: 1,
+            counted: 0,
             offset: 0,
             read_bytes: 0,
             line_end: 0,
             has_line_end: false,
+            is_whole: false,
         }
+    }
+
+    /// Begins at a line and an offset of the stream that are not its first.
+    pub(super) fn starting_at(self, line: u64, offset: u64) -> Self {
+        Self { line, offset, line_end: offset, ..self }
     }
 
     /// The bytes that have been read and not consumed.
@@ -63,6 +94,10 @@ impl<R: Read> Buffer<R> {
         if self.at_end {
             return false;
         }
+        if self.is_whole {
+            self.at_end = true;
+            return false;
+        }
         if self.end == self.bytes.len() {
             self.make_room();
         }
@@ -75,7 +110,7 @@ impl<R: Read> Buffer<R> {
             }
             Err(error) => {
                 self.at_end = true;
-                self.failure = Some(error);
+                self.failure = Some(Arc::new(error));
             }
         }
         !self.at_end
@@ -84,6 +119,7 @@ impl<R: Read> Buffer<R> {
     /// Moves the live bytes to the front, and doubles the room when they fill half of it,
     /// so that each byte is moved a bounded number of times.
     fn make_room(&mut self) {
+        self.line();
         let live = self.end - self.start;
         let doubled = (self.bytes.len() * 2).clamp(BUFFER_BYTES, self.bytes_max);
         let size = doubled.max(live + 1);
@@ -96,6 +132,7 @@ impl<R: Read> Buffer<R> {
             self.bytes.copy_within(self.start..self.end, 0);
         }
         self.start = 0;
+        self.counted = 0;
         self.end = live;
     }
 
@@ -151,14 +188,23 @@ impl<R: Read> Buffer<R> {
     /// Leaves `count` live bytes behind.
     pub(super) fn consume(&mut self, count: usize) {
         let count = count.min(self.end - self.start);
-        let passed = &self.bytes[self.start..self.start + count];
-        self.line += memchr::memchr_iter(b'\n', passed).count() as u64;
         self.offset += count as u64;
         self.start += count;
-        if self.start == self.end {
+        if self.start == self.end && !self.is_whole {
+            self.line();
             self.start = 0;
+            self.counted = 0;
             self.end = 0;
         }
+    }
+
+    /// The line of the first live byte, from 1.
+    pub(super) fn line(&mut self) -> u64 {
+        // Invariant: `counted <= start <= bytes.len()`.
+        let passed = &self.bytes[self.counted..self.start];
+        self.line += memchr::memchr_iter(b'\n', passed).count() as u64;
+        self.counted = self.start;
+        self.line
     }
 
     /// Leaves every live byte behind.

@@ -76,7 +76,7 @@ impl<R: Read> Frames<R> {
 
     /// True when more was scanned in vain than a damaged log accounts for.
     pub(super) fn is_vain_spent(&self) -> bool {
-        self.vain_bytes > self.event_bytes_max as u64 / VAIN_SHARE + 2 * self.buffer.offset
+        self.vain_bytes > vain_bytes_max(self.event_bytes_max, self.buffer.offset)
     }
 
     /// Says what a failed scan means.
@@ -103,6 +103,11 @@ impl<R: Read> Frames<R> {
             Some(_) => false,
         }
     }
+}
+
+/// How much may have been scanned in vain at an offset of the stream.
+pub(super) fn vain_bytes_max(event_bytes_max: usize, offset: u64) -> u64 {
+    event_bytes_max as u64 / VAIN_SHARE + 2 * offset
 }
 
 /// Scans the object at the beginning of `bytes`, a list no further than to its items.

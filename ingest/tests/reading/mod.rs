@@ -39,13 +39,13 @@ impl Outcome {
         let mut outcome = Outcome::default();
         while let Some(frame) = frames.next() {
             match frame {
-                Frame::Event { event, line, offset } => {
+                Frame::Event { event, offset } => {
                     outcome.events += 1;
                     if keeps {
-                        let id = event.str(Key::AuditId).unwrap_or_default();
+                        let id = event.str(Key::AuditId).unwrap_or_default().into_owned();
                         outcome.ids.push(id.parse().unwrap_or(0));
                         outcome.raw.push(event.raw().to_vec());
-                        outcome.lines.push(format!("{line}:{offset} event {id}"));
+                        outcome.lines.push(format!("{}:{offset} event {id}", frames.line()));
                     }
                 }
                 Frame::Malformed(bad) => {

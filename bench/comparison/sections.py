@@ -1,8 +1,6 @@
 """What is measured: each section runs its commands and returns its part of bench/RESULTS.md."""
 
 import json
-import re
-import statistics
 import subprocess
 import sys
 from pathlib import Path

@@ -21,7 +21,7 @@ const KINDS: [Kind; 6] = [
     Kind("a lease renewed", "update", "leases", "system:node:"),
     Kind("read by a controller", "get", "replicasets", "system:serviceaccount:kube-system:"),
     Kind("a status updated", "update", "resourcequotas", "system:apiserver"),
-    Kind("a pod created", "create", "pods", ""),
+    Kind("a deployment created", "create", "deployments", ""),
     Kind("pods listed", "list", "pods", ""),
     Kind("secrets listed", "list", "secrets", ""),
 ];

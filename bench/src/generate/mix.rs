@@ -20,7 +20,7 @@ pub(crate) enum Mix {
     Metadata,
     /// Only what was recorded at level `RequestResponse`
     RequestResponse,
-    /// Lists with their answers: 20 recorded objects of the resource each
+    /// Lists with answers: 20 recorded objects each, of the resource where there are such
     Lists,
 }
 
@@ -45,14 +45,16 @@ fn without_bodies(raw: &[u8]) -> Option<Vec<u8>> {
     Some(rewritten(&event, "Metadata", &["requestObject", "responseObject"], None))
 }
 
-/// The events; to each list the objects are added that it could have been answered with.
+/// The events; to each list objects of its resource are added, or any where none was recorded.
 fn with_lists(events: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let parsed: Vec<Event<'_>> = events.iter().filter_map(|raw| Event::parse(raw).ok()).collect();
+    let mut all = Vec::new();
     let mut objects: HashMap<String, Vec<&[u8]>> = HashMap::new();
     for event in &parsed {
         let answer =
             event.get(Key::ResponseObject).filter(|answer| answer.at(&["metadata", "uid"]).is_some());
         if let (Some(answer), Some(resource)) = (answer, resource(event)) {
+            all.push(answer.bytes());
             objects.entry(resource).or_default().push(answer.bytes());
         }
     }
@@ -62,7 +64,7 @@ fn with_lists(events: &[Vec<u8>]) -> Vec<Vec<u8>> {
             return event.raw().to_vec();
         }
         let known = resource(event).and_then(|resource| objects.get(&resource));
-        let Some(objects) = known.or(objects.get("pods")) else { return event.raw().to_vec() };
+        let objects = known.unwrap_or(&all);
         lists_before += 1;
         let items: Vec<&[u8]> =
             objects.iter().cycle().skip(lists_before).take(LIST_OBJECTS).copied().collect();

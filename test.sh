@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Passes all tests: formatting, lints, documentation, unit, property, snapshot and
 # end-to-end tests, rule tests, pySigma's word on the conformance vectors, the comparison
-# with other engines (built), fuzz targets (built, and run for a few seconds each).
+# with other engines (built), the benchmark (a small log, Masthead alone), fuzz targets
+# (built, and run for a few seconds each).
 #
 # Installs what it lacks on Debian and Ubuntu, and says so. Needs Rust (rustup or the
 # distribution's). MASTHEAD_REQUIRE_CORPUS=1 makes tests fail that need the recorded
@@ -62,6 +63,8 @@ oracle=$PWD/target/oracle
 "$oracle/bin/python" tests/conformance/pipelines.py --check 2>/dev/null | tail -1
 say "the comparison with other engines"
 cargo test --quiet --manifest-path bench/conformance/Cargo.toml --target-dir target/conformance
+say "the benchmark, small"
+bench/compare --quick
 say "fuzz targets"
 ./fuzz.sh
 say "all passed"

@@ -143,6 +143,26 @@ fn the_comparison_counts_the_published_vectors() {
 }
 
 #[test]
+fn the_readme_shows_the_speed_that_was_measured() {
+    let section = |path: &str| {
+        let text = fs::read_to_string(root().join(path)).expect("a document");
+        let (_, rest) = text.split_once("<!-- speed:begin -->\n").expect("a place for the speed");
+        rest.split_once("<!-- speed:end -->").expect("an end of the speed").0.to_owned()
+    };
+    let without_seconds = |row: &str| {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        [&cells[..2], &cells[4..]].concat().join(" | ")
+    };
+    let results = section("bench/RESULTS.md");
+    let expected = results.lines().map(|line| match line.starts_with('|') {
+        true => without_seconds(line),
+        false => line.to_owned(),
+    });
+    let shown = section("README.md");
+    assert!(shown.lines().eq(expected), "`bench/compare --write` writes both; README.md has:\n{shown}");
+}
+
+#[test]
 fn links_in_the_documents_lead_somewhere() {
     for path in files(&root(), "md") {
         let text = fs::read_to_string(&path).expect("readable");

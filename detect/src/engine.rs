@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::block::Block;
 use crate::condition::Condition;
 use crate::context::{self, Watch};
+use crate::derived::may_write_pods;
 use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
@@ -53,6 +54,7 @@ struct Notes {
     /// Notes with another number are of another event.
     event_number: u64,
     present: (u64, Present),
+    may_write_pods: (u64, bool),
 }
 
 /// A rule that an event satisfies.
@@ -123,6 +125,7 @@ impl Engine {
                 places: vec![(0, 0); self.fields.len()],
                 event_number: 0,
                 present: (0, Present::default()),
+                may_write_pods: (0, false),
             },
             blind_counts: vec![0; self.rules.len()],
         }
@@ -308,6 +311,7 @@ fn cost_of(field: Option<&Field>) -> u32 {
         Some(Field::Path(path)) if path.starts_with("requestObject") => 20,
         Some(Field::Path(path)) if path.starts_with("responseObject") => 40,
         Some(Field::Path(_)) => 1,
+        Some(Field::Derived(derived, _)) if derived.is_of_body() => 25,
         Some(Field::Derived(..)) => 10,
         None => 100,
     }
@@ -378,6 +382,16 @@ impl<'e, 'r> Reader<'e, 'r> {
         (!self.has_asked()).then_some(truth)
     }
 
+    /// Whether the event may write a pod spec; true also where that is not shown.
+    fn may_write_pods(&mut self) -> bool {
+        let (event_number, may_write) = &mut self.notes.may_write_pods;
+        if *event_number != self.notes.event_number {
+            *event_number = self.notes.event_number;
+            *may_write = may_write_pods(self.view.event) || self.watch.is_some_and(Watch::take);
+        }
+        *may_write
+    }
+
     /// Whether the body of the request lacks keys that are needed in every way.
     fn lacks_all(&mut self, ways: &Ways) -> bool {
         ways.iter().all(|needed| self.lacks(needed))
@@ -409,7 +423,9 @@ impl<'e, 'r> Reader<'e, 'r> {
         }
         let mut values = Vec::new();
         let CompiledField { field, needed } = &self.engine.fields[number];
-        let sight = if self.lacks(needed) { Sight::Clear } else { field.read(self.view, &mut values) };
+        let is_of_pods = matches!(field, Field::Derived(derived, _) if derived.is_of_pods());
+        let is_absent = (is_of_pods && !self.may_write_pods()) || self.lacks(needed);
+        let sight = if is_absent { Sight::Clear } else { field.read(self.view, &mut values) };
         let is_open = self.has_asked();
         self.read.push(Reading { values: Values::new(values), sight, is_open });
         let at = self.read.len() - 1;

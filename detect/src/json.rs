@@ -134,6 +134,11 @@ impl<'a> Key<'a> {
         if self.is_plain { unquoted(self.written) == name.as_bytes() } else { decode(self.written) == name }
     }
 
+    /// The key, if nothing in it is escaped.
+    pub(crate) fn plain(self) -> Option<&'a [u8]> {
+        self.is_plain.then(|| unquoted(self.written))
+    }
+
     /// The bytes of the key as it was written, quotes included.
     pub(crate) fn bytes(self) -> &'a [u8] {
         self.written
@@ -141,7 +146,7 @@ impl<'a> Key<'a> {
 
     /// The decoded key.
     pub fn text(self) -> Cow<'a, str> {
-        decode(self.written)
+        self.plain().map_or_else(|| decode(self.written), to_text)
     }
 }
 
@@ -191,7 +196,7 @@ fn unquoted(string: &[u8]) -> &[u8] {
 /// sent, and an event must not escape detection by carrying one.
 fn decode(string: &[u8]) -> Cow<'_, str> {
     let inside = unquoted(string);
-    let Some(first) = memchr::memchr(b'\\', inside) else { return String::from_utf8_lossy(inside) };
+    let Some(first) = memchr::memchr(b'\\', inside) else { return to_text(inside) };
     let mut text = Vec::with_capacity(inside.len());
     let mut rest = inside;
     let mut next = Some(first);
@@ -205,6 +210,11 @@ fn decode(string: &[u8]) -> Cow<'_, str> {
         Ok(text) => Cow::Owned(text),
         Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
     }
+}
+
+/// Most bytes are UTF-8, and that alone is told sooner than how to mend what is not.
+fn to_text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Decodes the escape whose backslash has been read, and returns what follows it.

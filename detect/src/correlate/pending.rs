@@ -26,11 +26,16 @@ pub(super) struct Pending {
 }
 
 #[derive(Debug)]
-struct Waiting(Box<Observation>);
+struct Waiting {
+    /// That of the match: most are told apart by it, without a look at the match.
+    time: i64,
+    observation: Box<Observation>,
+}
 
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.order().cmp(&other.0.order())
+        let order = |other: &Self| self.observation.order().cmp(&other.observation.order());
+        self.time.cmp(&other.time).then_with(|| order(other))
     }
 }
 
@@ -73,7 +78,8 @@ impl Pending {
     /// Takes what a correlation makes of matches of the time that is being released.
     pub(super) fn put(&mut self, observation: Observation) {
         self.bytes += observation.bytes();
-        self.waiting.push(Reverse(Waiting(Box::new(observation))));
+        let (time, observation) = (observation.time, Box::new(observation));
+        self.waiting.push(Reverse(Waiting { time, observation }));
     }
 
     /// Says that nothing earlier than this will come.
@@ -94,7 +100,7 @@ impl Pending {
 
     /// The earliest match that waits.
     pub(super) fn first(&self) -> Option<&Observation> {
-        self.waiting.peek().map(|Reverse(Waiting(first))| &**first)
+        self.waiting.peek().map(|Reverse(waiting)| &*waiting.observation)
     }
 
     /// The time of the earliest match and the number of its plan, if it waits no longer.
@@ -109,7 +115,7 @@ impl Pending {
 
     /// Takes out the earliest match.
     pub(super) fn pop(&mut self) -> Option<Observation> {
-        let Reverse(Waiting(first)) = self.waiting.pop()?;
+        let first = self.waiting.pop()?.0.observation;
         self.bytes = self.bytes.saturating_sub(first.bytes());
         self.hurried_count += u64::from(first.time >= self.known && !first.is_derived);
         if self.waiting.len() < self.waiting.capacity() / 8 {

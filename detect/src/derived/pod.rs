@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::written::{Tree, Written};
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, View};
+use crate::field::{Sight, Value, View, is_write};
 use crate::json::Json;
 
 type Path = &'static [&'static str];
@@ -105,6 +105,12 @@ impl<'a> Target<'a> {
                 | "cronjobs"
         )
     }
+}
+
+/// Whether the request may write a pod spec; without one, fields of pods and containers are
+/// absent for sure.
+pub(crate) fn may_write(event: &Event<'_>) -> bool {
+    is_write(event) && !Target::of(event).pod_specs().is_empty()
 }
 
 /// What the request writes, if it may hold a pod spec.

@@ -157,6 +157,45 @@ fields! {
     }
 }
 
+impl Derived {
+    /// Whether it is read out of the pod specs that a request writes.
+    pub(crate) fn is_of_pods(self) -> bool {
+        use Derived as D;
+        matches!(
+            self,
+            D::Pod
+                | D::PodHostpath
+                | D::Container
+                | D::ContainerCommandLine
+                | D::ContainerImageRegistry
+                | D::ContainerImageRepository
+                | D::ContainerImageName
+                | D::ContainerImageTag
+                | D::ContainerImageDigest
+                | D::ContainerCapabilitiesAdd
+        )
+    }
+
+    /// Whether it is read out of what a request writes.
+    pub(crate) fn is_of_body(self) -> bool {
+        use Derived as D;
+        let is_of_object = matches!(
+            self,
+            D::RbacRoleKind
+                | D::RbacRole
+                | D::RbacSubjectKind
+                | D::RbacSubjectName
+                | D::RbacSubjectNamespace
+                | D::RbacRule
+                | D::CsrCommonName
+                | D::CsrOrganization
+                | D::Written
+                | D::Removed
+        );
+        is_of_object || self.is_of_pods()
+    }
+}
+
 /// The computed field of this name or alias, if there is one.
 pub fn find(name: &str) -> Option<Field> {
     let exact = TABLE.iter().find(|entry| entry.name == name).map(|entry| (entry, ""));

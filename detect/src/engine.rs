@@ -311,7 +311,6 @@ fn cost_of(field: Option<&Field>) -> u32 {
         Some(Field::Path(path)) if path.starts_with("requestObject") => 20,
         Some(Field::Path(path)) if path.starts_with("responseObject") => 40,
         Some(Field::Path(_)) => 1,
-        Some(Field::Derived(derived, _)) if derived.is_of_body() => 25,
         Some(Field::Derived(..)) => 10,
         None => 100,
     }

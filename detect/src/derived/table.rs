@@ -175,25 +175,6 @@ impl Derived {
                 | D::ContainerCapabilitiesAdd
         )
     }
-
-    /// Whether it is read out of what a request writes.
-    pub(crate) fn is_of_body(self) -> bool {
-        use Derived as D;
-        let is_of_object = matches!(
-            self,
-            D::RbacRoleKind
-                | D::RbacRole
-                | D::RbacSubjectKind
-                | D::RbacSubjectName
-                | D::RbacSubjectNamespace
-                | D::RbacRule
-                | D::CsrCommonName
-                | D::CsrOrganization
-                | D::Written
-                | D::Removed
-        );
-        is_of_object || self.is_of_pods()
-    }
 }
 
 /// The computed field of this name or alias, if there is one.

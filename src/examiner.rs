@@ -8,13 +8,15 @@ use detect::alert::{RawEvent, id_of};
 use detect::event::Spans;
 use detect::sigma::{Rule, correlation};
 use detect::{Alert, Engine, Event, Scratch};
-use ingest::chunks::CHUNK_BYTES;
 use ingest::{Chunk, ChunkEnd, ChunkFrames, Counts, EVENT_BYTES_MAX, Frame, Log, Malformed};
 
 use crate::period::Period;
 
 /// What an alert takes beyond its event, roughly.
 const ALERT_BYTES: usize = 2048;
+
+/// How much of a log a part is about, or what it holds.
+const PART_BYTES: usize = 1024 * 1024;
 
 /// What events of one cluster are looked at with. Shared by threads.
 #[derive(Debug)]
@@ -187,7 +189,7 @@ impl Examiner {
                 }
                 Frame::Malformed(malformed) => part.findings.push(Finding::Malformed(malformed)),
             }
-            if read_bytes.max(part.held_bytes) >= CHUNK_BYTES {
+            if read_bytes.max(part.held_bytes) >= PART_BYTES {
                 read_bytes = 0;
                 let tally = self.tally(log.take_counts());
                 if !give(Part { tally, ..std::mem::take(&mut part) }) {

@@ -159,7 +159,8 @@ impl Steps {
         interrupted: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let (rooms, rooms_back) = channel();
-        for _ in 0..thread_count * CHUNKS_PER_THREAD {
+        let chunk_count = if thread_count > 1 { thread_count * CHUNKS_PER_THREAD } else { 1 };
+        for _ in 0..chunk_count {
             let _ = rooms.send(Chunk::default());
         }
         let feed = Feed::new(inputs, rooms_back);

@@ -13,10 +13,13 @@ use crate::decode::Decoded;
 use crate::inputs::Input;
 
 /// How large a chunk is, if an item ends near it: it and what comes of it fit in a processor's cache.
-pub const CHUNK_BYTES: usize = 1024 * 1024;
+pub const CHUNK_BYTES: usize = 256 * 1024;
 
 /// How large a chunk becomes in search of a line that ends; a longer one is cut anywhere.
 pub const CHUNK_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How many times the usual room a chunk may keep that had to become larger.
+const KEPT_CHUNKS_MAX: usize = 4;
 
 /// Some bytes of a stream.
 #[derive(Debug, Default)]
@@ -109,7 +112,7 @@ impl<R: Read> Chunks<R> {
                 return memchr::memrchr(b'\n', chunk.bytes()).map_or(chunk.length, |newline| newline + 1);
             }
             searched = if is_full { chunk.length } else { 0 };
-            match self.decoded.read(chunk.room(self.chunk_bytes_max)) {
+            match self.decoded.read(chunk.room(self.chunk_bytes, self.chunk_bytes_max)) {
                 Ok(0) => chunk.is_last = true,
                 Ok(count) => chunk.length += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -189,7 +192,8 @@ impl Chunk {
 
     /// An empty chunk with room for `chunk_bytes`; what an exceptional one took is given back.
     fn emptied(self, offset: u64, chunk_bytes: usize) -> Self {
-        let bytes = if self.bytes.len() == chunk_bytes { self.bytes } else { vec![0; chunk_bytes] };
+        let is_usual = (chunk_bytes..=chunk_bytes * KEPT_CHUNKS_MAX).contains(&self.bytes.len());
+        let bytes = if is_usual { self.bytes } else { vec![0; chunk_bytes] };
         Self { bytes, offset, ..Self::default() }
     }
 
@@ -202,12 +206,14 @@ impl Chunk {
         self.length = length;
     }
 
-    /// The room behind the bytes, made larger where there is none, up to `bytes_max`.
-    fn room(&mut self, bytes_max: usize) -> &mut [u8] {
-        if self.length == self.bytes.len() {
-            let doubled = self.bytes.len().saturating_mul(2).min(bytes_max);
-            self.bytes.resize(doubled.max(self.length + 1), 0);
+    /// The room behind the bytes up to `bytes_min`, or if that is full to twice as much, but not
+    /// beyond `bytes_max`.
+    fn room(&mut self, bytes_min: usize, bytes_max: usize) -> &mut [u8] {
+        let doubled = if self.length < bytes_min { bytes_min } else { self.length.saturating_mul(2) };
+        let end = doubled.min(bytes_max).max(self.length + 1);
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
         }
-        &mut self.bytes[self.length..]
+        &mut self.bytes[self.length..end]
     }
 }

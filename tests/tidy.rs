@@ -154,10 +154,9 @@ fn the_readme_shows_the_speed_that_was_measured() {
         [&cells[..2], &cells[4..]].concat().join(" | ")
     };
     let results = section("bench/RESULTS.md");
-    let expected = results.lines().map(|line| match line.starts_with('|') {
-        true => without_seconds(line),
-        false => line.to_owned(),
-    });
+    let expected = results
+        .lines()
+        .map(|line| if line.starts_with('|') { without_seconds(line) } else { line.to_owned() });
     let shown = section("README.md");
     assert!(shown.lines().eq(expected), "`bench/compare --write` writes both; README.md has:\n{shown}");
 }

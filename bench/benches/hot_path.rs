@@ -38,7 +38,6 @@ impl Kind {
     fn is(&self, event: &Event<'_>) -> bool {
         event.str(Key::Verb).as_deref() == Some(self.1)
             && event.str_at(Key::ObjectRef, "resource").as_deref() == Some(self.2)
-            && event.str_at(Key::ObjectRef, "subresource").is_none()
             && event.str_at(Key::User, "username").is_some_and(|name| name.starts_with(self.3))
     }
 

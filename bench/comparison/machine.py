@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# How many processes wanted a core before anything was measured or built.
+LOAD_BEFORE = os.getloadavg()[0]
 
 
 def first_line(command):
@@ -48,5 +50,5 @@ def line():
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     return (
         f"{date}, commit {commit()}; {processor()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB, "
-        f"Linux {platform.release()}."
+        f"Linux {platform.release()}; load average before {LOAD_BEFORE:.1f}."
     )

@@ -38,6 +38,9 @@ struct Arguments {
     warm_up: u64,
 }
 
+/// The longest latency that is told from longer ones: ten minutes.
+const LATENCY_NS_MAX: u64 = 600_000_000_000;
+
 /// When the line of each request's last event was due, by audit id.
 type Due = Mutex<HashMap<String, Instant>>;
 
@@ -92,7 +95,7 @@ fn feed(lines: &[(String, Vec<u8>)], mut input: impl Write, due: &Due, gap: Dura
 
 /// The latencies of alerts about single events, in nanoseconds.
 fn measure(output: impl BufRead, due: &Due, warm_up: u64) -> io::Result<Histogram<u64>> {
-    let mut histogram = Histogram::new(3).map_err(io::Error::other)?;
+    let mut histogram = Histogram::new_with_max(LATENCY_NS_MAX, 3).map_err(io::Error::other)?;
     let mut count = 0;
     for line in output.lines() {
         let line = line?;

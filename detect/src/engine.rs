@@ -11,7 +11,6 @@ use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
 use crate::matcher::{Matcher, Values};
 use crate::presence::{self, Names, Needed, Present, Ways};
-use crate::scan;
 use crate::settled::{Open, Settled};
 use crate::sigma::{self, Expr, Item, Rule, correlation};
 use crate::truth::Truth;
@@ -363,7 +362,7 @@ impl<'e, 'r> Reader<'e, 'r> {
         }
         let truth = match &item.subject {
             Subject::Keywords if self.watch.is_some() => return None,
-            Subject::Keywords => words(view.event).any(|word| item.matcher.matches_keyword(&word)).into(),
+            Subject::Keywords => item.matcher.matches_event(view.event).into(),
             Subject::Block(block) => block.truth(view),
             Subject::Field(field) => {
                 let at = self.field(*field);
@@ -477,9 +476,4 @@ fn add_evidence<'e>(evidence: &mut Vec<(String, Value<'e>)>, name: &str, value: 
     if evidence.len() < EVIDENCE_MAX && !evidence.iter().any(|(known, _)| known == name) {
         evidence.push((name.to_owned(), value.clone()));
     }
-}
-
-/// Every key and every scalar value of an event, decoded, for keywords.
-fn words<'e>(event: &Event<'e>) -> impl Iterator<Item = std::borrow::Cow<'e, str>> {
-    scan::Scalars::new(event.raw()).filter_map(crate::json::Json::text)
 }

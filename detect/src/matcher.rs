@@ -8,8 +8,10 @@ use std::sync::OnceLock;
 use aho_corasick::AhoCorasick;
 use chrono::{DateTime, Datelike, Timelike, Utc};
 
+use crate::event::Event;
 use crate::field::{Sight, Value};
-use crate::json::Kind;
+use crate::json::{Json, Kind};
+use crate::scan;
 use crate::sigma::{Anchor, Comparison, Part, Pattern, Test, TimePart, parse_address};
 use crate::truth::Truth;
 
@@ -54,6 +56,9 @@ pub(crate) struct Matcher {
     folded: Texts,
     cased: Texts,
     others: Vec<Test>,
+    /// Of a keyword: what to look for in the bytes of an event, made ready at the first
+    /// question; nothing where bytes do not tell.
+    raw_needles: OnceLock<Option<AhoCorasick>>,
 }
 
 /// Texts that are compared with one form of a value: as it is, or without case.
@@ -80,7 +85,7 @@ impl Matcher {
                 other => others.push(other.clone()),
             }
         }
-        Self { folded: Texts::new(folded), cased: Texts::new(cased), others }
+        Self { folded: Texts::new(folded), cased: Texts::new(cased), others, raw_needles: OnceLock::new() }
     }
 
     /// The field that a `fieldref` among the tests names.
@@ -134,6 +139,23 @@ impl Matcher {
         self.truth(&Values::new(Vec::new()), Sight::Clear, |_| (Vec::new(), Sight::Hidden))
     }
 
+    /// Whether any key or value of an event, as a keyword sees them, satisfies any of the tests.
+    pub(crate) fn matches_event(&self, event: &Event<'_>) -> bool {
+        let mut words = scan::Scalars::new(event.raw()).filter_map(Json::text);
+        self.may_match_raw(event.raw()) && words.any(|word| self.matches_keyword(&word))
+    }
+
+    /// False where the bytes of an event show at once that nothing in it is looked for.
+    fn may_match_raw(&self, raw: &[u8]) -> bool {
+        // What is escaped, or folds from another alphabet, does not stand there as it is.
+        let is_plain = raw.is_ascii() && memchr::memmem::find(raw, b"\\u").is_none();
+        let raw_needles = self.raw_needles.get_or_init(|| {
+            let is_all = self.others.is_empty() && !self.cased.is_used;
+            is_all.then(|| self.folded.raw_needles())?
+        });
+        !is_plain || raw_needles.as_ref().is_none_or(|needles| needles.is_match(raw))
+    }
+
     /// Whether one key or value of the event satisfies any of the tests of a keyword.
     pub(crate) fn matches_keyword(&self, word: &str) -> bool {
         self.matches_word(word)
@@ -185,6 +207,15 @@ impl Texts {
         }
         texts.contained.needles = contained;
         texts
+    }
+
+    /// Finds the texts in JSON, if all of them may stand anywhere and are written there as they are.
+    fn raw_needles(&self) -> Option<AhoCorasick> {
+        let Self { exact, starts, ends, contained: Contained { needles, .. }, globs, .. } = self;
+        let is_contained = exact.is_empty() && starts.is_empty() && ends.is_empty() && globs.is_empty();
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'/');
+        let is_told = is_contained && needles.iter().all(|needle| needle.bytes().all(is_plain));
+        is_told.then(|| AhoCorasick::builder().ascii_case_insensitive(true).build(needles).ok())?
     }
 
     fn matches(&self, text: &str) -> bool {

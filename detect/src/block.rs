@@ -6,6 +6,7 @@
 use crate::derived::{Element, ElementKind, Elements, List, Part};
 use crate::field::{Value, View};
 use crate::matcher::{Matcher, Values};
+use crate::presence::{self, Names, Needed, Ways};
 use crate::sigma::{self, Expr, Item, Quantifier};
 use crate::truth::Truth;
 
@@ -48,6 +49,19 @@ impl Block {
         Self { list, each }
     }
 
+    /// What the body of a request must have for it not to be false.
+    pub(crate) fn ways(&self, names: &mut Names) -> Ways {
+        let list = match &self.list {
+            List::Containers | List::Subjects | List::Rules => Needed::default(),
+            List::Field(field) => match names.needed_by_field(field) {
+                // It may lie elsewhere.
+                needed if needed.is_empty() => return presence::free(),
+                needed => needed,
+            },
+        };
+        self.each.ways(list, names)
+    }
+
     /// Whether it holds in the event.
     pub(crate) fn truth(&self, view: View<'_>) -> Truth {
         self.list.read(self.each.quantifier.position(), view, |elements| self.each.truth(elements))
@@ -64,6 +78,15 @@ impl Each {
         let name = format!("{before}{}[{}]", block.list, block.quantifier);
         let body = Node::new(&block.body, kind, &name);
         Self { kind, quantifier: block.quantifier, body }
+    }
+
+    fn ways(&self, list: Needed, names: &mut Names) -> Ways {
+        match self.quantifier {
+            Quantifier::AllOrEmpty | Quantifier::None => presence::free(),
+            Quantifier::Any | Quantifier::All | Quantifier::At(_) => {
+                presence::all_of([vec![list], self.body.ways(names)].into_iter())
+            }
+        }
     }
 
     fn truth(&self, elements: &Elements<'_, '_>) -> Truth {
@@ -94,6 +117,24 @@ impl Node {
             Expr::Block(block) => {
                 let each = Each::new(block, kind.inner(), &format!("{before}."));
                 Node::Each(Part::parse(&block.list, kind), Box::new(each))
+            }
+        }
+    }
+
+    fn ways(&self, names: &mut Names) -> Ways {
+        let path_of = |part: &Part| match part {
+            Part::Path(path) => path.clone(),
+            Part::Computed(derived) => presence::path_behind(*derived).to_owned(),
+        };
+        match self {
+            Node::All(parts) => presence::all_of(parts.iter().map(|part| part.ways(names))),
+            Node::Any(parts) => presence::any_of(parts.iter().map(|part| part.ways(names))),
+            Node::Not(_) => presence::free(),
+            Node::Test(test) if test.matcher.of_absence() != Truth::False => presence::free(),
+            Node::Test(test) => vec![names.needed_by_path(&path_of(&test.part))],
+            Node::Each(list, each) => {
+                let list = names.needed_by_path(&path_of(list));
+                each.ways(list, names)
             }
         }
     }

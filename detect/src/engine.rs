@@ -1,14 +1,18 @@
-//! Rules compiled into one engine: index, then match.
+//! Rules compiled into one engine: what the context of an event leaves open, then match.
 
 use std::collections::HashMap;
 
 use crate::block::Block;
+use crate::condition::Condition;
+use crate::context::{self, Watch};
 use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
 use crate::matcher::{Matcher, Values};
+use crate::presence::{self, Names, Needed, Present, Ways};
 use crate::scan;
-use crate::sigma::{self, Expr, Item, Rule};
+use crate::settled::{Open, Settled};
+use crate::sigma::{self, Expr, Item, Rule, correlation};
 use crate::truth::Truth;
 
 /// How many values one alert shows as the reason for the match.
@@ -18,23 +22,37 @@ pub(crate) const EVIDENCE_MAX: usize = 32;
 #[derive(Debug)]
 pub struct Engine {
     rules: Vec<Rule>,
-    conditions: Vec<Node>,
+    conditions: Vec<Condition>,
     items: Vec<CompiledItem>,
-    fields: Vec<Field>,
+    fields: Vec<CompiledField>,
+    names: Names,
     index: Index,
+    /// By rule: whether nobody is told of its matches.
+    silent: Vec<bool>,
     settings: Settings,
 }
 
-/// What one thread keeps between events: room to work in and what it counted.
+/// What one thread keeps between events: what it knows, room to work in, what it counted.
 #[derive(Debug)]
 pub struct Scratch {
-    truths: Vec<(u64, Truth)>,
-    /// Where the values of each field stand, and of which event.
-    places: Vec<(u64, usize)>,
-    event_number: u64,
+    settled: Settled,
+    context: Vec<u8>,
+    notes: Notes,
     /// Events in which a rule could not be decided because the event hides what it reads,
     /// by rule.
     pub blind_counts: Vec<u64>,
+}
+
+/// What has been found out about one event.
+#[derive(Debug)]
+struct Notes {
+    /// By item: whether it holds; nothing where more than what is shown decides it.
+    truths: Vec<(u64, Option<Truth>)>,
+    /// By field: where among the fields that were read it is.
+    places: Vec<(u64, usize)>,
+    /// Notes with another number are of another event.
+    event_number: u64,
+    present: (u64, Present),
 }
 
 /// A rule that an event satisfies.
@@ -42,16 +60,15 @@ pub struct Scratch {
 pub struct Match<'e> {
     /// The rule's number in [`Engine::rules`].
     pub rule: usize,
-    /// The fields that matched, with the first value that did.
+    /// The fields that matched, with the first value that did; none for a rule that only
+    /// serves correlations, since nobody is told of it.
     pub evidence: Vec<(String, Value<'e>)>,
 }
 
 #[derive(Debug)]
-enum Node {
-    All(Vec<Node>),
-    Any(Vec<Node>),
-    Not(Box<Node>),
-    Item(usize),
+struct CompiledField {
+    field: Field,
+    needed: Needed,
 }
 
 #[derive(Debug)]
@@ -59,6 +76,8 @@ struct CompiledItem {
     subject: Subject,
     name: String,
     matcher: Matcher,
+    /// What the body of a request must have for it not to be false.
+    ways: Ways,
     cost: u32,
 }
 
@@ -79,8 +98,9 @@ impl Engine {
         let mut compiler = Compiler::default();
         let conditions = rules.iter().map(|rule| compiler.rule(rule)).collect();
         let index = Index::new(rules.iter().map(Rule::condition));
-        let Compiler { items, fields, .. } = compiler;
-        Self { rules, conditions, items, fields, index, settings }
+        let Compiler { items, fields, names, .. } = compiler;
+        let silent = correlation::silent(&rules);
+        Self { rules, conditions, items, fields, names, index, silent, settings }
     }
 
     /// The rules in the order they were given.
@@ -96,9 +116,14 @@ impl Engine {
     /// Room for one thread to evaluate events with this engine.
     pub fn scratch(&self) -> Scratch {
         Scratch {
-            truths: vec![(0, Truth::False); self.items.len()],
-            places: vec![(0, 0); self.fields.len()],
-            event_number: 0,
+            settled: Settled::default(),
+            context: Vec::new(),
+            notes: Notes {
+                truths: vec![(0, None); self.items.len()],
+                places: vec![(0, 0); self.fields.len()],
+                event_number: 0,
+                present: (0, Present::default()),
+            },
             blind_counts: vec![0; self.rules.len()],
         }
     }
@@ -111,17 +136,41 @@ impl Engine {
         scratch: &mut Scratch,
         mut on_match: impl FnMut(Match<'e>),
     ) {
-        scratch.event_number += 1;
-        let mut reader = Reader { engine: self, view: self.view(event), read: Vec::new() };
-        for rule in self.index.candidates(event) {
-            match reader.truth(&self.conditions[rule], scratch) {
+        let Scratch { settled, context, notes, blind_counts } = scratch;
+        context::write(event, context);
+        let open = settled.of(context, || self.settle(event, notes));
+        if open.is_empty() {
+            return;
+        }
+        let mut reader = Reader::new(self, self.view(event), None, notes);
+        for Open { rule, condition, ways } in open {
+            if reader.lacks_all(ways) {
+                continue;
+            }
+            match condition.truth(&mut |item| reader.truth(item)) {
+                Truth::True if self.silent[*rule] => on_match(Match { rule: *rule, evidence: Vec::new() }),
                 Truth::True => {
-                    on_match(Match { rule, evidence: reader.evidence(&self.conditions[rule], scratch) });
+                    on_match(Match { rule: *rule, evidence: reader.evidence(&self.conditions[*rule]) });
                 }
-                Truth::Unknown => scratch.blind_counts[rule] += 1,
+                Truth::Unknown => blind_counts[*rule] += 1,
                 Truth::False => {}
             }
         }
+    }
+
+    /// The rules that events in the context of this one can satisfy or hide from, and what
+    /// of their conditions the context leaves open.
+    fn settle(&self, event: &Event<'_>, notes: &mut Notes) -> Vec<Open> {
+        let watch = Watch::default();
+        let event = event.watched(&watch);
+        let mut reader = Reader::new(self, self.view(&event), Some(&watch), notes);
+        let candidates = self.index.candidates(&event);
+        let open = candidates.map(|rule| {
+            let condition = self.conditions[rule].settled(&mut |item| reader.ask(item));
+            let ways = presence::ways(&condition, &|item| self.items[item].ways.clone());
+            Open { rule, condition, ways }
+        });
+        open.filter(|open| !matches!(open.condition, Condition::Known(Truth::False))).collect()
     }
 
     fn view<'e>(&'e self, event: &'e Event<'e>) -> View<'e> {
@@ -134,41 +183,43 @@ impl Engine {
 struct Compiler {
     items: Vec<CompiledItem>,
     item_numbers: HashMap<String, usize>,
-    fields: Vec<Field>,
+    fields: Vec<CompiledField>,
+    names: Names,
     field_numbers: HashMap<Field, usize>,
 }
 
 impl Compiler {
     /// Correlations match no event by themselves.
-    fn rule(&mut self, rule: &Rule) -> Node {
-        rule.condition().map_or(Node::Any(Vec::new()), |condition| self.node(condition))
+    fn rule(&mut self, rule: &Rule) -> Condition {
+        rule.condition().map_or(Condition::Known(Truth::False), |condition| self.condition(condition))
     }
 
-    fn node(&mut self, expr: &Expr) -> Node {
+    fn condition(&mut self, expr: &Expr) -> Condition {
         match expr {
-            Expr::All(parts) => Node::All(self.sorted(parts)),
-            Expr::Any(parts) => Node::Any(self.sorted(parts)),
-            Expr::Not(part) => Node::Not(Box::new(self.node(part))),
-            Expr::Named(_, part) => self.node(part),
-            Expr::Item(item) => Node::Item(self.item(item)),
-            Expr::Block(block) => Node::Item(self.block(block)),
+            Expr::All(parts) => Condition::All(self.sorted(parts)),
+            Expr::Any(parts) => Condition::Any(self.sorted(parts)),
+            Expr::Not(part) => Condition::Not(Box::new(self.condition(part))),
+            Expr::Named(_, part) => self.condition(part),
+            Expr::Item(item) => Condition::Item(self.item(item)),
+            Expr::Block(block) => Condition::Item(self.block(block)),
         }
     }
 
     /// Cheap parts first: any order gives the same truth.
-    fn sorted(&mut self, parts: &[Expr]) -> Vec<Node> {
-        let mut nodes: Vec<Node> = parts.iter().map(|part| self.node(part)).collect();
-        nodes.sort_by_key(|node| self.cost(node));
-        nodes
+    fn sorted(&mut self, parts: &[Expr]) -> Box<[Condition]> {
+        let mut conditions: Box<[Condition]> = parts.iter().map(|part| self.condition(part)).collect();
+        conditions.sort_by_key(|condition| self.cost(condition));
+        conditions
     }
 
-    fn cost(&self, node: &Node) -> u32 {
-        match node {
-            Node::All(parts) | Node::Any(parts) => {
+    fn cost(&self, condition: &Condition) -> u32 {
+        match condition {
+            Condition::All(parts) | Condition::Any(parts) => {
                 parts.iter().fold(0, |sum, part| self.cost(part).saturating_add(sum))
             }
-            Node::Not(part) => self.cost(part),
-            Node::Item(item) => self.items[*item].cost,
+            Condition::Not(part) => self.cost(part),
+            Condition::Item(item) => self.items[*item].cost,
+            Condition::Known(_) => 0,
         }
     }
 
@@ -178,12 +229,17 @@ impl Compiler {
             return number;
         }
         let field = item.field.as_deref().map(Field::parse);
-        let compiled = CompiledItem {
-            cost: cost_of(field.as_ref()),
-            subject: field.map_or(Subject::Keywords, |field| Subject::Field(self.field(field))),
-            name: item.field.clone().unwrap_or_else(|| "keywords".to_owned()),
-            matcher: Matcher::new(&item.tests, item.field.is_none()),
+        let matcher = Matcher::new(&item.tests, item.field.is_none());
+        let cost = cost_of(field.as_ref());
+        let subject = field.map_or(Subject::Keywords, |field| Subject::Field(self.field(field)));
+        let ways = match subject {
+            Subject::Field(field) if matcher.of_absence() == Truth::False => {
+                vec![self.fields[field].needed.clone()]
+            }
+            _ => presence::free(),
         };
+        let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
+        let compiled = CompiledItem { cost, subject, name, ways, matcher };
         for name in compiled.matcher.referenced() {
             self.field(Field::parse(name));
         }
@@ -195,9 +251,11 @@ impl Compiler {
         if let Some(&number) = self.item_numbers.get(&form) {
             return number;
         }
+        let compiled_block = Block::new(block);
         let compiled = CompiledItem {
             cost: BLOCK_COST,
-            subject: Subject::Block(Box::new(Block::new(block))),
+            ways: compiled_block.ways(&mut self.names),
+            subject: Subject::Block(Box::new(compiled_block)),
             name: block.list.clone(),
             matcher: Matcher::new(&[], false),
         };
@@ -213,7 +271,8 @@ impl Compiler {
     fn field(&mut self, field: Field) -> usize {
         let next = self.fields.len();
         *self.field_numbers.entry(field.clone()).or_insert_with(|| {
-            self.fields.push(field);
+            let needed = self.names.needed_by_field(&field);
+            self.fields.push(CompiledField { field, needed });
             next
         })
     }
@@ -255,68 +314,113 @@ fn cost_of(field: Option<&Field>) -> u32 {
 }
 
 /// Reads one event for all rules: each field once, each item once.
-struct Reader<'e> {
+struct Reader<'e, 'r> {
     engine: &'e Engine,
     view: View<'e>,
-    read: Vec<(Sight, Values<'e>)>,
+    /// Tells whether a part of the event was asked for that is not shown.
+    watch: Option<&'r Watch>,
+    notes: &'r mut Notes,
+    read: Vec<Reading<'e>>,
 }
 
-impl<'e> Reader<'e> {
-    fn truth(&mut self, node: &Node, scratch: &mut Scratch) -> Truth {
-        match node {
-            Node::Item(item) => self.item_truth(*item, scratch),
-            Node::Not(part) => !self.truth(part, scratch),
-            Node::All(parts) => Truth::all(parts.iter().map(|part| self.truth(part, scratch))),
-            Node::Any(parts) => Truth::any(parts.iter().map(|part| self.truth(part, scratch))),
-        }
+/// What a field holds in an event.
+struct Reading<'e> {
+    values: Values<'e>,
+    sight: Sight,
+    /// Whether it depends on what is not shown.
+    is_open: bool,
+}
+
+impl<'e, 'r> Reader<'e, 'r> {
+    fn new(engine: &'e Engine, view: View<'e>, watch: Option<&'r Watch>, notes: &'r mut Notes) -> Self {
+        notes.event_number += 1;
+        Self { engine, view, watch, notes, read: Vec::new() }
     }
 
-    fn item_truth(&mut self, number: usize, scratch: &mut Scratch) -> Truth {
-        let (event_number, truth) = scratch.truths[number];
-        if event_number == scratch.event_number {
+    /// Whether an item holds in an event that is shown whole.
+    fn truth(&mut self, number: usize) -> Truth {
+        self.ask(number).unwrap_or(Truth::Unknown)
+    }
+
+    /// Whether an item holds; nothing where something decides it that is not shown.
+    fn ask(&mut self, number: usize) -> Option<Truth> {
+        let (event_number, truth) = self.notes.truths[number];
+        if event_number == self.notes.event_number {
             return truth;
         }
-        let truth = self.decide(&self.engine.items[number], scratch);
-        scratch.truths[number] = (scratch.event_number, truth);
+        let truth = self.decide(&self.engine.items[number]);
+        self.notes.truths[number] = (self.notes.event_number, truth);
         truth
     }
 
-    fn decide(&mut self, item: &CompiledItem, scratch: &mut Scratch) -> Truth {
-        let field = match &item.subject {
-            Subject::Field(field) => *field,
-            Subject::Keywords => {
-                return words(self.view.event).any(|word| item.matcher.matches_keyword(&word)).into();
-            }
-            Subject::Block(block) => return block.truth(self.view),
-        };
-        let at = self.field(field, scratch);
-        let (sight, values) = &self.read[at];
+    fn decide(&mut self, item: &CompiledItem) -> Option<Truth> {
         let view = self.view;
-        item.matcher.truth(values, *sight, |name| {
-            let mut others = Vec::new();
-            let sight = Field::parse(name).read(view, &mut others);
-            (others, sight)
-        })
+        if self.lacks_all(&item.ways) {
+            return Some(Truth::False);
+        }
+        let truth = match &item.subject {
+            Subject::Keywords if self.watch.is_some() => return None,
+            Subject::Keywords => words(view.event).any(|word| item.matcher.matches_keyword(&word)).into(),
+            Subject::Block(block) => block.truth(view),
+            Subject::Field(field) => {
+                let at = self.field(*field);
+                let Reading { values, sight, is_open } = &self.read[at];
+                if *is_open {
+                    return None;
+                }
+                item.matcher.truth(values, *sight, |name| {
+                    let mut others = Vec::new();
+                    let sight = Field::parse(name).read(view, &mut others);
+                    (others, sight)
+                })
+            }
+        };
+        (!self.has_asked()).then_some(truth)
+    }
+
+    /// Whether the body of the request lacks keys that are needed in every way.
+    fn lacks_all(&mut self, ways: &Ways) -> bool {
+        ways.iter().all(|needed| self.lacks(needed))
+    }
+
+    /// Whether the body of the request lacks a key that what is asked for must have.
+    fn lacks(&mut self, needed: &[usize]) -> bool {
+        if needed.is_empty() || self.watch.is_some() {
+            return false;
+        }
+        let (event_number, present) = &mut self.notes.present;
+        if *event_number != self.notes.event_number {
+            *event_number = self.notes.event_number;
+            present.read(self.view.event, &self.engine.names);
+        }
+        present.lacks(needed)
+    }
+
+    /// Whether something was asked for since the last time that is not shown.
+    fn has_asked(&self) -> bool {
+        self.watch.is_some_and(Watch::take)
     }
 
     /// Reads a field unless it has been read; returns its place in `read`.
-    fn field(&mut self, number: usize, scratch: &mut Scratch) -> usize {
-        let (event_number, at) = scratch.places[number];
-        if event_number == scratch.event_number {
+    fn field(&mut self, number: usize) -> usize {
+        let (event_number, at) = self.notes.places[number];
+        if event_number == self.notes.event_number {
             return at;
         }
         let mut values = Vec::new();
-        let sight = self.engine.fields[number].read(self.view, &mut values);
-        self.read.push((sight, Values::new(values)));
+        let CompiledField { field, needed } = &self.engine.fields[number];
+        let sight = if self.lacks(needed) { Sight::Clear } else { field.read(self.view, &mut values) };
+        let is_open = self.has_asked();
+        self.read.push(Reading { values: Values::new(values), sight, is_open });
         let at = self.read.len() - 1;
-        scratch.places[number] = (scratch.event_number, at);
+        self.notes.places[number] = (self.notes.event_number, at);
         at
     }
 
     /// The fields that made a condition true, with the first value that did.
-    fn evidence(&mut self, node: &Node, scratch: &mut Scratch) -> Vec<(String, Value<'e>)> {
+    fn evidence(&mut self, condition: &Condition) -> Vec<(String, Value<'e>)> {
         let mut items = Vec::new();
-        self.true_items(node, scratch, &mut items);
+        self.true_items(condition, &mut items);
         let mut evidence = Vec::new();
         for number in items {
             let item = &self.engine.items[number];
@@ -326,8 +430,8 @@ impl<'e> Reader<'e> {
                     add_evidence(&mut evidence, name, value);
                 }),
                 Subject::Field(field) => {
-                    let at = self.field(*field, scratch);
-                    let mut values = self.read[at].1.iter();
+                    let at = self.field(*field);
+                    let mut values = self.read[at].values.iter();
                     let found = values.find(|value| item.matcher.matches_value(value));
                     if let Some(value) = found {
                         add_evidence(&mut evidence, &item.name, value);
@@ -338,14 +442,14 @@ impl<'e> Reader<'e> {
         evidence
     }
 
-    fn true_items(&mut self, node: &Node, scratch: &mut Scratch, items: &mut Vec<usize>) {
-        match node {
-            Node::Item(item) if self.truth(node, scratch) == Truth::True => items.push(*item),
-            Node::Item(_) | Node::Not(_) => {}
-            Node::All(parts) | Node::Any(parts) => {
+    fn true_items(&mut self, condition: &Condition, items: &mut Vec<usize>) {
+        match condition {
+            Condition::Item(item) if self.truth(*item) == Truth::True => items.push(*item),
+            Condition::Item(_) | Condition::Not(_) | Condition::Known(_) => {}
+            Condition::All(parts) | Condition::Any(parts) => {
                 for part in parts {
-                    if self.truth(part, scratch) == Truth::True {
-                        self.true_items(part, scratch, items);
+                    if part.truth(&mut |item| self.truth(item)) == Truth::True {
+                        self.true_items(part, items);
                     }
                 }
             }

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::context::{self, Watch};
 use crate::json::{Json, Key as JsonKey, Kind};
-use crate::scan::{self, ScanError, ScanErrorKind};
+use crate::scan::{self, Level, ScanError, ScanErrorKind};
 
 macro_rules! keys {
     ($($variant:ident = $name:literal),* $(,)?) => {
@@ -12,6 +13,7 @@ macro_rules! keys {
         #[allow(missing_docs)]
         pub enum Key { $($variant),* }
 
+        #[allow(non_upper_case_globals)]
         impl Key {
             /// Every key, in the order of the enum.
             pub const ALL: &'static [Key] = &[$(Key::$variant),*];
@@ -23,7 +25,18 @@ macro_rules! keys {
 
             /// The key of this name, if the scan remembers it.
             pub fn from_name(name: &str) -> Option<Key> {
-                match name { $($name => Some(Key::$variant),)* _ => None }
+                Key::from_bytes(name.as_bytes())
+            }
+
+            /// The key of this name.
+            fn from_bytes(name: &[u8]) -> Option<Key> {
+                $(const $variant: &[u8] = $name.as_bytes();)*
+                match name { $($variant => Some(Key::$variant),)* _ => None }
+            }
+
+            /// The key as it is written in an event, with its quotes and the colon.
+            fn written(self) -> &'static [u8] {
+                match self { $(Key::$variant => concat!('"', $name, "\":").as_bytes()),* }
             }
         }
     };
@@ -62,10 +75,12 @@ type Span = (usize, usize);
 pub struct Event<'a> {
     raw: &'a [u8],
     spans: [Span; Key::ALL.len()],
+    /// Told of what is read outside of the event's context.
+    watch: Option<&'a Watch>,
 }
 
 /// Where the top-level values of an event lie: an [`Event`] without the borrow of its bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spans([Span; Key::ALL.len()]);
 
 /// What [`Event::scan_prefix`] found at the beginning of some bytes.
@@ -110,8 +125,13 @@ pub fn scan_list_tail(bytes: &[u8]) -> Result<ListTail, ScanError> {
 impl<'a> Event<'a> {
     /// Scans bytes that hold one object and nothing else but white space.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ScanError> {
+        Self::parse_at(Level::best(), bytes)
+    }
+
+    /// [`Event::parse`] with the given instructions: all give the same, for tests and measurements.
+    pub fn parse_at(level: Level, bytes: &'a [u8]) -> Result<Self, ScanError> {
         let start = scan::skip_whitespace(bytes, 0);
-        let (event, end) = Self::object(bytes, start)?;
+        let (event, end) = Self::object(level, bytes, start)?;
         match scan::skip_whitespace(bytes, end) {
             rest if rest == bytes.len() => Ok(event),
             offset => Err(ScanError { offset, kind: ScanErrorKind::Expected("the end of the event") }),
@@ -120,9 +140,14 @@ impl<'a> Event<'a> {
 
     /// Scans the object at the very beginning of `bytes`; more may follow it.
     pub fn scan_prefix(bytes: &'a [u8]) -> Result<Scanned<'a>, ScanError> {
+        Self::scan_prefix_at(Level::best(), bytes)
+    }
+
+    /// [`Event::scan_prefix`] with the given instructions.
+    pub fn scan_prefix_at(level: Level, bytes: &'a [u8]) -> Result<Scanned<'a>, ScanError> {
         let mut spans = [(0, 0); Key::ALL.len()];
         let mut list = None;
-        let end = scan_object(bytes, 0, &mut spans, |value, spans| {
+        let end = scan_object(level, bytes, 0, &mut spans, |value, spans| {
             // What says that it is an event is one, whatever else somebody put into it.
             let (start, end) = spans[Key::Kind as usize];
             if bytes.get(start..end).and_then(|kind| Json::new(kind).as_str()).as_deref() == Some("Event") {
@@ -133,22 +158,22 @@ impl<'a> Event<'a> {
         })?;
         match list {
             Some(array) => Ok(Scanned::List(array)),
-            None => Ok(Scanned::Event(Self { raw: &bytes[..end], spans }, end)),
+            None => Ok(Scanned::Event(Self { raw: &bytes[..end], spans, watch: None }, end)),
         }
     }
 
-    fn object(bytes: &'a [u8], start: usize) -> Result<(Self, usize), ScanError> {
+    fn object(level: Level, bytes: &'a [u8], start: usize) -> Result<(Self, usize), ScanError> {
         let mut spans = [(0, 0); Key::ALL.len()];
-        let end = scan_object(bytes, start, &mut spans, |_, _| std::ops::ControlFlow::Continue(()))?;
+        let end = scan_object(level, bytes, start, &mut spans, |_, _| std::ops::ControlFlow::Continue(()))?;
         for span in spans.iter_mut().filter(|span| span.1 > 0) {
             *span = (span.0 - start, span.1 - start);
         }
-        Ok((Self { raw: &bytes[start..end], spans }, end))
+        Ok((Self { raw: &bytes[start..end], spans, watch: None }, end))
     }
 
     /// Puts an event together again from its own bytes and the spans found in them.
     pub fn with_spans(raw: &'a [u8], spans: Spans) -> Self {
-        Self { raw, spans: spans.0 }
+        Self { raw, spans: spans.0, watch: None }
     }
 
     /// Where the top-level values lie in [`Event::raw`].
@@ -161,16 +186,31 @@ impl<'a> Event<'a> {
         self.raw
     }
 
+    /// The same event, of which `watch` is told when more than its context is read; that is
+    /// then not shown.
+    pub(crate) fn watched<'w>(&self, watch: &'w Watch) -> Event<'w>
+    where
+        'a: 'w,
+    {
+        Event { watch: Some(watch), ..*self }
+    }
+
     /// The whole event as a JSON object.
     pub fn json(&self) -> Json<'a> {
-        Json::new(self.raw)
+        match self.watch {
+            None => Json::new(self.raw),
+            Some(watch) => watch.refuse().unwrap_or(Json::EMPTY_OBJECT),
+        }
+    }
+
+    /// Whether a remembered top-level key is there; `null` counts as absent.
+    pub fn has(&self, key: Key) -> bool {
+        self.value(key).is_some_and(|value| !value.is_null())
     }
 
     /// The value of a remembered top-level key; `null` counts as absent.
     pub fn get(&self, key: Key) -> Option<Json<'a>> {
-        let (start, end) = self.spans[key as usize];
-        let value = Json::new(self.raw.get(start..end)?);
-        (end > 0 && !value.is_null()).then_some(value)
+        self.top_level(key).filter(|value| !value.is_null())
     }
 
     /// The decoded string of a remembered top-level key.
@@ -178,26 +218,50 @@ impl<'a> Event<'a> {
         self.get(key)?.as_str()
     }
 
-    /// The value of a top-level key, `null` included.
-    pub fn top_level(&self, name: &str) -> Option<Json<'a>> {
-        match Key::from_name(name) {
-            Some(key) => {
-                let (start, end) = self.spans[key as usize];
-                let value = Json::new(self.raw.get(start..end)?);
-                (end > 0).then_some(value)
-            }
-            None => self.json().get(name),
-        }
+    /// The value of a remembered top-level key, `null` included.
+    pub fn top_level(&self, key: Key) -> Option<Json<'a>> {
+        self.shown(key, |_| context::is_whole(key))
+    }
+
+    /// The same, of which only what a dotted path below it spells is read.
+    pub(crate) fn top_level_for(&self, key: Key, path: &str) -> Option<Json<'a>> {
+        self.shown(key, |value| context::shows(key, value, path))
+    }
+
+    /// The value behind one key of a remembered top-level key, `null` included.
+    pub(crate) fn entry(&self, key: Key, name: &str) -> Option<Json<'a>> {
+        self.top_level_for(key, name)?.get(name)
+    }
+
+    /// The names of the event's annotations.
+    pub(crate) fn annotation_names(&self) -> impl Iterator<Item = Cow<'a, str>> {
+        // Names are in the context, whatever the values are.
+        self.value(Key::Annotations).into_iter().flat_map(Json::entries).map(|(name, _)| name.text())
     }
 
     /// Follows `keys` below a remembered top-level key; `null` counts as absent.
     pub fn at(&self, key: Key, keys: &[&str]) -> Option<Json<'a>> {
-        self.get(key)?.at(keys).filter(|value| !value.is_null())
+        self.top_level_for(key, keys.first().unwrap_or(&""))?.at(keys).filter(|value| !value.is_null())
     }
 
     /// The decoded string below a remembered top-level key.
     pub fn str_at(&self, key: Key, name: &str) -> Option<Cow<'a, str>> {
-        self.get(key)?.str_at(name)
+        self.at(key, &[name])?.as_str()
+    }
+
+    fn value(&self, key: Key) -> Option<Json<'a>> {
+        let (start, end) = self.spans[key as usize];
+        (end > 0).then(|| self.raw.get(start..end).map(Json::new))?
+    }
+
+    /// The value of a key, unless somebody watches and what is read of it is not in the
+    /// context. Whether there is a value, and whether it is `null`, is always known.
+    fn shown(&self, key: Key, is_in_context: impl Fn(Json<'a>) -> bool) -> Option<Json<'a>> {
+        let value = self.value(key)?;
+        match self.watch {
+            Some(watch) if !value.is_null() && !is_in_context(value) => watch.refuse(),
+            _ => Some(value),
+        }
     }
 
     /// Says why this JSON object is not an audit event; nothing when it is one.
@@ -205,7 +269,7 @@ impl<'a> Event<'a> {
     /// Only the shape of what the API server itself writes is checked, never what a
     /// client can put into a body.
     pub fn complaint(&self) -> Option<Complaint> {
-        if let Some(kind) = self.top_level("kind")
+        if let Some(kind) = self.top_level(Key::Kind)
             && kind.as_str().as_deref() != Some("Event")
         {
             return Some(Complaint::Kind);
@@ -268,17 +332,79 @@ const SHAPES: &[(Key, Kind)] = &[
 /// Validates the object at `start`, notes the spans of known keys and returns its end.
 /// An `items` array is shown to `on_items` first, which may end the scan there.
 fn scan_object(
+    level: Level,
+    bytes: &[u8],
+    start: usize,
+    spans: &mut [Span; Key::ALL.len()],
+    on_items: impl FnMut(usize, &[Span; Key::ALL.len()]) -> std::ops::ControlFlow<()>,
+) -> Result<usize, ScanError> {
+    match bytes.get(start) {
+        Some(b'{') => {}
+        Some(_) => return Err(ScanError { offset: start, kind: ScanErrorKind::Expected("`{`") }),
+        None => return Err(ScanError { offset: start, kind: ScanErrorKind::Incomplete }),
+    }
+    if let Some(end) = scan::members_end(level, bytes, start, &mut Noted { spans, last: None, expected: 0 }) {
+        return Ok(end);
+    }
+    *spans = [(0, 0); Key::ALL.len()];
+    scan_object_slowly(bytes, start, spans, on_items)
+}
+
+/// The spans of known keys, and the key whose value comes next.
+struct Noted<'s> {
+    spans: &'s mut [Span; Key::ALL.len()],
+    last: Option<Key>,
+    /// How many keys stand before the one that is expected next.
+    expected: usize,
+}
+
+impl Noted<'_> {
+    /// Finds the key at `start` and the position of its value, if a closer look is not needed:
+    /// there may be `items`, or something to decode.
+    fn look_up(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
+        let end = scan::string_end(bytes, start).ok()?;
+        let name = bytes.get(start + 1..end - 1)?;
+        self.last = Key::from_bytes(name);
+        if name == b"items" || self.last.is_none() && name.contains(&b'\\') {
+            return None;
+        }
+        self.expected = self.last.map_or(self.expected, |key| key as usize + 1);
+        Some(scan::after(bytes, end, b':'))
+    }
+}
+
+impl scan::Members for Noted<'_> {
+    const WANTED: bool = true;
+
+    /// The API server writes keys in the order of [`Key::ALL`] and leaves some out.
+    #[inline]
+    fn key(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
+        let written = bytes.get(start..)?;
+        for &key in Key::ALL[self.expected..].iter().take(3) {
+            if written.starts_with(key.written()) {
+                self.last = Some(key);
+                self.expected = key as usize + 1;
+                return Some(scan::skip_whitespace(bytes, start + key.written().len()));
+            }
+        }
+        self.look_up(bytes, start)
+    }
+
+    #[inline]
+    fn value(&mut self, start: usize, end: usize) {
+        if let Some(key) = self.last {
+            self.spans[key as usize] = (start, end);
+        }
+    }
+}
+
+fn scan_object_slowly(
     bytes: &[u8],
     start: usize,
     spans: &mut [Span; Key::ALL.len()],
     mut on_items: impl FnMut(usize, &[Span; Key::ALL.len()]) -> std::ops::ControlFlow<()>,
 ) -> Result<usize, ScanError> {
     let fail = |offset, kind| Err(ScanError { offset, kind });
-    match bytes.get(start) {
-        Some(b'{') => {}
-        Some(_) => return fail(start, ScanErrorKind::Expected("`{`")),
-        None => return fail(start, ScanErrorKind::Incomplete),
-    }
     let mut at = scan::skip_whitespace(bytes, start + 1);
     if bytes.get(at) == Some(&b'}') {
         return Ok(at + 1);
@@ -289,7 +415,7 @@ fn scan_object(
         if bytes.get(value) == Some(&b'[') && key.is("items") && on_items(value, spans).is_break() {
             return Ok(value);
         }
-        let end = scan::value_end(bytes, value)?;
+        let end = scan::scalar_value_end(bytes, value)?;
         if let Some(key) = Key::from_name(&key.text()) {
             spans[key as usize] = (value, end);
         }

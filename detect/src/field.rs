@@ -99,7 +99,7 @@ fn read_path<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> 
         follow(event.json(), path, values);
         return Sight::Clear;
     };
-    match event.top_level(root) {
+    match event.top_level_for(key, rest) {
         Some(value) => {
             follow(value, rest, values);
             Sight::Clear

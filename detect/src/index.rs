@@ -1,17 +1,16 @@
 //! Which rules an event can match at all, told from its cheapest fields.
 //!
 //! Every rule yields the values that `verb`, `objectRef.resource` and
-//! `objectRef.subresource` must have, and whether it needs a pod spec. **Invariant:** the index may name too many rules,
-//! never too few, and a rule it leaves out is false, not unknown.
+//! `objectRef.subresource` must have. **Invariant:** the index may name too many rules, never
+//! too few, and a rule it leaves out is false, not unknown. It reads nothing but the context
+//! of an event.
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::derived::{List, may_write_pods};
 use crate::event::{Event, Key};
-use crate::field::Field;
 use crate::json::{Json, Kind};
 use crate::matcher::fold;
-use crate::sigma::{Block, Expr, Item, Part, Quantifier, Test};
+use crate::sigma::{Expr, Item, Part, Test};
 
 const FIELDS: [&str; 3] = ["verb", "objectRef.resource", "objectRef.subresource"];
 
@@ -25,8 +24,6 @@ type Alternatives = Box<[u64]>;
 #[derive(Debug)]
 pub(crate) struct Index {
     fields: [Postings; FIELDS.len()],
-    /// Those that do without a pod spec.
-    podless: Alternatives,
     /// The rule of each alternative, in ascending order.
     rules: Vec<usize>,
 }
@@ -57,29 +54,23 @@ impl Index {
             }
             rules.resize(parts.len(), rule);
         }
-        let mut podless = vec![0; parts.len().div_ceil(64)].into_boxed_slice();
-        for (number, _) in parts.iter().enumerate().filter(|(_, part)| !needs_pods(part)) {
-            set(&mut podless, number);
-        }
-        Self { fields: FIELDS.map(|field| Postings::new(field, &parts)), podless, rules }
+        Self { fields: FIELDS.map(|field| Postings::new(field, &parts)), rules }
     }
 
     /// The numbers of the rules that the event may match, in ascending order.
     pub(crate) fn candidates<'i>(&'i self, event: &Event<'_>) -> impl Iterator<Item = usize> + use<'i> {
         let [by_verb, by_resource, by_subresource] = &self.fields;
         let verb = by_verb.possible(event.get(Key::Verb));
-        let (resource, subresource) = match event.get(Key::ObjectRef) {
-            None => (&by_resource.absent, &by_subresource.absent),
-            Some(object) if object.kind() == Kind::Object => (
-                by_resource.possible(object.get("resource")),
-                by_subresource.possible(object.get("subresource")),
+        let (resource, subresource) = match event.top_level_for(Key::ObjectRef, "resource") {
+            Some(value) if !matches!(value.kind(), Kind::Object | Kind::Null) => {
+                (&by_resource.all, &by_subresource.all)
+            }
+            _ => (
+                by_resource.possible(event.entry(Key::ObjectRef, "resource")),
+                by_subresource.possible(event.entry(Key::ObjectRef, "subresource")),
             ),
-            Some(_) => (&by_resource.all, &by_subresource.all),
         };
-        let cheaply = move |word: usize| verb[word] & resource[word] & subresource[word];
-        let asks_for_pods = (0..verb.len()).any(|word| cheaply(word) & !self.podless[word] != 0);
-        let with_pods = if asks_for_pods && may_write_pods(event) { &by_verb.all } else { &self.podless };
-        let possible = move |word: usize| bits(word, cheaply(word) & with_pods[word]);
+        let possible = move |word: usize| bits(word, verb[word] & resource[word] & subresource[word]);
         let mut last = None;
         (0..verb.len())
             .flat_map(possible)
@@ -99,31 +90,6 @@ fn alternatives<'r>(expr: &'r Expr, parts: &mut Vec<&'r Expr>) {
 
 fn set(alternatives: &mut Alternatives, number: usize) {
     alternatives[number / 64] |= 1 << (number % 64);
-}
-
-/// Whether `expr` is false of requests that write no pod spec.
-fn needs_pods(expr: &Expr) -> bool {
-    let is_of_pods = |field: &Field| matches!(field, Field::Derived(derived, _) if derived.is_of_pods());
-    match expr {
-        Expr::All(parts) => parts.iter().any(needs_pods),
-        Expr::Any(parts) => parts.iter().all(needs_pods),
-        Expr::Named(_, part) => needs_pods(part),
-        Expr::Not(_) => false,
-        Expr::Item(Item { field, tests, .. }) => {
-            let is_met_by_absence = |test: &Test| matches!(test, Test::Null | Test::Exists(false));
-            let field = field.as_deref().map(Field::parse);
-            field.is_some_and(|field| is_of_pods(&field)) && !tests.iter().any(is_met_by_absence)
-        }
-        Expr::Block(Block { list, quantifier, .. }) => {
-            let is_met_by_absence = matches!(quantifier, Quantifier::None | Quantifier::AllOrEmpty);
-            let is_of_pods = match List::parse(list) {
-                List::Containers => true,
-                List::Field(field) => is_of_pods(&field),
-                List::Subjects | List::Rules => false,
-            };
-            is_of_pods && !is_met_by_absence
-        }
-    }
 }
 
 /// The numbers of the bits that are set in one word.

@@ -132,6 +132,11 @@ impl<'a> Key<'a> {
         }
     }
 
+    /// The bytes of the key as it was written, quotes included.
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     /// The decoded key.
     pub fn text(self) -> Cow<'a, str> {
         decode(self.0)

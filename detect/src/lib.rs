@@ -5,6 +5,8 @@
 
 pub mod alert;
 mod block;
+mod condition;
+mod context;
 pub mod correlate;
 pub mod derived;
 mod engine;
@@ -14,8 +16,10 @@ pub mod field;
 mod index;
 pub mod json;
 mod matcher;
+mod presence;
 pub mod scan;
 mod seen;
+mod settled;
 pub mod sigma;
 pub mod summary;
 pub mod truth;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
 use chrono::{DateTime, Datelike, Timelike, Utc};
@@ -61,7 +62,7 @@ struct Texts {
     exact: HashSet<Box<str>>,
     starts: Vec<Box<str>>,
     ends: Vec<Box<str>>,
-    contained: Option<AhoCorasick>,
+    contained: Contained,
     globs: Vec<Box<[Part]>>,
     is_used: bool,
 }
@@ -127,6 +128,12 @@ impl Matcher {
         truth
     }
 
+    /// Whether a field without a value satisfies any of the tests; unknown if that depends on
+    /// another field.
+    pub(crate) fn of_absence(&self) -> Truth {
+        self.truth(&Values::new(Vec::new()), Sight::Clear, |_| (Vec::new(), Sight::Hidden))
+    }
+
     /// Whether one key or value of the event satisfies any of the tests of a keyword.
     pub(crate) fn matches_keyword(&self, word: &str) -> bool {
         self.matches_word(word)
@@ -176,14 +183,7 @@ impl Texts {
                 _ => texts.globs.push(parts.into()),
             }
         }
-        // A list too large for one automaton falls back to one search each.
-        match AhoCorasick::new(&contained) {
-            _ if contained.is_empty() => {}
-            Ok(automaton) => texts.contained = Some(automaton),
-            Err(_) => texts.globs.extend(
-                contained.into_iter().map(|text| Box::from([Part::Many, Part::Literal(text), Part::Many])),
-            ),
-        }
+        texts.contained.needles = contained;
         texts
     }
 
@@ -191,18 +191,45 @@ impl Texts {
         self.exact.contains(text)
             || self.starts.iter().any(|start| text.starts_with(start.as_ref()))
             || self.ends.iter().any(|end| text.ends_with(end.as_ref()))
-            || self.contained.as_ref().is_some_and(|needles| needles.is_match(text))
+            || self.contained.is_in(text)
             || self.globs.iter().any(|parts| glob(parts, text))
     }
 }
 
+/// Texts of which any may stand anywhere; made ready at the first question, since most rules
+/// are never asked.
+#[derive(Debug, Default)]
+struct Contained {
+    needles: Vec<String>,
+    /// Nothing for a list that is too large for one automaton.
+    automaton: OnceLock<Option<AhoCorasick>>,
+}
+
+impl Contained {
+    fn is_in(&self, text: &str) -> bool {
+        let contains = |needle: &String| memchr::memmem::find(text.as_bytes(), needle.as_bytes()).is_some();
+        if self.needles.len() <= SEARCHES_MAX {
+            return self.needles.iter().any(contains);
+        }
+        match self.automaton.get_or_init(|| AhoCorasick::new(&self.needles).ok()) {
+            Some(automaton) => automaton.is_match(text),
+            None => self.needles.iter().any(contains),
+        }
+    }
+}
+
+/// Up to how many texts are looked for one after the other: values are short.
+const SEARCHES_MAX: usize = 2;
+
 /// A text without its case: each character on its own, so that a part of a text folds to
 /// the same part of the folded text.
 pub(crate) fn fold(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        Cow::Borrowed(text)
-    } else {
+    if !text.is_ascii() {
         Cow::Owned(text.chars().flat_map(char::to_lowercase).collect())
+    } else if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

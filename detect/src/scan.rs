@@ -6,13 +6,18 @@
 //! the log: such bytes and lone surrogates (`"\ud800"`) inside strings are accepted, since
 //! a patch body may hold them and a refused event would be an event nobody looks at.
 
+mod blocks;
+mod scalar;
+mod vector;
+
+use crate::json::Json;
+pub(crate) use blocks::Members;
+pub(crate) use scalar::{key_end, string_end, value_end as scalar_value_end};
+pub use vector::Level;
+
 /// How deep containers may nest. Go's decoder stops at 10 000, so an API server cannot
 /// have read, and so cannot have logged, a body that is deeper; 16 more for the event around it.
 pub const DEPTH_MAX: usize = 10_016;
-
-use crate::json::Json;
-
-const STACK_WORDS: usize = DEPTH_MAX.div_ceil(64);
 
 /// Why bytes are not a JSON value, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,8 +53,6 @@ pub enum ScanErrorKind {
     InvalidNumber,
 }
 
-use ScanErrorKind::{ControlCharacter, Expected, Incomplete, InvalidEscape, InvalidNumber, TooDeep};
-
 type Result<T> = std::result::Result<T, ScanError>;
 
 fn fail<T>(offset: usize, kind: ScanErrorKind) -> Result<T> {
@@ -71,207 +74,48 @@ pub(crate) fn after(bytes: &[u8], at: usize, separator: u8) -> usize {
 }
 
 /// Validates the value that begins at `at` and returns the position after its last byte.
-pub fn value_end(bytes: &[u8], mut at: usize) -> Result<usize> {
-    let mut open = Open::default();
-    loop {
-        match bytes.get(at) {
-            Some(b'{') => {
-                open.push(true, at)?;
-                at = skip_whitespace(bytes, at + 1);
-                if bytes.get(at) != Some(&b'}') {
-                    at = key_end(bytes, at)?;
-                    continue;
-                }
-            }
-            Some(b'[') => {
-                open.push(false, at)?;
-                at = skip_whitespace(bytes, at + 1);
-                if bytes.get(at) != Some(&b']') {
-                    continue;
-                }
-            }
-            _ => at = scalar_end(bytes, at)?,
-        }
-        match close(bytes, at, &mut open)? {
-            Next::Value(next) => at = next,
-            Next::End(end) => return Ok(end),
-        }
-    }
+pub fn value_end(bytes: &[u8], at: usize) -> Result<usize> {
+    value_end_at(Level::best(), bytes, at)
 }
 
-enum Next {
-    Value(usize),
-    End(usize),
+/// [`value_end`] with the given instructions: all give the same, for tests and measurements.
+pub fn value_end_at(level: Level, bytes: &[u8], at: usize) -> Result<usize> {
+    let found = match bytes.get(at) {
+        Some(b'{' | b'[') => level.container_end(bytes, at, &mut blocks::Unwanted),
+        _ => None,
+    };
+    found.map_or_else(|| scalar::value_end(bytes, at), Ok)
 }
 
-/// Closes the containers that end at `at`, up to the next value or the end of the outermost.
-fn close(bytes: &[u8], mut at: usize, open: &mut Open) -> Result<Next> {
-    while let Some(is_object) = open.innermost() {
-        at = skip_whitespace(bytes, at);
-        match (bytes.get(at), is_object) {
-            (Some(b'}'), true) | (Some(b']'), false) => {
-                open.pop();
-                at += 1;
-            }
-            (Some(b','), true) => return Ok(Next::Value(key_end(bytes, skip_whitespace(bytes, at + 1))?)),
-            (Some(b','), false) => return Ok(Next::Value(skip_whitespace(bytes, at + 1))),
-            (None, _) => return fail(at, Incomplete),
-            (Some(_), true) => return fail(at, Expected("`,` or `}`")),
-            (Some(_), false) => return fail(at, Expected("`,` or `]`")),
-        }
-    }
-    Ok(Next::End(at))
+/// Finds the end of the object at `at` and tells `members` of what is in it on the way. Where it
+/// gives none, [`scalar`] has the word and what was told is void.
+pub(crate) fn members_end(
+    level: Level,
+    bytes: &[u8],
+    at: usize,
+    members: &mut impl Members,
+) -> Option<usize> {
+    level.container_end(bytes, at, members)
 }
 
-/// Validates a key and its colon and returns where the value begins.
-pub(crate) fn key_end(bytes: &[u8], at: usize) -> Result<usize> {
-    let at = skip_whitespace(bytes, string_end(bytes, at)?);
-    match bytes.get(at) {
-        Some(b':') => Ok(skip_whitespace(bytes, at + 1)),
-        Some(_) => fail(at, Expected("`:`")),
-        None => fail(at, Incomplete),
-    }
-}
-
-fn scalar_end(bytes: &[u8], at: usize) -> Result<usize> {
-    match bytes.get(at) {
-        Some(b'"') => string_end(bytes, at),
-        Some(b'-' | b'0'..=b'9') => number_end(bytes, at),
-        Some(b't') => literal_end(bytes, at, b"true"),
-        Some(b'f') => literal_end(bytes, at, b"false"),
-        Some(b'n') => literal_end(bytes, at, b"null"),
-        Some(_) => fail(at, Expected("a value")),
-        None => fail(at, Incomplete),
-    }
-}
-
-fn literal_end(bytes: &[u8], at: usize, literal: &[u8]) -> Result<usize> {
-    let rest = &bytes[at..];
-    if rest.starts_with(literal) {
-        Ok(at + literal.len())
-    } else if literal.starts_with(rest) {
-        fail(bytes.len(), Incomplete)
-    } else {
-        fail(at, Expected("a value"))
-    }
-}
-
-/// Validates the string whose opening quote is at `at`.
-pub(crate) fn string_end(bytes: &[u8], at: usize) -> Result<usize> {
-    match bytes.get(at) {
-        Some(b'"') => {}
-        Some(_) => return fail(at, Expected("`\"`")),
-        None => return fail(at, Incomplete),
-    }
-    let mut at = at + 1;
-    loop {
-        at = plain_end(bytes, at);
-        match bytes.get(at) {
-            Some(b'"') => return Ok(at + 1),
-            Some(b'\\') => at = escape_end(bytes, at)?,
-            Some(0x00..0x20) => return fail(at, ControlCharacter),
-            Some(_) => at += 1,
-            None => return fail(at, Incomplete),
-        }
-    }
-}
-
-/// Steps over bytes that mean nothing inside a string, eight at a time.
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // The lowest bit that is set is exact; those above it may come from a borrow.
-    let less = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*chunk);
-        let equal = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
-        let special = equal(b'"') | equal(b'\\') | less(word, 0x20);
-        if special != 0 {
-            return at + (special.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    at
-}
-
-fn escape_end(bytes: &[u8], at: usize) -> Result<usize> {
-    match bytes.get(at + 1) {
-        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
-        Some(b'u') => {
-            for digit in at + 2..at + 6 {
-                match bytes.get(digit) {
-                    Some(byte) if byte.is_ascii_hexdigit() => {}
-                    Some(_) => return fail(digit, InvalidEscape),
-                    None => return fail(digit, Incomplete),
-                }
-            }
-            Ok(at + 6)
-        }
-        Some(_) => fail(at + 1, InvalidEscape),
-        None => fail(at + 1, Incomplete),
-    }
-}
-
-fn number_end(bytes: &[u8], at: usize) -> Result<usize> {
-    let mut at = if bytes.get(at) == Some(&b'-') { at + 1 } else { at };
-    at = if bytes.get(at) == Some(&b'0') { at + 1 } else { digits_end(bytes, at)? };
-    if bytes.get(at) == Some(&b'.') {
-        at = digits_end(bytes, at + 1)?;
-    }
-    if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        at += 1;
-        if matches!(bytes.get(at), Some(b'+' | b'-')) {
+/// Shows every key of valid JSON, decoded, at any depth.
+pub(crate) fn each_key(bytes: &[u8], mut visit: impl FnMut(&[u8])) {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        if *byte != b'"' {
             at += 1;
+            continue;
         }
-        at = digits_end(bytes, at)?;
-    }
-    if matches!(bytes.get(at), Some(b'0'..=b'9')) { fail(at, InvalidNumber) } else { Ok(at) }
-}
-
-/// Steps over one or more digits.
-fn digits_end(bytes: &[u8], start: usize) -> Result<usize> {
-    let mut at = start;
-    while matches!(bytes.get(at), Some(b'0'..=b'9')) {
-        at += 1;
-    }
-    match bytes.get(at) {
-        None if at == start => fail(at, Incomplete),
-        Some(_) if at == start => fail(at, InvalidNumber),
-        _ => Ok(at),
-    }
-}
-
-/// The containers that are open, outermost first: a bit each, set for an object.
-struct Open {
-    words: [u64; STACK_WORDS],
-    depth: usize,
-}
-
-impl Default for Open {
-    fn default() -> Self {
-        Self { words: [0; STACK_WORDS], depth: 0 }
-    }
-}
-
-impl Open {
-    fn push(&mut self, is_object: bool, at: usize) -> Result<()> {
-        if self.depth >= DEPTH_MAX {
-            return fail(at, TooDeep);
+        let Ok(end) = string_end(bytes, at) else { return };
+        let next = skip_whitespace(bytes, end);
+        if bytes.get(next) == Some(&b':') {
+            let inside = &bytes[at + 1..end - 1];
+            match memchr::memchr(b'\\', inside) {
+                None => visit(inside),
+                Some(_) => visit(Json::new(&bytes[at..end]).text().unwrap_or_default().as_bytes()),
+            }
         }
-        let bit = 1 << (self.depth % 64);
-        let word = &mut self.words[self.depth / 64];
-        *word = if is_object { *word | bit } else { *word & !bit };
-        self.depth += 1;
-        Ok(())
-    }
-
-    fn pop(&mut self) {
-        self.depth -= 1;
-    }
-
-    fn innermost(&self) -> Option<bool> {
-        let top = self.depth.checked_sub(1)?;
-        Some(self.words[top / 64] >> (top % 64) & 1 == 1)
+        at = next;
     }
 }
 
@@ -299,7 +143,7 @@ impl<'a> Iterator for Scalars<'a> {
             self.at += 1;
         }
         let start = self.at;
-        self.at = scalar_end(self.bytes, start).ok()?;
+        self.at = scalar::scalar_end(self.bytes, start).ok()?;
         Some(Json::new(&self.bytes[start..self.at]))
     }
 }

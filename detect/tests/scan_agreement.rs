@@ -10,7 +10,7 @@ mod oracle;
 use detect::Event;
 use detect::event::Key;
 use detect::scan::DEPTH_MAX;
-use oracle::check;
+use oracle::{check, check_levels, check_shifted};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -101,6 +101,11 @@ const SOUND_EVENT: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","lev
 "requestObject":{"spec":{"containers":[{"image":"nginx","args":["-c","echo \ud83d\n"],"n":-1.5e3}]}},
 "annotations":{"authorization.k8s.io/decision":"allow"}}"#;
 
+/// As the API server writes it: without white space.
+fn compact_event() -> Vec<u8> {
+    SOUND_EVENT.replace('\n', "").into_bytes()
+}
+
 #[derive(Clone, Debug)]
 enum Mutation {
     Set(Index, u8),
@@ -154,10 +159,37 @@ proptest! {
 
     #[test]
     fn damaged_events_agree(
-        text in prop_oneof![event(), Just(SOUND_EVENT.to_owned())],
+        bytes in prop_oneof![
+            event().prop_map(String::into_bytes),
+            Just(SOUND_EVENT.as_bytes().to_vec()),
+            Just(compact_event()),
+        ],
         mutations in vec(mutation(), 0..4),
     ) {
-        check(&mutate(text.into_bytes(), mutations));
+        check(&mutate(bytes, mutations));
+    }
+
+    #[test]
+    fn blocks_begin_anywhere(
+        bytes in prop_oneof![event().prop_map(String::into_bytes), Just(compact_event())],
+        mutations in vec(mutation(), 0..3),
+        shift in 0..130_usize,
+    ) {
+        check_shifted(&mutate(bytes, mutations), shift);
+    }
+
+    #[test]
+    fn structure_without_content_agrees(
+        bytes in vec(select(&b"{{}}[[]],,::\"\"\\\\ 0tn\n"[..]), 0..200),
+        strings in any::<bool>(),
+    ) {
+        let text: Vec<u8> = bytes.iter().flat_map(|byte| match byte {
+            b'"' if strings => &b"\"\""[..],
+            b't' => b"true",
+            b'n' => b"null",
+            byte => std::slice::from_ref(byte),
+        }.to_vec()).collect();
+        check(&text);
     }
 
     #[test]
@@ -173,4 +205,41 @@ fn deep_values_agree_up_to_the_limit() {
     }
     let deeper = format!("{{\"verb\":{}{}}}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
     assert!(Event::parse(deeper.as_bytes()).is_err());
+}
+
+#[test]
+fn truncated_events_agree_wherever_blocks_begin() {
+    let event = compact_event();
+    for length in 0..=event.len() {
+        for shift in 0..64 {
+            check_shifted(&event[..length], shift);
+        }
+    }
+}
+
+#[test]
+fn runs_of_backslashes_agree_across_blocks() {
+    for shift in 0..70 {
+        for count in 0..140 {
+            for end in ["", "\"", "\"\"", "n\"", "u0041\"", "u00\""] {
+                let text = format!("{{\"{}{}{end}:1}}", "x".repeat(shift), "\\".repeat(count));
+                check_levels(text.as_bytes());
+            }
+        }
+    }
+}
+
+#[test]
+fn brackets_agree_at_any_depth_and_mismatched() {
+    for depth in (1..70).chain(100..140) {
+        for (open, close) in [("[", "]"), ("{\"\":", "}"), ("[{\"a\":", "}]"), ("{ \"a\" : [", " ] }")] {
+            let text = format!("{}0{}", open.repeat(depth), close.repeat(depth));
+            check_shifted(text.as_bytes(), depth % 64);
+            for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b']' | b'}')) {
+                let mut wrong = text.clone().into_bytes();
+                wrong[at] = byte ^ 0x20;
+                check_levels(&wrong);
+            }
+        }
+    }
 }

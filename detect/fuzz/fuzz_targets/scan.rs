@@ -1,4 +1,4 @@
-//! The scan and `serde_json` agree on every input: `cargo +nightly fuzz run scan fuzz/corpus/scan fuzz/seeds/scan`.
+//! The scan, with any instructions, and `serde_json` agree on every input: `cargo +nightly fuzz run scan fuzz/corpus/scan fuzz/seeds/scan`.
 
 #![no_main]
 

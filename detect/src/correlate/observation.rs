@@ -122,10 +122,19 @@ impl AuditId {
 
 /// The bytes of a UUID in its usual spelling, which [`AuditId::text`] gives back.
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    let parts: Vec<&str> = text.split('-').collect();
-    let is_usual = parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
-        && parts.iter().all(|part| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
-    is_usual.then(|| u128::from_str_radix(&parts.concat(), 16).ok().map(u128::to_be_bytes))?
+    let spelling: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let mut digits = 0_u128;
+    for (at, byte) in spelling.iter().enumerate() {
+        let digit = match (at, byte) {
+            (8 | 13 | 18 | 23, b'-') => continue,
+            (8 | 13 | 18 | 23, _) => return None,
+            (_, b'0'..=b'9') => byte - b'0',
+            (_, b'a'..=b'f') => byte - b'a' + 10,
+            _ => return None,
+        };
+        digits = digits << 4 | u128::from(digit);
+    }
+    Some(digits.to_be_bytes())
 }
 
 /// Which request an event is of.
@@ -214,6 +223,9 @@ fn count<T>(lists: &[Vec<T>]) -> usize {
 
 /// Every way to take one of each list, up to a limit.
 fn combinations<T: Clone>(lists: &[Vec<T>]) -> Vec<Vec<T>> {
+    if lists.iter().all(|list| list.len() == 1) {
+        return vec![lists.concat()];
+    }
     lists.iter().fold(vec![Vec::new()], |found, list| {
         let longer = found.iter().flat_map(|prefix| {
             list.iter().map(move |value| prefix.iter().cloned().chain([value.clone()]).collect())

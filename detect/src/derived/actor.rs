@@ -21,20 +21,20 @@ const CONTROL_PLANE: &[&str] = &[
     "system:konnectivity-server",
 ];
 
-/// The effective user: the impersonated one if impersonation was used.
-fn user<'a>(event: &Event<'a>) -> Option<Json<'a>> {
-    event.get(Key::ImpersonatedUser).or_else(|| event.get(Key::User))
+/// What is said of the effective user: of the impersonated one if impersonation was used.
+fn of_user<'a>(event: &Event<'a>, name: &str) -> Option<Json<'a>> {
+    let user = if event.has(Key::ImpersonatedUser) { Key::ImpersonatedUser } else { Key::User };
+    event.entry(user, name)
 }
 
 /// The name of the effective user.
 pub(crate) fn name<'a>(event: &Event<'a>) -> Option<Cow<'a, str>> {
-    user(event)?.str_at("username")
+    of_user(event, "username")?.as_str()
 }
 
 /// The authenticated user behind an impersonation.
 pub(crate) fn original<'a>(event: &Event<'a>) -> Option<Cow<'a, str>> {
-    event.get(Key::ImpersonatedUser)?;
-    event.str_at(Key::User, "username")
+    event.has(Key::ImpersonatedUser).then(|| event.str_at(Key::User, "username"))?
 }
 
 /// What the effective user is.
@@ -50,13 +50,13 @@ pub(crate) fn kind(event: &Event<'_>) -> &'static str {
         return "serviceaccount";
     }
     let is_node_name = name.strip_prefix("system:node:").is_some_and(|node| !node.is_empty());
-    let shows_groups = user(event).is_some_and(|user| user.get("groups").is_some());
+    let shows_groups = of_user(event, "groups").is_some();
     if is_node_name && (!shows_groups || is_in(event, "system:nodes")) { "node" } else { "human" }
 }
 
 /// Appends the groups of the effective user.
 pub(super) fn groups<'a>(event: &Event<'a>, values: &mut Vec<Value<'a>>) {
-    let groups = user(event).and_then(|user| user.get("groups"));
+    let groups = of_user(event, "groups");
     values.extend(groups.into_iter().flat_map(Json::elements).map(Value::Json));
 }
 
@@ -78,6 +78,6 @@ pub(crate) fn service_account(name: &str) -> Option<(&str, &str)> {
 }
 
 fn is_in(event: &Event<'_>, group: &str) -> bool {
-    let groups = user(event).and_then(|user| user.get("groups"));
+    let groups = of_user(event, "groups");
     groups.into_iter().flat_map(Json::elements).any(|name| name.as_str().as_deref() == Some(group))
 }

@@ -100,7 +100,7 @@ impl List {
         match self {
             List::Field(Field::Path(path)) => lists.sight = raw(path, event, &mut lists),
             List::Field(Field::Derived(Derived::Pod, path)) => {
-                written = Written::by(event);
+                written = pod::written(event);
                 lists.sight = pod::each_spec_in(event, &written, |spec| lists.below(0, spec, path));
             }
             List::Field(Field::Derived(Derived::Written, path)) => {
@@ -109,7 +109,7 @@ impl List {
                     written.trees().fold(written.sight, |sight, tree| sight.and(lists.below(0, tree, path)));
             }
             List::Field(Field::Derived(Derived::Container, path)) => {
-                written = Written::by(event);
+                written = pod::written(event);
                 lists.sight = pod::each_container_list(event, &written, |number, list| {
                     list.elements().fold(list.sight(), |sight, one| sight.and(lists.below(number, one, path)))
                 });
@@ -124,7 +124,7 @@ impl List {
                 lists.values(values);
             }
             List::Containers => {
-                written = Written::by(event);
+                written = pod::written(event);
                 lists.sight = pod::each_container_list(event, &written, |number, list| {
                     lists.add(number, list);
                     list.sight()
@@ -371,7 +371,7 @@ fn raw<'a>(path: &str, event: &Event<'a>, lists: &mut Lists<'a, '_>) -> Sight {
     let Some(key) = Key::from_name(root) else {
         return lists.below(0, Tree::of(event.json()), path);
     };
-    match event.top_level(root) {
+    match event.top_level_for(key, rest) {
         Some(value) => lists.below(0, Tree::of(value), rest),
         None => sight_of(event, key),
     }

@@ -29,7 +29,6 @@ pub use element::{Element, ElementKind, Elements, List, Part};
 pub(crate) use exec::kubelet_path;
 pub use outcome::outcome;
 pub(crate) use outcome::{code, is_dry_run};
-pub(crate) use pod::may_write as may_write_pods;
 pub(crate) use query::{parameters, path as request_path};
 pub(crate) use rbac::{each_rule, each_subject};
 pub use table::{Derived, Entry, Meaning, TABLE, ValueType, find, markdown_table, names};
@@ -54,6 +53,10 @@ pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<V
         D::ActorOriginal => clear(actor::original(event), values),
         D::SourceIp => clear(source::ip(view), values),
         D::SourceScope => clear(source::scope(view), values),
+        D::AnnotationName => {
+            values.extend(event.annotation_names().map(Value::Text));
+            Sight::Clear
+        }
         D::ClientFamily => clear(source::client_family(event), values),
         D::ExecCommand => {
             values.extend(exec::commands(event).into_iter().map(|command| Value::Text(command.into())));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::written::{Tree, Written};
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, View, is_write};
+use crate::field::{Sight, Value, View};
 use crate::json::Json;
 
 type Path = &'static [&'static str];
@@ -107,18 +107,14 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether the request may write a pod spec; without one, fields of pods and containers are
-/// absent for sure.
-pub(crate) fn may_write(event: &Event<'_>) -> bool {
-    is_write(event) && !Target::of(event).pod_specs().is_empty()
+/// What the request writes, if it may hold a pod spec.
+pub(super) fn written<'a>(event: &Event<'a>) -> Written<'a> {
+    if Target::of(event).pod_specs().is_empty() { Written::nothing() } else { Written::by(event) }
 }
 
 /// Shows each pod spec that the request writes to `visit`.
 pub(super) fn each_spec<'a>(event: &Event<'a>, visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
-    if Target::of(event).pod_specs().is_empty() {
-        return Sight::Clear;
-    }
-    each_spec_in(event, &Written::by(event), visit)
+    each_spec_in(event, &written(event), visit)
 }
 
 /// Shows each pod spec in what the request writes to `visit`.
@@ -146,10 +142,7 @@ pub(super) fn each_spec_in<'a, 't>(
 
 /// Shows each container that the request writes to `visit`.
 pub(super) fn each_container<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
-    if Target::of(event).pod_specs().is_empty() {
-        return Sight::Clear;
-    }
-    each_container_list(event, &Written::by(event), |_, list| {
+    each_container_list(event, &written(event), |_, list| {
         list.elements().fold(list.sight(), |sight, container| sight.and(visit(container)))
     })
 }

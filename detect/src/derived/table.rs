@@ -92,6 +92,8 @@ fields! {
         "the last of `sourceIPs` that is not a configured proxy: the one a client cannot choose";
     SourceScope "source.scope" "Metadata" OneOf(source::SCOPES),
         "where `source.ip` lies";
+    AnnotationName "annotation.name" "Metadata" Text,
+        "the name of each annotation of the event: admission webhooks put numbers of their own into theirs";
     ClientFamily "client.family" "Metadata" Text,
         "the user agent up to the first `/` or space";
     ExecCommand "exec.command" "Metadata" Text,
@@ -152,26 +154,6 @@ fields! {
         "username" = "user.username" "Metadata";
         "hostPath" = "pod.hostpath" "Request";
         "capabilities" = "container.securityContext.capabilities" "Request";
-    }
-}
-
-impl Derived {
-    /// Whether it is read out of the pod specs that a request writes.
-    pub(crate) fn is_of_pods(self) -> bool {
-        use Derived as D;
-        matches!(
-            self,
-            D::Pod
-                | D::PodHostpath
-                | D::Container
-                | D::ContainerCommandLine
-                | D::ContainerImageRegistry
-                | D::ContainerImageRepository
-                | D::ContainerImageName
-                | D::ContainerImageTag
-                | D::ContainerImageDigest
-                | D::ContainerCapabilitiesAdd
-        )
     }
 }
 

@@ -39,9 +39,13 @@ struct Part<'a> {
 }
 
 impl<'a> Written<'a> {
+    pub(super) fn nothing() -> Self {
+        Self { whole: None, parts: Vec::new(), sight: Sight::Clear }
+    }
+
     /// What the request writes; nothing for requests that do not write.
     pub(super) fn by(event: &Event<'a>) -> Self {
-        let mut written = Self { whole: None, parts: Vec::new(), sight: Sight::Clear };
+        let mut written = Self::nothing();
         if !is_write(event) {
             return written;
         }

@@ -258,7 +258,37 @@ fn time_part() -> impl Strategy<Value = TimePart> {
 /// The text of an event: known keys with likely and unlikely values, in any order, some
 /// twice, with escapes and white space where JSON allows them.
 pub(crate) fn event() -> impl Strategy<Value = String> {
-    let entry = prop_oneof![
+    prop::collection::vec(entry(), 0..12).prop_map(|entries| object_of(&entries))
+}
+
+/// Events that differ only in what is new with every request: bodies and keys of no meaning.
+pub(crate) fn siblings(count: usize) -> impl Strategy<Value = Vec<String>> {
+    let body = prop_oneof![
+        object(&["spec", "metadata", "roleRef", "name", "kind", "subjects", "rules"]),
+        listed(),
+        json_patch(),
+        value(),
+    ];
+    let rest = prop_oneof![
+        5 => (Just("requestObject"), body),
+        1 => (Just("responseObject"), object(&["metadata", "roleRef"])),
+        1 => (Just("custom"), object(&["a", "a.b", "b"])),
+        1 => (Just("requestReceivedTimestamp"), value()),
+    ];
+    let rests = prop::collection::vec(prop::collection::vec(rest, 0..3), count);
+    (prop::collection::vec(entry(), 0..10), rests).prop_map(|(shared, rests)| {
+        rests.into_iter().map(|rest| object_of(&[shared.as_slice(), &rest].concat())).collect()
+    })
+}
+
+fn object_of(entries: &[(&'static str, String)]) -> String {
+    let entries: Vec<String> =
+        entries.iter().map(|(key, value)| format!("{}: {value}", quoted(key, 0))).collect();
+    format!("{{{}}}", entries.join(" ,\n"))
+}
+
+fn entry() -> impl Strategy<Value = (&'static str, String)> {
+    prop_oneof![
         3 => (Just("verb"), string(&["create", "get", "patch", "delete", "GET", "a"])),
         4 => (Just("objectRef"), object(&["resource", "subresource", "namespace", "name"])),
         2 => (Just("user"), object(&["username", "groups"])),
@@ -276,12 +306,7 @@ pub(crate) fn event() -> impl Strategy<Value = String> {
         1 => (Just("custom"), object(&["a", "a.b", "b"])),
         1 => (Just("custom.a"), object(&["b"])),
         1 => (select(&["verb", "objectRef", "level", "requestObject", "user"][..]), value()),
-    ];
-    prop::collection::vec(entry, 0..12).prop_map(|entries| {
-        let entries: Vec<String> =
-            entries.iter().map(|(key, value)| format!("{}: {value}", quoted(key, 0))).collect();
-        format!("{{{}}}", entries.join(" ,\n"))
-    })
+    ]
 }
 
 /// What lists are written to.

@@ -164,32 +164,50 @@ impl DraftItem {
             return None;
         }
         let is_keyword = field.is_none();
-        let values: Vec<_> =
-            values.into_iter().map(|value| value.finish(is_keyword, list, context)).collect();
-        let values: Vec<_> = values.into_iter().collect::<Option<_>>()?;
-        let mut item = |place: Place, values: Vec<(Place, Vec<Test>)>| {
-            let places = values.iter().flat_map(|(place, tests)| std::iter::repeat_n(*place, tests.len()));
-            context.value_places.insert(place, places.collect());
-            let tests = values.into_iter().flat_map(|(_, tests)| tests).collect();
+        let mut items = if self.wants_all { Vec::new() } else { vec![Values::at(place)] };
+        let mut is_sound = true;
+        // All are finished, so that each has its mistakes told.
+        for value in values {
+            if self.wants_all {
+                items.push(Values::at(value.place));
+            }
+            let last = items.last_mut();
+            is_sound &= last.is_some_and(|item| value.finish(is_keyword, list, context, item).is_some());
+        }
+        if !is_sound {
+            return None;
+        }
+        let items = items.into_iter().map(|Values { place, tests, places }| {
+            context.value_places.insert(place, places);
             Expr::Item(Item { field: field.clone(), tests, place })
-        };
-        let expr = if self.wants_all {
-            join_all(values.into_iter().map(|value| item(value.0, vec![value])).collect())
-        } else {
-            item(place, values)
-        };
+        });
+        let expr = join_all(items.collect());
         Some(if self.is_negated { Expr::Not(Box::new(expr)) } else { expr })
     }
 }
 
+/// The values of an item, understood, and the place of each.
+struct Values {
+    place: Place,
+    tests: Vec<Test>,
+    places: Vec<Place>,
+}
+
+impl Values {
+    fn at(place: Place) -> Self {
+        Self { place, tests: Vec::new(), places: Vec::new() }
+    }
+}
+
 impl DraftValue {
-    /// The tests that the value stands for, and its place.
+    /// Adds the tests that the value stands for.
     fn finish(
         self,
         is_keyword: bool,
         list: Option<&str>,
         context: &mut Context<'_>,
-    ) -> Option<(Place, Vec<Test>)> {
+        item: &mut Values,
+    ) -> Option<()> {
         let Self { mut value, place } = self;
         if !context.spend(place, value.bytes()) {
             return None;
@@ -203,15 +221,18 @@ impl DraftValue {
             return None;
         }
         let placeholder = value.placeholder().map(|placeholder| placeholder.place);
-        let tests = match value.needs_field().filter(|_| is_keyword) {
+        let added = match value.needs_field().filter(|_| is_keyword) {
             Some(what) => Err(Kind::NeedsField { what }),
             None if context.setup.trusts_expressions => {
-                value.into_tests(is_keyword, |text| Ok(Regex::trusted(text)))
+                value.add_tests(is_keyword, |text| Ok(Regex::trusted(text)), &mut item.tests)
             }
-            None => check(&value).and_then(|()| value.into_tests(is_keyword, Regex::new)),
+            None => check(&value).and_then(|()| value.add_tests(is_keyword, Regex::new, &mut item.tests)),
         };
-        match tests {
-            Ok(tests) => Some((place, tests)),
+        match added {
+            Ok(()) => {
+                item.places.resize(item.tests.len(), place);
+                Some(())
+            }
             Err(Kind::UnresolvedPlaceholder { name, .. }) => {
                 let closest = nearest(&name, context.setup.lists.names()).map(str::to_owned);
                 context.report(placeholder.unwrap_or(place), Kind::UnresolvedPlaceholder { name, closest });

@@ -174,12 +174,17 @@ impl Value {
         }
     }
 
-    /// The tests that the value stands for; any of them suffices. `is_keyword`: numbers
+    /// Adds the tests that the value stands for; any of them suffices. `is_keyword`: numbers
     /// and booleans are looked for as texts. `read` reads regular expressions.
-    pub(super) fn into_tests(self, is_keyword: bool, read: ReadRegex) -> Result<Vec<Test>, Kind> {
+    pub(super) fn add_tests(
+        self,
+        is_keyword: bool,
+        read: ReadRegex,
+        tests: &mut Vec<Test>,
+    ) -> Result<(), Kind> {
         let literal =
             |text: String| Test::Text(Pattern { parts: vec![Part::Literal(text)], is_cased: false });
-        Ok(vec![match self {
+        tests.push(match self {
             Value::Null => Test::Null,
             Value::Bool(truth) => literal(truth.to_string()),
             Value::Number(number) if is_keyword => literal(number),
@@ -195,14 +200,14 @@ impl Value {
             Value::Exists(expected) => Test::Exists(expected),
             Value::Time(part, number) => Test::Time(part, number),
             Value::TimeRange(part, range) => {
-                return Ok(range.map(|number| Test::Time(part, number)).collect());
+                tests.extend(range.map(|number| Test::Time(part, number)));
+                return Ok(());
             }
             Value::Forms(values) => {
-                let tests: Result<Vec<_>, _> =
-                    values.into_iter().map(|value| value.into_tests(is_keyword, read)).collect();
-                return Ok(tests?.concat());
+                return values.into_iter().try_for_each(|value| value.add_tests(is_keyword, read, tests));
             }
-        }])
+        });
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rules compiled into one engine: what the context of an event leaves open, then match.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use crate::block::Block;
 use crate::condition::Condition;
@@ -12,7 +13,7 @@ use crate::index::Index;
 use crate::matcher::{Matcher, Values};
 use crate::presence::{self, Names, Needed, Present, Ways};
 use crate::settled::{Open, Settled};
-use crate::sigma::{self, Expr, Item, Rule, correlation};
+use crate::sigma::{self, Expr, Item, Part, Pattern, Rule, Test, correlation};
 use crate::truth::Truth;
 
 /// How many values one alert shows as the reason for the match.
@@ -282,7 +283,30 @@ impl Compiler {
 
 /// What an item asks, wherever it stands: the same text for the same question.
 fn form_of_item(item: &Item) -> String {
-    format!("{:?} {:?}", item.field, item.tests)
+    let mut form = format!("{:?}", item.field);
+    for test in &item.tests {
+        match test {
+            Test::Text(pattern) => add_form_of_pattern(pattern, &mut form),
+            // Writing to a string cannot fail.
+            other => drop(write!(form, " {other:?}")),
+        }
+    }
+    form
+}
+
+/// Lists have thousands of texts, so these are not quoted but counted.
+fn add_form_of_pattern(pattern: &Pattern, form: &mut String) {
+    form.push_str(if pattern.is_cased { " =" } else { " ~" });
+    for part in &pattern.parts {
+        match part {
+            Part::Literal(text) => {
+                let _ = write!(form, "'{}:", text.len());
+                form.push_str(text);
+            }
+            Part::Many => form.push('*'),
+            Part::One => form.push('?'),
+        }
+    }
 }
 
 fn form_of_block(block: &sigma::Block) -> String {

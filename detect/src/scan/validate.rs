@@ -303,3 +303,31 @@ fn follow(mask: u64, white: u64, carry: &mut u64) -> u64 {
     *carry |= u64::from(is_open);
     (next | passed) & !white
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Unwanted, Validation};
+    use crate::scan::Level;
+
+    #[test]
+    fn sound_values_are_told_wherever_blocks_begin() {
+        let compact = r#"{"a":[1,-2.5e3,{},[],{"b":null}],"\u0041\"\\":"\n x","c":{"d":[true,[false]]}}"#;
+        let pretty = "{ \"a\" : [\n\t\t1 ,\r\n  [ ] ,  { }  ] , \"b\" :  {  \"c\"  :  null  } }";
+        for value in [compact, pretty] {
+            for shift in 0..130 {
+                check(&format!("[\"{}\",{value}]", "x".repeat(shift)));
+                check(&format!("[{}{value}]", " ".repeat(shift)));
+                check(&format!("{{\"{}\":{value}}}", "x".repeat(shift)));
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(value: &str) {
+        let followed = format!("{value}\n{{\"");
+        for level in Level::available().skip(1) {
+            let search = Validation { bytes: followed.as_bytes(), start: 0, members: &mut Unwanted };
+            assert_eq!(level.find(search), Some(value.len()), "{level:?} {value}");
+        }
+    }
+}

@@ -10,9 +10,7 @@
 //! end; and it looks no more than a block further than the scalar scan would, except for the
 //! text of a key, so that trying in vain never costs more than the scan itself.
 
-use std::ops::ControlFlow;
-
-use super::blocks::{Block, Escapes, Masks, Quoted, Search, Strings, Vector, search};
+use super::blocks::{Block, Blocks, Escapes, Masks, Quoted, Search, Strings, Vector};
 use super::{scalar, skip_whitespace};
 
 /// Is told of the members of the outermost object while it is scanned, before they are known
@@ -56,10 +54,15 @@ impl<M: Members> Search for Validation<'_, '_, M> {
         if M::WANTED {
             scan.tell_key(self.start, self.members)?;
         }
-        search(self.bytes, self.start, |block, at| {
-            scan.at = at;
-            scan.step(vector, block, self.members)
-        })
+        let mut blocks = Blocks::new(self.bytes.get(self.start..)?);
+        while let Some(block) = blocks.next() {
+            let within = scan.step(vector, block, self.members)?;
+            if scan.open == 1 {
+                return Some(scan.at + within.count_ones() as usize);
+            }
+            scan.at += block.len();
+        }
+        None
     }
 }
 
@@ -146,25 +149,9 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Takes the next block: breaks with the end if the value ends there, with nothing if the
-    /// scan cannot go on.
-    #[inline(always)]
-    fn step<V: Vector, M: Members>(
-        &mut self,
-        vector: V,
-        block: &Block,
-        members: &mut M,
-    ) -> ControlFlow<Option<usize>> {
-        match self.sound(vector, block, members) {
-            None => ControlFlow::Break(None),
-            Some(_) if self.open != 1 => ControlFlow::Continue(()),
-            Some(within) => ControlFlow::Break(Some(self.at + within.count_ones() as usize)),
-        }
-    }
-
     /// Checks the next block and gives the bytes of it that belong to the value.
     #[inline(always)]
-    fn sound<V: Vector, M: Members>(&mut self, vector: V, block: &Block, members: &mut M) -> Option<u64> {
+    fn step<V: Vector, M: Members>(&mut self, vector: V, block: &Block, members: &mut M) -> Option<u64> {
         let masks = vector.masks(block);
         let check = |place| scalar::escape_end(self.bytes, self.at + place).is_ok();
         let escaped = self.escapes.next(masks.backslashes, check)?;

@@ -81,7 +81,8 @@ fn detect_stays_pure() {
         "unsafe ",
     ];
     for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("detect/src")) {
-        for word in banned {
+        let is_excused = |word| word == "unsafe " && path == Path::new("detect/src/scan/x86.rs");
+        for word in banned.into_iter().filter(|word| !is_excused(*word)) {
             assert!(!text.contains(word), "{}: `{word}` does not belong into `detect`", path.display());
         }
     }

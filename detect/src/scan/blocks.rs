@@ -1,7 +1,5 @@
 //! Bytes in blocks of 64: what is asked of the processor about each, and how they follow each other.
 
-use std::ops::ControlFlow;
-
 /// 64 bytes, so that one word has a bit for each.
 pub(super) type Block = [u8; 64];
 
@@ -40,31 +38,27 @@ pub(super) trait Search {
     fn run<V: Vector>(self, vector: V) -> Option<usize>;
 }
 
-/// Shows `step` one block after the other from `start` on, with its position, until it breaks.
-/// The last block is filled up with spaces.
-#[inline(always)]
-pub(super) fn search(
-    bytes: &[u8],
-    start: usize,
-    mut step: impl FnMut(&Block, usize) -> ControlFlow<Option<usize>>,
-) -> Option<usize> {
-    let mut at = start;
-    let mut padded;
-    loop {
-        let rest = bytes.get(at..)?;
-        let block = if let Some(block) = rest.first_chunk() {
-            block
-        } else if rest.is_empty() {
-            return None;
-        } else {
-            padded = [b' '; size_of::<Block>()];
-            padded[..rest.len()].copy_from_slice(rest);
-            &padded
-        };
-        if let ControlFlow::Break(end) = step(block, at) {
-            return end;
+/// Bytes block by block; the last one is filled up with spaces.
+pub(super) struct Blocks<'a> {
+    rest: &'a [u8],
+    last: Block,
+}
+
+impl<'a> Blocks<'a> {
+    #[inline(always)]
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, last: [b' '; size_of::<Block>()] }
+    }
+
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Option<&Block> {
+        if let Some((block, rest)) = self.rest.split_first_chunk() {
+            self.rest = rest;
+            return Some(block);
         }
-        at += block.len();
+        let rest = std::mem::take(&mut self.rest);
+        self.last.get_mut(..rest.len())?.copy_from_slice(rest);
+        (!rest.is_empty()).then_some(&self.last)
     }
 }
 

@@ -2,9 +2,7 @@
 //!
 //! On other bytes the end may be anywhere in them, or nothing is given.
 
-use std::ops::ControlFlow;
-
-use super::blocks::{Escapes, Search, Strings, Vector, search};
+use super::blocks::{Blocks, Escapes, Search, Strings, Vector};
 use super::{Level, scalar};
 
 /// The position after the value at `at`.
@@ -77,29 +75,31 @@ struct Skip<'a> {
 impl Search for Skip<'_> {
     #[inline(always)]
     fn run<V: Vector>(self, vector: V) -> Option<usize> {
+        let mut blocks = Blocks::new(self.bytes.get(self.start..)?);
         let mut strings = Strings::default();
         let mut escapes = Escapes::default();
+        let mut at = self.start;
         let mut depth = 0;
-        search(self.bytes, self.start, |block, at| {
+        while let Some(block) = blocks.next() {
             let masks = vector.masks(block);
-            // Invariant: nothing is refused, so there is always an answer.
-            let escaped = escapes.next(masks.backslashes, |_| true).unwrap_or_default();
+            let escaped = escapes.next(masks.backslashes, |_| true)?;
             let quoted = strings.next(vector, masks.quotes & !escaped);
             let opening = masks.opening & !quoted.inside;
             let closing = masks.closing & !quoted.inside;
             if let Some(place) = outermost_closing(opening, closing, depth) {
-                return ControlFlow::Break(Some(at + place + 1));
+                return Some(at + place + 1);
             }
-            depth = depth + opening.count_ones() - closing.count_ones();
-            ControlFlow::Continue(())
-        })
+            depth = depth + opening.count_ones() as usize - closing.count_ones() as usize;
+            at += block.len();
+        }
+        None
     }
 }
 
 /// The place of the bracket that closes what `depth` brackets before the block and those in it opened.
 #[inline(always)]
-fn outermost_closing(opening: u64, mut closing: u64, depth: u32) -> Option<usize> {
-    if closing.count_ones() < depth {
+fn outermost_closing(opening: u64, mut closing: u64, depth: usize) -> Option<usize> {
+    if (closing.count_ones() as usize) < depth {
         return None;
     }
     let mut closed = 0;
@@ -107,7 +107,7 @@ fn outermost_closing(opening: u64, mut closing: u64, depth: u32) -> Option<usize
         let before = (closing & closing.wrapping_neg()) - 1;
         closing &= closing - 1;
         closed += 1;
-        if depth + (opening & before).count_ones() <= closed {
+        if depth + (opening & before).count_ones() as usize <= closed {
             return Some(before.count_ones() as usize);
         }
     }

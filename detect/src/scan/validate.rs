@@ -10,9 +10,7 @@
 //! end; and it looks no more than a block further than the scalar scan would, except for the
 //! text of a key, so that trying in vain never costs more than the scan itself.
 
-use std::ops::ControlFlow;
-
-use super::blocks::{Block, Escapes, Masks, Quoted, Search, Strings, Vector, search};
+use super::blocks::{Block, Blocks, Escapes, Masks, Quoted, Search, Strings, Vector};
 use super::{scalar, skip_whitespace};
 
 /// Is told of the members of the outermost object while it is scanned, before they are known
@@ -56,10 +54,15 @@ impl<M: Members> Search for Validation<'_, '_, M> {
         if M::WANTED {
             scan.tell_key(self.start, self.members)?;
         }
-        search(self.bytes, self.start, |block, at| {
-            scan.at = at;
-            scan.step(vector, block, self.members)
-        })
+        let mut blocks = Blocks::new(self.bytes.get(self.start..)?);
+        while let Some(block) = blocks.next() {
+            let within = scan.step(vector, block, self.members)?;
+            if scan.open == 1 {
+                return Some(scan.at + within.count_ones() as usize);
+            }
+            scan.at += block.len();
+        }
+        None
     }
 }
 
@@ -146,25 +149,9 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Takes the next block: breaks with the end if the value ends there, with nothing if the
-    /// scan cannot go on.
-    #[inline(always)]
-    fn step<V: Vector, M: Members>(
-        &mut self,
-        vector: V,
-        block: &Block,
-        members: &mut M,
-    ) -> ControlFlow<Option<usize>> {
-        match self.sound(vector, block, members) {
-            None => ControlFlow::Break(None),
-            Some(_) if self.open != 1 => ControlFlow::Continue(()),
-            Some(within) => ControlFlow::Break(Some(self.at + within.count_ones() as usize)),
-        }
-    }
-
     /// Checks the next block and gives the bytes of it that belong to the value.
     #[inline(always)]
-    fn sound<V: Vector, M: Members>(&mut self, vector: V, block: &Block, members: &mut M) -> Option<u64> {
+    fn step<V: Vector, M: Members>(&mut self, vector: V, block: &Block, members: &mut M) -> Option<u64> {
         let masks = vector.masks(block);
         let check = |place| scalar::escape_end(self.bytes, self.at + place).is_ok();
         let escaped = self.escapes.next(masks.backslashes, check)?;
@@ -302,4 +289,32 @@ fn follow(mask: u64, white: u64, carry: &mut u64) -> u64 {
     let (passed, is_open) = (next & white).overflowing_add(white);
     *carry |= u64::from(is_open);
     (next | passed) & !white
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Unwanted, Validation};
+    use crate::scan::Level;
+
+    #[test]
+    fn sound_values_are_told_wherever_blocks_begin() {
+        let compact = r#"{"a":[1,-2.5e3,{},[],{"b":null}],"\u0041\"\\":"\n x","c":{"d":[true,[false]]}}"#;
+        let pretty = "{ \"a\" : [\n\t\t1 ,\r\n  [ ] ,  { }  ] , \"b\" :  {  \"c\"  :  null  } }";
+        for value in [compact, pretty] {
+            for shift in 0..130 {
+                check(&format!("[\"{}\",{value}]", "x".repeat(shift)));
+                check(&format!("[{}{value}]", " ".repeat(shift)));
+                check(&format!("{{\"{}\":{value}}}", "x".repeat(shift)));
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(value: &str) {
+        let followed = format!("{value}\n{{\"");
+        for level in Level::available().skip(1) {
+            let search = Validation { bytes: followed.as_bytes(), start: 0, members: &mut Unwanted };
+            assert_eq!(level.find(search), Some(value.len()), "{level:?} {value}");
+        }
+    }
 }

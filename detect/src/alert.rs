@@ -312,8 +312,8 @@ impl Alert {
 impl RuleRef {
     fn of(rule: &Rule) -> Self {
         let attack = rule.tags.iter().filter_map(|tag| technique(tag)).collect();
-        let Rule { id, title, level, tags, .. } = rule.clone();
-        Self { id, title, level, tags, attack }
+        let (id, title, tags) = (rule.id.clone(), rule.title.clone(), rule.tags.clone());
+        Self { id, title, level: rule.level, tags, attack }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Asks the engine about events: what a thread can do on its own, whatever the others do.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use chrono::Utc;
 use detect::alert::{RawEvent, id_of};
@@ -134,7 +133,7 @@ impl Part {
 
 /// What one thread asks the engine with.
 pub(crate) struct Examiner {
-    detection: Arc<Detection>,
+    detection: &'static Detection,
     scratch: Scratch,
     period: Period,
     /// What the chunk has given already: stages of a request follow one another.
@@ -142,7 +141,7 @@ pub(crate) struct Examiner {
 }
 
 impl Examiner {
-    pub(crate) fn new(detection: Arc<Detection>) -> Self {
+    pub(crate) fn new(detection: &'static Detection) -> Self {
         let scratch = detection.engine.scratch();
         Self { detection, scratch, period: Period::default(), seen: HashSet::new() }
     }
@@ -204,7 +203,7 @@ impl Examiner {
     /// The rules that an event satisfies.
     pub(crate) fn sightings(&mut self, event: &Event<'_>) -> Vec<Sighting> {
         self.period.add(event);
-        let Detection { engine, cluster, silent, raw } = &*self.detection;
+        let Detection { engine, cluster, silent, raw } = self.detection;
         let mut sightings = Vec::new();
         engine.evaluate(event, &mut self.scratch, |found| {
             let rule = found.rule;

@@ -8,11 +8,14 @@ use std::sync::mpsc::Receiver;
 use ingest::decode::Compression;
 use ingest::{Chunk, Chunks, EVENT_BYTES_MAX, Input, InputError, Log};
 
+/// A log that is cut.
+type Cut = (Input, Chunks<Box<dyn Read + Send>>);
+
 /// The logs, in order.
 pub(crate) struct Feed {
     inputs: std::vec::IntoIter<Input>,
     /// The log that is being cut.
-    log: Option<(Input, Chunks<Box<dyn Read + Send>>)>,
+    log: Option<Cut>,
     /// Chunks that are done with.
     rooms: Receiver<Chunk>,
     /// Whether a compressed log is read by one thread: decoding takes longest, and is done in order.
@@ -28,7 +31,7 @@ pub(crate) enum Piece {
 }
 
 impl Feed {
-    /// The chunks of `inputs` alone, in chunks from `rooms`.
+    /// All of `inputs` in chunks, which come from `rooms`.
     pub(crate) fn new(inputs: Vec<Input>, rooms: Receiver<Chunk>) -> Self {
         Self { inputs: inputs.into_iter(), log: None, rooms, has_whole_logs: false, next_number: 0 }
     }
@@ -53,11 +56,11 @@ impl Feed {
                 Err(piece) => return Some(piece),
             },
         };
-        self.cut(input, chunks)
+        self.cut((input, chunks))
     }
 
     /// The next log, unless it is not read in chunks.
-    fn open(&mut self) -> Option<Result<(Input, Chunks<Box<dyn Read + Send>>), Piece>> {
+    fn open(&mut self) -> Option<Result<Cut, Piece>> {
         let input = self.inputs.next()?;
         let decoded = match input.open_decoded() {
             Ok(decoded) => decoded,
@@ -73,7 +76,7 @@ impl Feed {
         Some(Ok((input, chunks)))
     }
 
-    fn cut(&mut self, input: Input, mut chunks: Chunks<Box<dyn Read + Send>>) -> Option<Piece> {
+    fn cut(&mut self, (input, mut chunks): Cut) -> Option<Piece> {
         let chunk = chunks.next(self.rooms.recv().ok()?)?;
         if !chunk.is_last() {
             self.log = Some((input.clone(), chunks));

@@ -6,7 +6,6 @@
 //! correlation exactly one; what a chunk gave has been handed over before the next is taken.
 
 use std::io;
-use std::sync::Arc;
 
 use detect::Event;
 use ingest::{Chunk, Complaint, Counts, EVENT_BYTES_MAX, Frame, Input, Malformed, OngoingFrames, Standing};
@@ -19,11 +18,11 @@ use crate::steps::{Step, Steps};
 /// Reads logs to their end, or until somebody pressed Ctrl-C.
 pub(crate) fn run(
     steps: &mut Steps,
-    detection: &Arc<Detection>,
+    detection: &'static Detection,
     detector: &mut Detector<'_>,
     reporter: &mut Reporter,
 ) -> io::Result<()> {
-    let examiner = Examiner::new(Arc::clone(detection));
+    let examiner = Examiner::new(detection);
     let mut pipeline = Pipeline { detector, reporter, examiner, log: Log::new() };
     while let Some(step) = steps.next()? {
         match step {

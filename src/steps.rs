@@ -54,7 +54,7 @@ impl Step {
 
 /// What threads share.
 struct Shared {
-    detection: Arc<Detection>,
+    detection: &'static Detection,
     feed: Mutex<Feed>,
     /// False while what chunks hold cannot be known without reading those before them.
     is_read_ahead: AtomicBool,
@@ -154,7 +154,7 @@ impl Steps {
     /// if it is to be one.
     pub(crate) fn new(
         inputs: Vec<Input>,
-        detection: &Arc<Detection>,
+        detection: &'static Detection,
         thread_count: usize,
         interrupted: Arc<AtomicBool>,
     ) -> io::Result<Self> {
@@ -165,7 +165,7 @@ impl Steps {
         }
         let feed = Feed::new(inputs, rooms_back);
         let shared = Arc::new(Shared {
-            detection: Arc::clone(detection),
+            detection,
             feed: Mutex::new(if thread_count > 1 { feed.with_whole_logs() } else { feed }),
             is_read_ahead: AtomicBool::new(true),
             turn: Turn::new(thread_count),
@@ -173,7 +173,7 @@ impl Steps {
         let workers = if thread_count > 1 {
             Workers::Threads { made: start(&shared, thread_count)?, early: BTreeMap::new(), next_number: 0 }
         } else {
-            Workers::Here(Box::new(Examiner::new(Arc::clone(detection))))
+            Workers::Here(Box::new(Examiner::new(detection)))
         };
         Ok(Self { shared, rooms, interrupted, workers })
     }
@@ -239,7 +239,7 @@ struct Worker {
 
 impl Worker {
     fn work(self) {
-        let mut examiner = Examiner::new(Arc::clone(&self.shared.detection));
+        let mut examiner = Examiner::new(self.shared.detection);
         let give = |number, step: Step| {
             self.shared.turn.hold(number, step.held_bytes()) && self.made.send(Some((number, step))).is_ok()
         };

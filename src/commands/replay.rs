@@ -45,15 +45,16 @@ pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> 
         bail!("the rules have mistakes; nothing was replayed");
     }
     let raw = if args.no_event { RawEvent::LeaveOut } else { RawEvent::Include };
-    let detection = Arc::new(Detection::new(engine(loaded, args)?, &args.cluster, raw));
-    let mut detector = Detector::new(&detection, disorder(&inputs));
+    // It ends with the process: taking all the rules apart would only cost time.
+    let detection = Box::leak(Box::new(Detection::new(engine(loaded, args)?, &args.cluster, raw)));
+    let mut detector = Detector::new(detection, disorder(&inputs));
     let mut reporter = reporter(args, terminal, &inputs)?;
     let start = Instant::now();
     inputs.errors.iter().for_each(|error| reporter.unreadable(error));
     let interrupted = Arc::clone(&reporter.interrupted);
-    let mut steps = Steps::new(inputs.found, &detection, thread_count(args), interrupted)
+    let mut steps = Steps::new(inputs.found, detection, thread_count(args), interrupted)
         .context("cannot start threads")?;
-    pipeline::run(&mut steps, &detection, &mut detector, &mut reporter)?;
+    pipeline::run(&mut steps, detection, &mut detector, &mut reporter)?;
     reporter.progress.finish();
     reporter.totals.forgotten_count = detector.forgotten_count();
     reporter.totals.correlation_counts = detector.correlation_counts();

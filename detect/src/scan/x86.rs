@@ -58,29 +58,29 @@ impl Vector for Avx2 {
     }
 }
 
+// What is given to other functions to call, as to `map`, is not compiled for the processor.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn masks_avx2(block: &Block) -> Masks {
-    let halves = halves(block);
-    let equal =
-        |byte: u8| both(halves.map(|half| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte.cast_signed()))));
-    let lower = halves.map(|half| _mm256_or_si256(half, _mm256_set1_epi8(0x20)));
-    let equal_lower =
-        |byte: u8| both(lower.map(|half| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte.cast_signed()))));
+    let [low, high] = halves(block);
+    let halves = [low, high];
+    let case = _mm256_set1_epi8(0x20);
+    let lower = [_mm256_or_si256(low, case), _mm256_or_si256(high, case)];
     let last_control = _mm256_set1_epi8(0x1f);
     Masks {
-        quotes: equal(b'"'),
-        backslashes: equal(b'\\'),
-        controls: both(
-            halves.map(|half| _mm256_cmpeq_epi8(_mm256_max_epu8(half, last_control), last_control)),
-        ),
-        spaces: equal(b' '),
-        opening: equal_lower(b'{'),
-        closing: equal_lower(b'}'),
+        quotes: equal(halves, b'"'),
+        backslashes: equal(halves, b'\\'),
+        controls: both([
+            _mm256_cmpeq_epi8(_mm256_max_epu8(low, last_control), last_control),
+            _mm256_cmpeq_epi8(_mm256_max_epu8(high, last_control), last_control),
+        ]),
+        spaces: equal(halves, b' '),
+        opening: equal(lower, b'{'),
+        closing: equal(lower, b'}'),
         // The bit that tells `{` from `[` and `}` from `]`, moved to where a mask is taken from.
-        curly: both(halves.map(|half| _mm256_slli_epi16::<2>(half))),
-        colons: equal(b':'),
-        commas: equal(b','),
+        curly: both([_mm256_slli_epi16::<2>(low), _mm256_slli_epi16::<2>(high)]),
+        colons: equal(halves, b':'),
+        commas: equal(halves, b','),
     }
 }
 
@@ -88,9 +88,15 @@ fn masks_avx2(block: &Block) -> Masks {
 #[target_feature(enable = "avx2")]
 fn white_avx2(block: &Block) -> u64 {
     let halves = halves(block);
-    let equal =
-        |byte: u8| both(halves.map(|half| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte.cast_signed()))));
-    equal(b' ') | equal(b'\n') | equal(b'\r') | equal(b'\t')
+    equal(halves, b' ') | equal(halves, b'\n') | equal(halves, b'\r') | equal(halves, b'\t')
+}
+
+/// Where the bytes are equal to this one.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn equal([low, high]: [__m256i; 2], byte: u8) -> u64 {
+    let wanted = _mm256_set1_epi8(byte.cast_signed());
+    both([_mm256_cmpeq_epi8(low, wanted), _mm256_cmpeq_epi8(high, wanted)])
 }
 
 #[inline]
@@ -98,15 +104,16 @@ fn white_avx2(block: &Block) -> u64 {
 fn halves(block: &Block) -> [__m256i; 2] {
     let (low, high) = block.split_at(32);
     // SAFETY: both loads lie in the 32 bytes of their half and need no alignment.
-    unsafe { [low, high].map(|half| _mm256_loadu_si256(half.as_ptr().cast())) }
+    unsafe { [_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())] }
 }
 
 /// The highest bit of each byte.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn both(halves: [__m256i; 2]) -> u64 {
-    let [low, high] = halves.map(|half| u64::from(_mm256_movemask_epi8(half).cast_unsigned()));
-    low | high << 32
+    let [low, high] = halves;
+    let low = u64::from(_mm256_movemask_epi8(low).cast_unsigned());
+    low | u64::from(_mm256_movemask_epi8(high).cast_unsigned()) << 32
 }
 
 #[inline]

@@ -49,14 +49,11 @@ impl Feed {
     }
 
     fn piece(&mut self) -> Option<Piece> {
-        let (input, chunks) = match self.log.take() {
-            Some(log) => log,
-            None => match self.open()? {
-                Ok(log) => log,
-                Err(piece) => return Some(piece),
-            },
-        };
-        self.cut((input, chunks))
+        let next = self.log.take().map(Ok);
+        match next.or_else(|| self.open())? {
+            Ok(log) => self.cut(log),
+            Err(piece) => Some(piece),
+        }
     }
 
     /// The next log, unless it is not read in chunks.

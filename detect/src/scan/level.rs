@@ -36,7 +36,7 @@ impl Level {
         let vectors = [x86::Avx2::detected().map(Kind::Avx2), x86::Avx512::detected().map(Kind::Avx512)]
             .map(|kind| kind.map(Self));
         #[cfg(not(target_arch = "x86_64"))]
-        let vectors = [];
+        let vectors: [Option<Self>; 0] = [];
         std::iter::once(Self::SCALAR).chain(vectors.into_iter().flatten())
     }
 
@@ -44,7 +44,10 @@ impl Level {
     #[inline]
     pub(super) fn find(self, search: impl Search) -> Option<usize> {
         match self.0 {
-            Kind::Scalar => None,
+            Kind::Scalar => {
+                drop(search);
+                None
+            }
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(avx2) => avx2.find(search),
             #[cfg(target_arch = "x86_64")]

@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
 use crate::matcher::{Matcher, Values};
+use crate::needles::Needles;
 use crate::presence::{self, Names, Needed, Present, Ways};
 use crate::settled::{Open, Settled};
 use crate::sigma::{self, Expr, Item, Part, Pattern, Rule, Test, correlation};
@@ -71,6 +72,7 @@ pub struct Match<'e> {
 struct CompiledField {
     field: Field,
     needed: Needed,
+    needles: Needles,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,8 @@ struct CompiledItem {
     subject: Subject,
     name: String,
     matcher: Matcher,
+    /// Whether it asks for nothing but texts that are looked for together.
+    is_plain: bool,
     /// What the body of a request must have for it not to be false.
     ways: Ways,
     cost: u32,
@@ -242,7 +246,8 @@ impl Compiler {
             _ => presence::free(),
         };
         let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
-        let compiled = CompiledItem { cost, subject, name, ways, matcher };
+        let is_plain = matcher.plain_texts().is_some();
+        let compiled = CompiledItem { cost, subject, name, ways, matcher, is_plain };
         for name in compiled.matcher.referenced() {
             self.field(Field::parse(name));
         }
@@ -261,11 +266,15 @@ impl Compiler {
             subject: Subject::Block(Box::new(compiled_block)),
             name: block.list.clone(),
             matcher: Matcher::new(&[], false),
+            is_plain: false,
         };
         self.number(form, compiled)
     }
 
     fn number(&mut self, form: String, compiled: CompiledItem) -> usize {
+        if let Subject::Field(field) = compiled.subject {
+            self.fields[field].needles.add(self.items.len(), &compiled.matcher);
+        }
         self.items.push(compiled);
         self.item_numbers.insert(form, self.items.len() - 1);
         self.items.len() - 1
@@ -275,7 +284,7 @@ impl Compiler {
         let next = self.fields.len();
         *self.field_numbers.entry(field.clone()).or_insert_with(|| {
             let needed = self.names.needed_by_field(&field);
-            self.fields.push(CompiledField { field, needed });
+            self.fields.push(CompiledField { field, needed, needles: Needles::default() });
             next
         })
     }
@@ -355,6 +364,8 @@ struct Reading<'e> {
     sight: Sight,
     /// Whether it depends on what is not shown.
     is_open: bool,
+    /// Whether the texts of all items have been looked for; nothing before it was tried.
+    is_searched: Option<bool>,
 }
 
 impl<'e, 'r> Reader<'e, 'r> {
@@ -374,12 +385,13 @@ impl<'e, 'r> Reader<'e, 'r> {
         if event_number == self.notes.event_number {
             return truth;
         }
-        let truth = self.decide(&self.engine.items[number]);
+        let truth = self.decide(number);
         self.notes.truths[number] = (self.notes.event_number, truth);
         truth
     }
 
-    fn decide(&mut self, item: &CompiledItem) -> Option<Truth> {
+    fn decide(&mut self, number: usize) -> Option<Truth> {
+        let item = &self.engine.items[number];
         let view = self.view;
         if self.lacks_all(&item.ways) {
             return Some(Truth::False);
@@ -390,10 +402,13 @@ impl<'e, 'r> Reader<'e, 'r> {
             Subject::Block(block) => block.truth(view),
             Subject::Field(field) => {
                 let at = self.field(*field);
-                let Reading { values, sight, is_open } = &self.read[at];
-                if *is_open {
+                if self.read[at].is_open {
                     return None;
                 }
+                if item.is_plain && self.search(*field, at) {
+                    return Some(self.found(number, at));
+                }
+                let Reading { values, sight, .. } = &self.read[at];
                 item.matcher.truth(values, *sight, |name| {
                     let mut others = Vec::new();
                     let sight = Field::parse(name).read(view, &mut others);
@@ -402,6 +417,26 @@ impl<'e, 'r> Reader<'e, 'r> {
             }
         };
         (!self.has_asked()).then_some(truth)
+    }
+
+    /// Notes all items that find their texts in a field at once; false where that cannot be.
+    fn search(&mut self, field: usize, at: usize) -> bool {
+        let Reading { values, is_searched, .. } = &mut self.read[at];
+        let Notes { truths, event_number, .. } = &mut *self.notes;
+        *is_searched.get_or_insert_with(|| {
+            let note = |item: usize| truths[item] = (*event_number, Some(Truth::True));
+            self.engine.fields[field].needles.find(values, note)
+        })
+    }
+
+    /// Whether an item is among those that the search in its field has noted.
+    fn found(&self, number: usize, at: usize) -> Truth {
+        let is_noted = self.notes.truths[number] == (self.notes.event_number, Some(Truth::True));
+        match self.read[at].sight {
+            _ if is_noted => Truth::True,
+            Sight::Hidden => Truth::Unknown,
+            Sight::Clear => Truth::False,
+        }
     }
 
     /// Whether the event may write a pod spec; true also where that is not shown.
@@ -444,12 +479,12 @@ impl<'e, 'r> Reader<'e, 'r> {
             return at;
         }
         let mut values = Vec::new();
-        let CompiledField { field, needed } = &self.engine.fields[number];
+        let CompiledField { field, needed, .. } = &self.engine.fields[number];
         let is_of_pods = matches!(field, Field::Derived(derived, _) if derived.is_of_pods());
         let is_absent = (is_of_pods && !self.may_write_pods()) || self.lacks(needed);
         let sight = if is_absent { Sight::Clear } else { field.read(self.view, &mut values) };
         let is_open = self.has_asked();
-        self.read.push(Reading { values: Values::new(values), sight, is_open });
+        self.read.push(Reading { values: Values::new(values), sight, is_open, is_searched: None });
         let at = self.read.len() - 1;
         self.notes.places[number] = (self.notes.event_number, at);
         at

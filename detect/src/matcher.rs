@@ -41,6 +41,16 @@ impl<'v> Values<'v> {
         self.values.iter()
     }
 
+    /// Shows each text, without case, to `visit`.
+    pub(crate) fn each_folded(&self, mut visit: impl FnMut(&str)) {
+        for (value, folded) in self.values.iter().zip(self.folded()) {
+            match folded {
+                Some(folded) => visit(folded),
+                None => text_of(value).iter().for_each(|text| visit(text)),
+            }
+        }
+    }
+
     fn folded(&self) -> &[Option<Box<str>>] {
         let fold = |value: &Value<'_>| match fold(&text_of(value)?) {
             Cow::Borrowed(_) => None,
@@ -86,6 +96,15 @@ impl Matcher {
             }
         }
         Self { folded: Texts::new(folded), cased: Texts::new(cased), others, raw_needles: OnceLock::new() }
+    }
+
+    /// The texts without case that a value may be, and those that may stand anywhere in it, if
+    /// that is all that is asked.
+    pub(crate) fn plain_texts(&self) -> Option<(&HashSet<Box<str>>, &[String])> {
+        let Texts { exact, starts, ends, contained, globs, is_used } = &self.folded;
+        let is_plain = *is_used && starts.is_empty() && ends.is_empty() && globs.is_empty();
+        let is_all = is_plain && self.others.is_empty() && !self.cased.is_used;
+        is_all.then_some((exact, contained.needles.as_slice()))
     }
 
     /// The field that a `fieldref` among the tests names.

@@ -14,6 +14,19 @@ use crate::period::Period;
 /// What an alert takes beyond its event, roughly.
 const ALERT_BYTES: usize = 2048;
 
+/// What a malformed item takes, roughly.
+const MALFORMED_BYTES: usize = 128;
+
+/// What a part takes of which nothing is to be told, beside the counts of rules, roughly.
+const TALLY_BYTES: usize = 1024;
+
+/// How much of what was found in a chunk may wait for its turn. A chunk that holds more, as only
+/// one that was made for it does, is read again when it is its turn, and nothing of it waits.
+const FOUND_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How many requests are remembered at most: just to compose fewer alerts that are not told.
+const SEEN_MAX: usize = 1 << 16;
+
 /// How much of a log a part is about, or what it holds.
 const PART_BYTES: usize = 1024 * 1024;
 
@@ -118,17 +131,26 @@ pub(crate) struct EventTally {
 }
 
 impl Part {
+    fn with(self, tally: EventTally) -> Self {
+        let held_bytes = self.held_bytes + TALLY_BYTES + size_of_val(&tally.blind_counts[..]);
+        Self { tally, held_bytes, ..self }
+    }
+
     fn add(&mut self, sightings: Vec<Sighting>, event: &Event<'_>) {
         if sightings.is_empty() {
             return;
         }
         let (start, length) = (self.bytes.len(), event.raw().len());
         self.bytes.extend_from_slice(event.raw());
-        // An alert repeats the event.
-        self.held_bytes += (1 + sightings.len()) * (length + ALERT_BYTES);
+        self.held_bytes += held_bytes(&sightings, length);
         let sighted = Sighted { start, length, spans: event.spans(), sightings };
         self.findings.push(Finding::Sighted(Box::new(sighted)));
     }
+}
+
+/// How much memory is taken by what an event of some bytes gave, roughly: an alert repeats the event.
+fn held_bytes(sightings: &[Sighting], event_bytes: usize) -> usize {
+    (1 + sightings.len()) * (event_bytes + ALERT_BYTES)
 }
 
 /// What one thread asks the engine with.
@@ -146,11 +168,12 @@ impl Examiner {
         Self { detection, scratch, period: Period::default(), seen: HashSet::new() }
     }
 
-    /// Looks at every event of a chunk.
+    /// Looks at every event of a chunk, unless too much is found.
     pub(crate) fn examine(&mut self, chunk: Chunk) -> Examined {
         let chunk_offset = chunk.offset();
         let mut frames = ChunkFrames::new(chunk, EVENT_BYTES_MAX);
         let mut findings = Vec::new();
+        let mut found_bytes = 0;
         while let Some(frame) = frames.next() {
             match frame {
                 Frame::Event { event, offset } => {
@@ -159,6 +182,7 @@ impl Examiner {
                         // Invariant: an event lies in its chunk, which is in memory.
                         let start = usize::try_from(offset - chunk_offset).unwrap_or(usize::MAX);
                         let (length, spans) = (event.raw().len(), event.spans());
+                        found_bytes += held_bytes(&sightings, length);
                         findings.push(Finding::Sighted(Box::new(Sighted {
                             start,
                             length,
@@ -167,7 +191,14 @@ impl Examiner {
                         })));
                     }
                 }
-                Frame::Malformed(malformed) => findings.push(Finding::Malformed(malformed)),
+                Frame::Malformed(malformed) => {
+                    found_bytes += MALFORMED_BYTES;
+                    findings.push(Finding::Malformed(malformed));
+                }
+            }
+            if found_bytes > FOUND_BYTES_MAX {
+                self.tally(Counts::default());
+                return Examined::unread(frames.finish().0);
             }
         }
         let tally = self.tally(frames.counts());
@@ -186,18 +217,22 @@ impl Examiner {
                     read_bytes += event.raw().len();
                     part.add(self.sightings(&event), &event);
                 }
-                Frame::Malformed(malformed) => part.findings.push(Finding::Malformed(malformed)),
+                Frame::Malformed(malformed) => {
+                    read_bytes += usize::try_from(malformed.bytes).unwrap_or(usize::MAX).min(PART_BYTES);
+                    part.held_bytes += MALFORMED_BYTES;
+                    part.findings.push(Finding::Malformed(malformed));
+                }
             }
             if read_bytes.max(part.held_bytes) >= PART_BYTES {
                 read_bytes = 0;
                 let tally = self.tally(log.take_counts());
-                if !give(Part { tally, ..std::mem::take(&mut part) }) {
+                if !give(std::mem::take(&mut part).with(tally)) {
                     return false;
                 }
             }
         }
         let tally = self.tally(log.take_counts());
-        give(Part { tally, is_last: true, ..part })
+        give(Part { is_last: true, ..part.with(tally) })
     }
 
     /// The rules that an event satisfies.
@@ -208,6 +243,9 @@ impl Examiner {
         engine.evaluate(event, &mut self.scratch, |found| {
             let rule = found.rule;
             let id = id_of(&engine.rules()[rule], cluster, event);
+            if self.seen.len() >= SEEN_MAX {
+                self.seen.clear();
+            }
             if !self.seen.insert(id) {
                 return;
             }

@@ -94,6 +94,17 @@ struct TurnState {
     number: u64,
     /// By piece: what waits.
     held_bytes: BTreeMap<u64, usize>,
+    /// What waits of all pieces.
+    held_bytes_total: usize,
+}
+
+impl TurnState {
+    /// Whether a piece holds too much, or all do together and it is not the one that is taken.
+    /// Of that one something is taken next whenever it holds anything.
+    fn is_ahead(&self, number: u64, piece_bytes_max: usize) -> bool {
+        let held_bytes = self.held_bytes.get(&number).copied().unwrap_or(0);
+        held_bytes > piece_bytes_max || self.number != number && self.held_bytes_total > AHEAD_BYTES_MAX
+    }
 }
 
 impl Turn {
@@ -105,18 +116,17 @@ impl Turn {
     /// Waits until more of a piece may be held; false if somebody failed.
     fn hold(&self, number: u64, bytes: usize) -> bool {
         let Ok(state) = self.state.lock() else { return false };
-        let is_ahead = |state: &mut TurnState| {
-            let held_bytes = state.held_bytes.get(&number).copied().unwrap_or(0);
-            state.number != number && held_bytes > self.ahead_bytes_max
-        };
+        let is_ahead = |state: &mut TurnState| state.is_ahead(number, self.ahead_bytes_max);
         let Ok(mut state) = self.changed.wait_while(state, is_ahead) else { return false };
         *state.held_bytes.entry(number).or_default() += bytes;
+        state.held_bytes_total += bytes;
         true
     }
 
     /// Notes that a step of a piece has been taken, and whether it was the last.
     fn pass(&self, number: u64, bytes: usize, is_last: bool) {
         let Ok(mut state) = self.state.lock() else { return };
+        state.held_bytes_total = state.held_bytes_total.saturating_sub(bytes);
         if is_last {
             state.held_bytes.remove(&number);
             state.number = number + 1;
@@ -252,5 +262,36 @@ impl Drop for Worker {
         if thread::panicking() {
             let _ = self.made.send(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AHEAD_BYTES_MAX, Turn};
+
+    #[test]
+    fn what_waits_is_bounded_however_many_logs_it_is_of() {
+        let turn = Turn::new(8);
+        let is_ahead = |number| turn.state.lock().unwrap().is_ahead(number, turn.ahead_bytes_max);
+        let piece_bytes = AHEAD_BYTES_MAX / 16;
+        (1..=16).for_each(|number| assert!(turn.hold(number, piece_bytes)));
+        assert!(!is_ahead(17));
+        assert!(turn.hold(17, 1));
+        assert!(is_ahead(18), "no piece holds much, but all do");
+        assert!(!is_ahead(0), "whose turn it is need not wait for others");
+        turn.pass(0, 0, true);
+        assert!(!is_ahead(1));
+        turn.pass(1, piece_bytes, true);
+        assert!(!is_ahead(18));
+    }
+
+    #[test]
+    fn whoever_is_slow_to_take_what_was_found_is_waited_for() {
+        let turn = Turn::new(2);
+        assert!(turn.hold(0, AHEAD_BYTES_MAX));
+        let is_ahead = || turn.state.lock().unwrap().is_ahead(0, turn.ahead_bytes_max);
+        assert!(is_ahead());
+        turn.pass(0, AHEAD_BYTES_MAX, false);
+        assert!(!is_ahead());
     }
 }

@@ -84,6 +84,10 @@ fn hostile_log() -> Vec<u8> {
             _ => exec.iter().for_each(|line| add(line)),
         }
     }
+    // More than may wait for its turn.
+    let exec = r#"{"kind":"Event","verb":"get","stage":"ResponseStarted","objectRef":{"subresource":"exec"}"#;
+    (0..1500).for_each(|number| add(&format!(r#" {exec},"auditID":"{number}","user":{{"username":"m"}}}}"#)));
+    add(&"{}\n".repeat(40_000));
     add(r#"{"kind":"EventList","items":["#);
     add(&quiet);
     log

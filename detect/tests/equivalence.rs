@@ -38,3 +38,75 @@ proptest! {
         }
     }
 }
+
+/// Asks one engine about every pair of the events, the second with what the first has taught.
+#[track_caller]
+fn check_pairs(selection: &str, events: &[&[u8]]) {
+    let text = format!(
+        "title: t\nid: 5b0c6d1e-9a3f-4c52-8d71-0000000000aa\nlevel: low\n\
+        logsource: {{product: kubernetes, service: audit}}\ndetection:\n  it: {selection}\n  condition: it\n"
+    );
+    let parsed = detect::sigma::parse(std::path::Path::new("t.yml"), &text);
+    assert!(parsed.problems.is_empty(), "{selection}: {:?}", parsed.problems);
+    let condition = parsed.rules[0].condition().unwrap().clone();
+    let engine = Engine::new(parsed.rules, Settings::default());
+    for (first, second) in events.iter().flat_map(|first| events.iter().map(move |second| (first, second))) {
+        let mut scratch = engine.scratch();
+        for event in [first, second] {
+            let text = String::from_utf8_lossy(event);
+            let verdict = verdicts(&engine, &mut scratch, event)[0];
+            let before = String::from_utf8_lossy(first);
+            assert_eq!(verdict, reference::truth(&condition, &text), "{selection}\n{text}\nafter {before}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_beside_the_context_is_read_anew() {
+    check_pairs(
+        "{'user[any]': {uid: evil}}",
+        &[br#"{"user":{"username":"a","uid":"good"}}"#, br#"{"user":{"username":"a","uid":"evil"}}"#],
+    );
+    check_pairs(
+        "{'objectRef[none]': {name: evil}}",
+        &[
+            br#"{"objectRef":{"resource":"a","name":"b"}}"#,
+            br#"{"objectRef":{"resource":"a","name":"evil"}}"#,
+        ],
+    );
+    check_pairs(
+        "{objectRef.name: evil}",
+        &[
+            br#"{"objectRef":{"resource":"a","name":"b"}}"#,
+            br#"{"objectRef":{"resource":"a","name":"evil"}}"#,
+        ],
+    );
+    check_pairs(
+        "{annotations.a.b: evil}",
+        &[
+            br#"{"annotations":{"a":{"b":"good"}}}"#,
+            br#"{"annotations":{"a":{"b":"evil"}}}"#,
+            br#"{"annotations":{"a.b":"evil"}}"#,
+        ],
+    );
+    check_pairs(
+        "{'user[any]': {extra.\u{FFFD}: evil}}",
+        &[b"{\"user\":{\"extra\":{\"\xff\":\"good\"}}}", b"{\"user\":{\"extra\":{\"\xff\":\"evil\"}}}"],
+    );
+}
+
+#[test]
+fn keys_that_are_not_utf_8_are_what_they_are_decoded_to() {
+    check_pairs(
+        "{user.\u{FFFD}: evil}",
+        &[b"{\"user\":{\"\xff\":\"good\"}}", b"{\"user\":{\"\xff\":\"evil\"}}"],
+    );
+    check_pairs(
+        "{requestObject.a\u{FFFD}: evil}",
+        &[
+            b"{\"requestObject\":{\"a\xff\":\"good\"}}",
+            b"{\"requestObject\":{\"a\xff\":\"evil\"}}",
+            b"{\"requestObject\":{\"a\xff\":{},\"a\\ufffd\":\"evil\"}}",
+        ],
+    );
+}

@@ -110,3 +110,98 @@ fn keys_that_are_not_utf_8_are_what_they_are_decoded_to() {
         ],
     );
 }
+
+#[test]
+fn null_is_told_from_absent_and_from_a_body() {
+    let bodies: [&[u8]; 4] = [
+        br#"{"verb":"create","requestObject":null}"#,
+        br#"{"verb":"create","requestObject":{"a":null}}"#,
+        br#"{"verb":"create","requestObject":{}}"#,
+        br#"{"verb":"create","level":"Metadata"}"#,
+    ];
+    for selection in ["{requestObject: null}", "{requestObject|exists: true}", "{requestObject.a: null}"] {
+        check_pairs(selection, &bodies);
+    }
+}
+
+#[test]
+fn every_entry_of_a_context_counts() {
+    check_pairs(
+        "{outcome: failed}",
+        &[
+            br#"{"stage":"ResponseComplete","responseStatus":{"status":"Failure"}}"#,
+            br#"{"stage":"ResponseComplete","responseStatus":{"status":"Success"}}"#,
+        ],
+    );
+    check_pairs(
+        "{annotation.name: evil}",
+        &[br#"{"annotations":{"good":"1"}}"#, br#"{"annotations":{"evil":"1"}}"#],
+    );
+    check_pairs(
+        "{'objectRef.namespace|fieldref': objectRef.name}",
+        &[br#"{"objectRef":{"namespace":"a","name":"b"}}"#, br#"{"objectRef":{"namespace":"a","name":"a"}}"#],
+    );
+    check_pairs(
+        "{container.image: evil}",
+        &[
+            br#"{"verb":"create","requestObject":{"kind":"Secret","spec":{"containers":[{"image":"evil"}]}}}"#,
+            br#"{"verb":"create","requestObject":{"kind":"Pod","spec":{"containers":[{"image":"evil"}]}}}"#,
+        ],
+    );
+}
+
+#[test]
+fn keys_of_a_body_rule_nothing_out_that_it_holds() {
+    let bodies: [&[u8]; 6] = [
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec.volumes":[{"hostPath":{"path":"/"}}],"spec":{"containers":[],"volumes.hostPath.path":"/"}}}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec":{"containers":[],"v\u006flumes":[{"hostPath":{"p\u0061th":"/"}}]}}}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":[{"op":"add","path":"/spec/volumes/0","value":{"hostPath":{"path":"/"}}}]}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":[{"op":"add","path":"/spec/volumes/0/hostPath/path","value":"/"}]}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec":{"containers":[],"volumes":[{"name":"a"}]}}}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{}}"#,
+    ];
+    for selection in [
+        "{pod.hostpath: /}",
+        "{pod.volumes.hostPath.path: /}",
+        "{written.spec.volumes.hostPath.path: /}",
+        "{requestObject.spec.volumes.hostPath.path: [null, /]}",
+        "{'pod.volumes[any]': {hostPath.path: /}}",
+        "{'pod.volumes[none]': {hostPath.path: /}}",
+        "{'pod.volumes[all_or_empty]': {hostPath.path: /}}",
+        "{'pod.volumes[any]': {hostPath.path: null}}",
+        "{'pod.volumes[any]': {hostPath.path|neq: /}}",
+        "[{pod.nothing: a}, {pod.volumes.name: a}]",
+    ] {
+        check_pairs(selection, &bodies);
+    }
+}
+
+#[test]
+fn keywords_are_found_however_they_are_written() {
+    let events: [&[u8]; 8] = [
+        br#"{"verb":"plain"}"#,
+        br#"{"verb":"EvIl/Path"}"#,
+        br#"{"verb":"evil\/path"}"#,
+        br#"{"verb":"\u0065vil\u002fpath"}"#,
+        "{\"verb\":\"lin\u{212a}\"}".as_bytes(),
+        br#"{"verb":"lin\u212a"}"#,
+        br#"{"evil/pa\u0074h":1, "link":false}"#,
+        b"{\"verb\":\"line\\nbreak \x7f\"}",
+    ];
+    for selection in [
+        "[evil/path]",
+        "[link]",
+        "[LIN\u{212a}]",
+        "['*']",
+        "['e?il']",
+        "['']",
+        "[false]",
+        "[plain, link]",
+        "[\"line\\nbreak\"]",
+        "[\"\u{7f}\"]",
+    ] {
+        check_pairs(selection, &events);
+    }
+    check_pairs("{'|re': '^lin'}", &events);
+    check_pairs("{'|cased': [link, EvIl]}", &events);
+}

@@ -39,7 +39,8 @@ proptest! {
     }
 }
 
-/// Asks one engine about every pair of the events, the second with what the first has taught.
+/// Asks one engine about every pair of the events, the second with what the first has taught:
+/// contexts are remembered from the second time on.
 #[track_caller]
 fn check_pairs(selection: &str, events: &[&[u8]]) {
     let text = format!(
@@ -52,7 +53,7 @@ fn check_pairs(selection: &str, events: &[&[u8]]) {
     let engine = Engine::new(parsed.rules, Settings::default());
     for (first, second) in events.iter().flat_map(|first| events.iter().map(move |second| (first, second))) {
         let mut scratch = engine.scratch();
-        for event in [first, second] {
+        for event in [first, first, second] {
             let text = String::from_utf8_lossy(event);
             let verdict = verdicts(&engine, &mut scratch, event)[0];
             let before = String::from_utf8_lossy(first);

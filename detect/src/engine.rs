@@ -249,9 +249,6 @@ impl Compiler {
         };
         let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
         let compiled = CompiledItem { cost, subject, name, ways, matcher };
-        for name in compiled.matcher.referenced() {
-            self.field(Field::parse(name));
-        }
         self.number(form, compiled)
     }
 

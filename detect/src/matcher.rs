@@ -88,14 +88,6 @@ impl Matcher {
         Self { folded: Texts::new(folded), cased: Texts::new(cased), others, raw_needles: OnceLock::new() }
     }
 
-    /// The field that a `fieldref` among the tests names.
-    pub(crate) fn referenced(&self) -> impl Iterator<Item = &str> {
-        self.others.iter().filter_map(|test| match test {
-            Test::FieldRef(field, _) => Some(field.as_str()),
-            _ => None,
-        })
-    }
-
     /// Whether the values of a field satisfy any of the tests. `refer` reads another field.
     pub(crate) fn truth<'v>(
         &self,

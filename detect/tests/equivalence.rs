@@ -152,6 +152,17 @@ fn every_entry_of_a_context_counts() {
 }
 
 #[test]
+fn what_is_written_to_is_told_by_the_body_where_nothing_else_does() {
+    let event = |kind: &str| {
+        let body = format!(r#"{{"kind":"{kind}","spec":{{"containers":[{{"image":"evil"}}]}}}}"#);
+        format!(r#"{{"verb":"create","objectRef":{{"subresource":"resize"}},"requestObject":{body}}}"#)
+    };
+    let (secret, pod) = (event("Secret"), event("Pod"));
+    check_pairs("{container.image: evil}", &[secret.as_bytes(), pod.as_bytes()]);
+    check_pairs("{'container[any]': {image: evil}}", &[secret.as_bytes(), pod.as_bytes()]);
+}
+
+#[test]
 fn keys_of_a_body_rule_nothing_out_that_it_holds() {
     let bodies: [&[u8]; 6] = [
         br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec.volumes":[{"hostPath":{"path":"/"}}],"spec":{"containers":[],"volumes.hostPath.path":"/"}}}"#,

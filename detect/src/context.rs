@@ -36,12 +36,13 @@ pub(crate) fn is_whole(key: Key) -> bool {
 }
 
 /// Whether what a dotted path spells in the value of a top-level key is context. What is
-/// absent is: the context has the names of all entries.
+/// absent is: the context has the names of all entries. An empty path spells all of the value.
 pub(crate) fn shows(key: Key, value: Json<'_>, path: &str) -> bool {
     let names = entries_of(key);
     is_whole(key)
         || names.contains(&path)
         || (!names.is_empty()
+            && !path.is_empty()
             && value.kind() == Kind::Object
             && !value.entries().any(|(key, _)| begins(key, path)))
 }
@@ -53,10 +54,8 @@ fn entries_of(key: Key) -> &'static [&'static str] {
 /// Whether a path may go on behind a key: one with dots is also spelled by keys that are
 /// its beginning.
 fn begins(key: json::Key<'_>, path: &str) -> bool {
-    let begins = |key: &[u8]| {
-        path.as_bytes().strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
-    };
-    key.plain().map_or_else(|| begins(key.text().as_bytes()), begins)
+    let rest = path.strip_prefix(key.text().as_ref());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Notices when more is read of an event than its context.

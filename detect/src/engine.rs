@@ -146,21 +146,27 @@ impl Engine {
         let Scratch { settled, context, notes, blind_counts } = scratch;
         context::write(event, context);
         let open = settled.of(context, || self.settle(event, notes));
-        if open.is_empty() {
+        if open.is_some_and(<[_]>::is_empty) {
             return;
         }
         let mut reader = Reader::new(self, self.view(event), None, notes);
-        for Open { rule, condition, ways } in open {
-            if reader.lacks_all(ways) {
-                continue;
-            }
-            match condition.truth(&mut |item| reader.truth(item)) {
-                Truth::True if self.silent[*rule] => on_match(Match { rule: *rule, evidence: Vec::new() }),
-                Truth::True => {
-                    on_match(Match { rule: *rule, evidence: reader.evidence(&self.conditions[*rule]) });
-                }
-                Truth::Unknown => blind_counts[*rule] += 1,
+        let mut judge = |rule: usize, condition: &Condition, reader: &mut Reader<'e, '_>| {
+            let truth = condition.truth(&mut |item| reader.truth(item));
+            match truth {
+                Truth::True if self.silent[rule] => on_match(Match { rule, evidence: Vec::new() }),
+                Truth::True => on_match(Match { rule, evidence: reader.evidence(&self.conditions[rule]) }),
+                Truth::Unknown => blind_counts[rule] += 1,
                 Truth::False => {}
+            }
+        };
+        let Some(open) = open else {
+            let candidates = self.index.candidates(event);
+            candidates.for_each(|rule| judge(rule, &self.conditions[rule], &mut reader));
+            return;
+        };
+        for Open { rule, condition, ways } in open {
+            if !reader.lacks_all(ways) {
+                judge(*rule, condition, &mut reader);
             }
         }
     }
@@ -248,9 +254,6 @@ impl Compiler {
         let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
         let is_plain = matcher.plain_texts().is_some();
         let compiled = CompiledItem { cost, subject, name, ways, matcher, is_plain };
-        for name in compiled.matcher.referenced() {
-            self.field(Field::parse(name));
-        }
         self.number(form, compiled)
     }
 

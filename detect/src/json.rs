@@ -135,7 +135,7 @@ impl<'a> Key<'a> {
     }
 
     /// The key, if nothing in it is escaped.
-    pub(crate) fn plain(self) -> Option<&'a [u8]> {
+    fn plain(self) -> Option<&'a [u8]> {
         self.is_plain.then(|| unquoted(self.written))
     }
 

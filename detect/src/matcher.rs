@@ -107,14 +107,6 @@ impl Matcher {
         is_all.then_some((exact, contained.needles.as_slice()))
     }
 
-    /// The field that a `fieldref` among the tests names.
-    pub(crate) fn referenced(&self) -> impl Iterator<Item = &str> {
-        self.others.iter().filter_map(|test| match test {
-            Test::FieldRef(field, _) => Some(field.as_str()),
-            _ => None,
-        })
-    }
-
     /// Whether the values of a field satisfy any of the tests. `refer` reads another field.
     pub(crate) fn truth<'v>(
         &self,

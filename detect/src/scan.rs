@@ -119,9 +119,10 @@ pub(crate) fn each_key(bytes: &[u8], mut visit: impl FnMut(&[u8])) {
         let next = skip_whitespace(bytes, end);
         if bytes.get(next) == Some(&b':') {
             let inside = &bytes[at + 1..end - 1];
-            match memchr::memchr(b'\\', inside) {
-                None => visit(inside),
-                Some(_) => visit(Json::new(&bytes[at..end]).text().unwrap_or_default().as_bytes()),
+            if inside.is_ascii() && !inside.contains(&b'\\') {
+                visit(inside);
+            } else {
+                visit(Json::new(&bytes[at..end]).text().unwrap_or_default().as_bytes());
             }
         }
         at = next;

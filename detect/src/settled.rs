@@ -1,6 +1,9 @@
 //! What the contexts of events settle about the rules, remembered.
 
-use std::collections::HashMap;
+use core::hash::BuildHasher;
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
 
 use crate::condition::Condition;
 use crate::presence::{Needed, Ways};
@@ -8,6 +11,12 @@ use crate::presence::{Needed, Ways};
 /// How much memory one generation may take. The rules leave something open in some contexts
 /// only, so this is room for tens of thousands of them; a cluster has a few thousand.
 const GENERATION_BYTES_MAX: usize = 16 << 20;
+
+/// How many contexts that have come once are told from new ones.
+const ONCE_MAX: usize = 1 << 14;
+
+/// How long a context may be to be worth remembering: those of real clients take less than 1 KiB.
+const CONTEXT_BYTES_MAX: usize = 16 << 10;
 
 /// A rule that the context does not rule out, and what is left of its condition.
 #[derive(Clone, Debug)]
@@ -22,27 +31,44 @@ pub(crate) struct Open {
 ///
 /// Two generations, of which the older one is forgotten when the younger is full: contexts
 /// that are in use stay, and memory is bounded whatever clients send.
+///
+/// What is open is worked out when a context comes for the second time: that costs many times
+/// what asking about one event does, and clients may call themselves something else each time.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
+    /// Hashes of contexts that have come, most of them once.
+    once: HashSet<u64, RandomState>,
     young: Generation,
     old: Generation,
 }
 
 #[derive(Debug, Default)]
 struct Generation {
-    numbers: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
+    numbers: HashMap<Box<[u8]>, usize, RandomState>,
     opens: Vec<Box<[Open]>>,
     bytes: usize,
 }
 
 impl Settled {
-    /// What is open in a context; worked out by `settle` if it is new.
-    pub(crate) fn of(&mut self, context: &[u8], settle: impl FnOnce() -> Vec<Open>) -> &[Open] {
-        let number = match self.young.numbers.get(context) {
-            Some(number) => *number,
+    /// What is open in a context, worked out by `settle` if need be; nothing where that is not
+    /// worth it yet.
+    pub(crate) fn of(&mut self, context: &[u8], settle: impl FnOnce() -> Vec<Open>) -> Option<&[Open]> {
+        let number = match self.young.numbers.get(context).copied() {
+            Some(number) => number,
+            None if context.len() > CONTEXT_BYTES_MAX || self.is_first(context) => return None,
             None => self.add(context, settle),
         };
-        &self.young.opens[number]
+        self.young.opens.get(number).map(|open| &**open)
+    }
+
+    fn is_first(&mut self, context: &[u8]) -> bool {
+        if self.old.numbers.contains_key(context) {
+            return false;
+        }
+        if self.once.len() == ONCE_MAX {
+            self.once.clear();
+        }
+        self.once.insert(self.once.hasher().hash_one(context))
     }
 
     fn add(&mut self, context: &[u8], settle: impl FnOnce() -> Vec<Open>) -> usize {
@@ -73,5 +99,47 @@ impl Open {
     fn bytes(&self) -> usize {
         let ways = self.ways.iter().map(|way| size_of::<Needed>() + size_of_val(&**way));
         size_of::<Self>() + self.condition.bytes() + ways.sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::truth::Truth;
+
+    fn open() -> Vec<Open> {
+        vec![Open { rule: 0, condition: Condition::Known(Truth::Unknown), ways: Ways::new() }]
+    }
+
+    fn number_of_open(settled: &mut Settled, context: &[u8]) -> Option<usize> {
+        settled.of(context, open).map(<[_]>::len)
+    }
+
+    #[test]
+    fn contexts_that_never_come_again_are_not_remembered() {
+        let mut settled = Settled::default();
+        for number in 0..2 * ONCE_MAX {
+            assert!(settled.of(&number.to_le_bytes(), || panic!("nothing to gain")).is_none());
+        }
+        assert!(settled.once.len() <= ONCE_MAX);
+        assert_eq!(number_of_open(&mut settled, b"a"), None);
+        assert_eq!(number_of_open(&mut settled, b"a"), Some(1));
+        assert_eq!(settled.of(b"a", || panic!("known")).map(<[_]>::len), Some(1));
+    }
+
+    #[test]
+    fn what_is_in_use_stays_however_much_comes() {
+        let mut settled = Settled::default();
+        let mut context = vec![0; GENERATION_BYTES_MAX / 16];
+        let _ = (number_of_open(&mut settled, b"a"), number_of_open(&mut settled, b"a"));
+        for number in 0..100_u8 {
+            context[0] = number;
+            assert_eq!(number_of_open(&mut settled, &context), None);
+            assert_eq!(number_of_open(&mut settled, &context), Some(1));
+            assert_eq!(settled.of(b"a", || panic!("forgotten")).map(<[_]>::len), Some(1));
+            for generation in [&settled.young, &settled.old] {
+                assert!(generation.bytes <= GENERATION_BYTES_MAX && generation.numbers.len() <= 17);
+            }
+        }
     }
 }

@@ -38,3 +38,182 @@ proptest! {
         }
     }
 }
+
+/// Asks one engine about every pair of the events, the second with what the first has taught:
+/// contexts are remembered from the second time on.
+#[track_caller]
+fn check_pairs(selection: &str, events: &[&[u8]]) {
+    let text = format!(
+        "title: t\nid: 5b0c6d1e-9a3f-4c52-8d71-0000000000aa\nlevel: low\n\
+        logsource: {{product: kubernetes, service: audit}}\ndetection:\n  it: {selection}\n  condition: it\n"
+    );
+    let parsed = detect::sigma::parse(std::path::Path::new("t.yml"), &text);
+    assert!(parsed.problems.is_empty(), "{selection}: {:?}", parsed.problems);
+    let condition = parsed.rules[0].condition().unwrap().clone();
+    let engine = Engine::new(parsed.rules, Settings::default());
+    for (first, second) in events.iter().flat_map(|first| events.iter().map(move |second| (first, second))) {
+        let mut scratch = engine.scratch();
+        for event in [first, first, second] {
+            let text = String::from_utf8_lossy(event);
+            let verdict = verdicts(&engine, &mut scratch, event)[0];
+            let before = String::from_utf8_lossy(first);
+            assert_eq!(verdict, reference::truth(&condition, &text), "{selection}\n{text}\nafter {before}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_beside_the_context_is_read_anew() {
+    check_pairs(
+        "{'user[any]': {uid: evil}}",
+        &[br#"{"user":{"username":"a","uid":"good"}}"#, br#"{"user":{"username":"a","uid":"evil"}}"#],
+    );
+    check_pairs(
+        "{'objectRef[none]': {name: evil}}",
+        &[
+            br#"{"objectRef":{"resource":"a","name":"b"}}"#,
+            br#"{"objectRef":{"resource":"a","name":"evil"}}"#,
+        ],
+    );
+    check_pairs(
+        "{objectRef.name: evil}",
+        &[
+            br#"{"objectRef":{"resource":"a","name":"b"}}"#,
+            br#"{"objectRef":{"resource":"a","name":"evil"}}"#,
+        ],
+    );
+    check_pairs(
+        "{annotations.a.b: evil}",
+        &[
+            br#"{"annotations":{"a":{"b":"good"}}}"#,
+            br#"{"annotations":{"a":{"b":"evil"}}}"#,
+            br#"{"annotations":{"a.b":"evil"}}"#,
+        ],
+    );
+    check_pairs(
+        "{'user[any]': {extra.\u{FFFD}: evil}}",
+        &[b"{\"user\":{\"extra\":{\"\xff\":\"good\"}}}", b"{\"user\":{\"extra\":{\"\xff\":\"evil\"}}}"],
+    );
+}
+
+#[test]
+fn keys_that_are_not_utf_8_are_what_they_are_decoded_to() {
+    check_pairs(
+        "{user.\u{FFFD}: evil}",
+        &[b"{\"user\":{\"\xff\":\"good\"}}", b"{\"user\":{\"\xff\":\"evil\"}}"],
+    );
+    check_pairs(
+        "{requestObject.a\u{FFFD}: evil}",
+        &[
+            b"{\"requestObject\":{\"a\xff\":\"good\"}}",
+            b"{\"requestObject\":{\"a\xff\":\"evil\"}}",
+            b"{\"requestObject\":{\"a\xff\":{},\"a\\ufffd\":\"evil\"}}",
+        ],
+    );
+}
+
+#[test]
+fn null_is_told_from_absent_and_from_a_body() {
+    let bodies: [&[u8]; 4] = [
+        br#"{"verb":"create","requestObject":null}"#,
+        br#"{"verb":"create","requestObject":{"a":null}}"#,
+        br#"{"verb":"create","requestObject":{}}"#,
+        br#"{"verb":"create","level":"Metadata"}"#,
+    ];
+    for selection in ["{requestObject: null}", "{requestObject|exists: true}", "{requestObject.a: null}"] {
+        check_pairs(selection, &bodies);
+    }
+}
+
+#[test]
+fn every_entry_of_a_context_counts() {
+    check_pairs(
+        "{outcome: failed}",
+        &[
+            br#"{"stage":"ResponseComplete","responseStatus":{"status":"Failure"}}"#,
+            br#"{"stage":"ResponseComplete","responseStatus":{"status":"Success"}}"#,
+        ],
+    );
+    check_pairs(
+        "{annotation.name: evil}",
+        &[br#"{"annotations":{"good":"1"}}"#, br#"{"annotations":{"evil":"1"}}"#],
+    );
+    check_pairs(
+        "{'objectRef.namespace|fieldref': objectRef.name}",
+        &[br#"{"objectRef":{"namespace":"a","name":"b"}}"#, br#"{"objectRef":{"namespace":"a","name":"a"}}"#],
+    );
+    check_pairs(
+        "{container.image: evil}",
+        &[
+            br#"{"verb":"create","requestObject":{"kind":"Secret","spec":{"containers":[{"image":"evil"}]}}}"#,
+            br#"{"verb":"create","requestObject":{"kind":"Pod","spec":{"containers":[{"image":"evil"}]}}}"#,
+        ],
+    );
+}
+
+#[test]
+fn what_is_written_to_is_told_by_the_body_where_nothing_else_does() {
+    let event = |kind: &str| {
+        let body = format!(r#"{{"kind":"{kind}","spec":{{"containers":[{{"image":"evil"}}]}}}}"#);
+        format!(r#"{{"verb":"create","objectRef":{{"subresource":"resize"}},"requestObject":{body}}}"#)
+    };
+    let (secret, pod) = (event("Secret"), event("Pod"));
+    check_pairs("{container.image: evil}", &[secret.as_bytes(), pod.as_bytes()]);
+    check_pairs("{'container[any]': {image: evil}}", &[secret.as_bytes(), pod.as_bytes()]);
+}
+
+#[test]
+fn keys_of_a_body_rule_nothing_out_that_it_holds() {
+    let bodies: [&[u8]; 6] = [
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec.volumes":[{"hostPath":{"path":"/"}}],"spec":{"containers":[],"volumes.hostPath.path":"/"}}}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec":{"containers":[],"v\u006flumes":[{"hostPath":{"p\u0061th":"/"}}]}}}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":[{"op":"add","path":"/spec/volumes/0","value":{"hostPath":{"path":"/"}}}]}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":[{"op":"add","path":"/spec/volumes/0/hostPath/path","value":"/"}]}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec":{"containers":[],"volumes":[{"name":"a"}]}}}"#,
+        br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{}}"#,
+    ];
+    for selection in [
+        "{pod.hostpath: /}",
+        "{pod.volumes.hostPath.path: /}",
+        "{written.spec.volumes.hostPath.path: /}",
+        "{requestObject.spec.volumes.hostPath.path: [null, /]}",
+        "{'pod.volumes[any]': {hostPath.path: /}}",
+        "{'pod.volumes[none]': {hostPath.path: /}}",
+        "{'pod.volumes[all_or_empty]': {hostPath.path: /}}",
+        "{'pod.volumes[any]': {hostPath.path: null}}",
+        "{'pod.volumes[any]': {hostPath.path|neq: /}}",
+        "[{pod.nothing: a}, {pod.volumes.name: a}]",
+    ] {
+        check_pairs(selection, &bodies);
+    }
+}
+
+#[test]
+fn keywords_are_found_however_they_are_written() {
+    let events: [&[u8]; 8] = [
+        br#"{"verb":"plain"}"#,
+        br#"{"verb":"EvIl/Path"}"#,
+        br#"{"verb":"evil\/path"}"#,
+        br#"{"verb":"\u0065vil\u002fpath"}"#,
+        "{\"verb\":\"lin\u{212a}\"}".as_bytes(),
+        br#"{"verb":"lin\u212a"}"#,
+        br#"{"evil/pa\u0074h":1, "link":false}"#,
+        b"{\"verb\":\"line\\nbreak \x7f\"}",
+    ];
+    for selection in [
+        "[evil/path]",
+        "[link]",
+        "[LIN\u{212a}]",
+        "['*']",
+        "['e?il']",
+        "['']",
+        "[false]",
+        "[plain, link]",
+        "[\"line\\nbreak\"]",
+        "[\"\u{7f}\"]",
+    ] {
+        check_pairs(selection, &events);
+    }
+    check_pairs("{'|re': '^lin'}", &events);
+    check_pairs("{'|cased': [link, EvIl]}", &events);
+}

@@ -17,8 +17,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The single place that touches the engine.
-pub(crate) fn verdicts(engine: &Engine, scratch: &mut Scratch, json: &str) -> Vec<Truth> {
-    let event = Event::parse(json.as_bytes()).expect("the generator writes valid objects");
+pub(crate) fn verdicts(engine: &Engine, scratch: &mut Scratch, json: impl AsRef<[u8]>) -> Vec<Truth> {
+    let event = Event::parse(json.as_ref()).expect("the generator writes valid objects");
     let blind_before = scratch.blind_counts.clone();
     let mut verdicts = vec![Truth::False; engine.rules().len()];
     engine.evaluate(&event, scratch, |found| verdicts[found.rule] = Truth::True);

@@ -15,7 +15,10 @@ const FIELDS: &[&str] = &[
     "objectRef.resource",
     "objectRef.subresource",
     "objectRef.namespace",
+    "objectRef.name",
     "objectRef",
+    "user.uid",
+    "annotation.name",
     "user.username",
     "user.groups",
     "level",
@@ -47,7 +50,9 @@ const LISTS: &[&str] = &[
     "requestObject.spec",
     "requestObject.metadata",
     "requestObject",
+    "user",
     "user.groups",
+    "objectRef",
     "sourceIPs",
     "annotations.a.b",
     "custom.a.b",
@@ -75,6 +80,7 @@ const PARTS: &[&str] = &[
     ".",
     "verb",
     ".",
+    "uid",
     "a",
     "b",
     "a.b",
@@ -261,7 +267,7 @@ pub(crate) fn event() -> impl Strategy<Value = String> {
     prop::collection::vec(entry(), 0..12).prop_map(|entries| object_of(&entries))
 }
 
-/// Events that differ only in what is new with every request: bodies and keys of no meaning.
+/// Events that differ only in what is new with every request: bodies, names and keys of no meaning.
 pub(crate) fn siblings(count: usize) -> impl Strategy<Value = Vec<String>> {
     let body = prop_oneof![
         object(&["spec", "metadata", "roleRef", "name", "kind", "subjects", "rules"]),
@@ -271,6 +277,9 @@ pub(crate) fn siblings(count: usize) -> impl Strategy<Value = Vec<String>> {
     ];
     let rest = prop_oneof![
         5 => (Just("requestObject"), body),
+        1 => (Just("objectRef"), value().prop_map(|name| format!(r#"{{"resource":"pods","name":{name}}}"#))),
+        1 => (Just("user"), value().prop_map(|uid| format!(r#"{{"username":"a","uid":{uid}}}"#))),
+        1 => (Just("annotations"), value().prop_map(|value| format!(r#"{{"a":{value}}}"#))),
         1 => (Just("responseObject"), object(&["metadata", "roleRef"])),
         1 => (Just("custom"), object(&["a", "a.b", "b"])),
         1 => (Just("requestReceivedTimestamp"), value()),

@@ -253,7 +253,7 @@ impl Compiler {
         };
         let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
         let is_plain = matcher.plain_texts().is_some();
-        let compiled = CompiledItem { cost, subject, name, ways, matcher, is_plain };
+        let compiled = CompiledItem { subject, name, matcher, is_plain, ways, cost };
         self.number(form, compiled)
     }
 

@@ -130,16 +130,29 @@ mod tests {
     #[test]
     fn what_is_in_use_stays_however_much_comes() {
         let mut settled = Settled::default();
-        let mut context = vec![0; GENERATION_BYTES_MAX / 16];
+        let mut context = vec![0; CONTEXT_BYTES_MAX];
         let _ = (number_of_open(&mut settled, b"a"), number_of_open(&mut settled, b"a"));
-        for number in 0..100_u8 {
-            context[0] = number;
+        for number in 0..3000_u16 {
+            context[..2].copy_from_slice(&number.to_le_bytes());
             assert_eq!(number_of_open(&mut settled, &context), None);
             assert_eq!(number_of_open(&mut settled, &context), Some(1));
             assert_eq!(settled.of(b"a", || panic!("forgotten")).map(<[_]>::len), Some(1));
             for generation in [&settled.young, &settled.old] {
-                assert!(generation.bytes <= GENERATION_BYTES_MAX && generation.numbers.len() <= 17);
+                let number = generation.numbers.len();
+                assert!(generation.bytes <= GENERATION_BYTES_MAX, "{number}");
+                assert!(number <= GENERATION_BYTES_MAX / CONTEXT_BYTES_MAX + 1);
             }
         }
+        assert!(!settled.old.numbers.is_empty());
+    }
+
+    #[test]
+    fn a_context_of_any_length_is_not_remembered() {
+        let mut settled = Settled::default();
+        let context = vec![0; CONTEXT_BYTES_MAX + 1];
+        for _ in 0..3 {
+            assert!(settled.of(&context, || panic!("not worth it")).is_none());
+        }
+        assert!(settled.once.is_empty() && settled.young.numbers.is_empty());
     }
 }

@@ -14,6 +14,7 @@ pub mod frames;
 pub mod inputs;
 pub mod log;
 pub mod malformed;
+pub mod webhook;
 
 pub use chunks::{Chunk, Chunks};
 pub use counts::Counts;

@@ -9,7 +9,9 @@ use detect::Alert;
 
 pub mod clean;
 mod jsonl;
+pub mod outbox;
 pub mod palette;
+pub mod store;
 mod text;
 
 pub use clean::clean;

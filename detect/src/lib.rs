@@ -18,6 +18,7 @@ pub mod json;
 mod matcher;
 mod needles;
 mod presence;
+pub mod redact;
 pub mod scan;
 mod seen;
 mod settled;

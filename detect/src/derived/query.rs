@@ -40,7 +40,7 @@ fn is_escaped_well(text: &str) -> bool {
 }
 
 /// Decodes `%41` and `+`; what is no escape stays, what is not UTF-8 becomes U+FFFD.
-fn decode(text: &str) -> Cow<'_, str> {
+pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
     }

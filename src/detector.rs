@@ -4,9 +4,8 @@ use core::time::Duration;
 
 use chrono::{DateTime, Utc};
 use detect::correlate::{Counts, Phase};
-use detect::field::View;
 use detect::sigma::Rule;
-use detect::{Alert, Correlator, Episode, Event, Seen};
+use detect::{Alert, Correlator, Episode, Seen};
 
 use crate::examiner::{Detection, Sighting};
 
@@ -21,15 +20,15 @@ impl<'d> Detector<'d> {
     /// A detector for the events of one cluster, of which some may come so much later than
     /// others as `disorder` says.
     pub(crate) fn new(detection: &'d Detection, disorder: Duration) -> Self {
-        let correlator = Correlator::new(detection.rules(), &detection.cluster, disorder);
+        let correlator = Correlator::of(&detection.relations, &detection.cluster, disorder);
         Self { detection, seen: Seen::default(), correlator }
     }
 
     /// The alerts that an event gives, and those of episodes that are known to be over.
-    pub(crate) fn alerts(&mut self, sightings: Vec<Sighting>, event: &Event<'_>) -> Vec<Alert> {
+    pub(crate) fn alerts(&mut self, sightings: Vec<Sighting>) -> Vec<Alert> {
         let mut alerts = Vec::new();
         for sighting in sightings {
-            self.take(sighting, event, &mut alerts);
+            self.take(sighting, &mut alerts);
         }
         alerts
     }
@@ -62,16 +61,15 @@ impl<'d> Detector<'d> {
     }
 
     /// Counts a match once for each request: stages of one request are one match.
-    fn take(&mut self, sighting: Sighting, event: &Event<'_>, alerts: &mut Vec<Alert>) {
+    fn take(&mut self, sighting: Sighting, alerts: &mut Vec<Alert>) {
         if !self.seen.insert(sighting.id) {
             return;
         }
         alerts.extend(sighting.alert.map(|alert| *alert));
-        if self.correlator.wants(sighting.rule) {
+        if let Some(observed) = sighting.observed {
             let detection = self.detection;
-            let view = View { event, settings: detection.engine.settings() };
             let mut tell = |episode| alerts.extend(of_episode(detection, &episode));
-            self.correlator.observe(sighting.rule, view, &mut tell);
+            self.correlator.take(*observed, &mut tell);
         }
     }
 }
@@ -79,6 +77,5 @@ impl<'d> Detector<'d> {
 /// Logs are read to their end, so an episode is told once: when it is over. Those of
 /// correlations that only serve others are not told.
 fn of_episode(detection: &Detection, episode: &Episode) -> Option<Alert> {
-    let is_told = episode.phase == Phase::Over && !detection.is_silent(episode.rule);
-    is_told.then(|| Alert::of_episode(detection.rules(), episode, &detection.cluster, Utc::now())).flatten()
+    (episode.phase == Phase::Over).then(|| detection.alert_of(episode, &detection.cluster)).flatten()
 }

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use chrono::Utc;
 use detect::alert::{RawEvent, id_of};
-use detect::event::Spans;
+use detect::field::View;
+use detect::redact::Redactor;
 use detect::sigma::{Rule, correlation};
-use detect::{Alert, Engine, Event, Scratch};
+use detect::{Alert, Engine, Episode, Event, Observed, Relations, Scratch};
 use ingest::{Chunk, ChunkEnd, ChunkFrames, Counts, EVENT_BYTES_MAX, Frame, Log, Malformed};
 
 use crate::period::Period;
@@ -30,22 +31,32 @@ const SEEN_MAX: usize = 1 << 16;
 /// How much of a log a part is about, or what it holds.
 const PART_BYTES: usize = 1024 * 1024;
 
-/// What events of one cluster are looked at with. Shared by threads.
+/// What events are looked at with. Shared by threads.
 #[derive(Debug)]
 pub(crate) struct Detection {
     /// The rules.
     pub(crate) engine: Engine,
-    /// Whose log it is.
+    /// The correlations among the rules.
+    pub(crate) relations: Relations,
+    /// Whose logs they are, where they are all of one cluster.
     pub(crate) cluster: String,
     /// By rule: whether it only serves correlations.
     silent: Vec<bool>,
     raw: RawEvent,
+    /// What takes secrets out of alerts, unless they may show them.
+    redactor: Option<Redactor>,
 }
 
 impl Detection {
     pub(crate) fn new(engine: Engine, cluster: &str, raw: RawEvent) -> Self {
         let silent = correlation::silent(engine.rules());
-        Self { engine, cluster: cluster.to_owned(), silent, raw }
+        let relations = Relations::new(engine.rules());
+        Self { engine, relations, cluster: cluster.to_owned(), silent, raw, redactor: None }
+    }
+
+    /// The same with alerts that show no secret.
+    pub(crate) fn redacted_by(self, redactor: Redactor) -> Self {
+        Self { redactor: Some(redactor), ..self }
     }
 
     /// The rules in the order of their numbers.
@@ -57,39 +68,66 @@ impl Detection {
     pub(crate) fn is_silent(&self, rule: usize) -> bool {
         self.silent.get(rule).is_some_and(|is_silent| *is_silent)
     }
+
+    /// What people are told of an episode in a cluster; nothing of those that only serve other
+    /// correlations.
+    pub(crate) fn alert_of(&self, episode: &Episode, cluster: &str) -> Option<Alert> {
+        if self.is_silent(episode.rule) {
+            return None;
+        }
+        let redacted = self.redactor.as_ref().map(|redactor| redactor.episode(self.rules(), episode));
+        Alert::of_episode(self.rules(), redacted.as_ref().unwrap_or(episode), cluster, Utc::now())
+    }
+
+    /// Gives what an event of a cluster satisfies to `on_sighting`, in the order of the rules,
+    /// except where `is_new` says of an id that it is known already: an alert takes some time
+    /// to compose.
+    pub(crate) fn sightings(
+        &self,
+        event: &Event<'_>,
+        scratch: &mut Scratch,
+        cluster: &str,
+        mut is_new: impl FnMut(u128) -> bool,
+        mut on_sighting: impl FnMut(Sighting),
+    ) {
+        let view = View { event, settings: self.engine.settings() };
+        let mut redacted = None;
+        self.engine.evaluate(event, scratch, |found| {
+            let rule = found.rule;
+            let id = id_of(&self.engine.rules()[rule], cluster, event);
+            if !is_new(id) {
+                return;
+            }
+            let compose = || match &self.redactor {
+                Some(redactor) => {
+                    let redacted = redacted.get_or_insert_with(|| redactor.redact(event));
+                    redacted.alert(&self.engine, &found, event, cluster, Utc::now(), self.raw)
+                }
+                None => Alert::new(&self.engine, &found, event, cluster, Utc::now(), self.raw),
+            };
+            let alert = (!self.is_silent(rule)).then(compose).map(Box::new);
+            let observed = self.relations.observed(rule, view, cluster).map(Box::new);
+            on_sighting(Sighting { id, alert, observed });
+        });
+    }
 }
 
 /// That an event satisfies a rule. If it is the first of its request to do so, the alert is
 /// to be told and correlations are to know.
 #[derive(Debug)]
 pub(crate) struct Sighting {
-    /// The rule's number.
-    pub(crate) rule: usize,
     /// The same for all stages of a request.
     pub(crate) id: u128,
     /// Nothing for rules that only serve correlations.
     pub(crate) alert: Option<Box<Alert>>,
-}
-
-/// An event that satisfies rules, and where it lies.
-pub(crate) struct Sighted {
-    start: usize,
-    length: usize,
-    spans: Spans,
-    pub(crate) sightings: Vec<Sighting>,
-}
-
-impl Sighted {
-    /// The event, from the bytes of its chunk or part.
-    pub(crate) fn event<'b>(&self, bytes: &'b [u8]) -> Event<'b> {
-        let raw = bytes.get(self.start..self.start + self.length);
-        Event::with_spans(raw.unwrap_or_default(), self.spans)
-    }
+    /// What correlations want of it; nothing for rules that none relates.
+    pub(crate) observed: Option<Box<Observed>>,
 }
 
 /// What has to be taken in the order of the log.
 pub(crate) enum Finding {
-    Sighted(Box<Sighted>),
+    /// What one event satisfies.
+    Sighted(Vec<Sighting>),
     /// Its line is counted from the beginning of the chunk, or of the log that has parts.
     Malformed(Malformed),
 }
@@ -102,12 +140,10 @@ pub(crate) struct Examined {
     pub(crate) tally: EventTally,
 }
 
-/// A part of a log that one thread reads alone: what it gave, and only the events of that.
+/// What a part of a log gave that one thread reads alone.
 #[derive(Default)]
 pub(crate) struct Part {
     pub(crate) findings: Vec<Finding>,
-    /// The events of the findings.
-    pub(crate) bytes: Vec<u8>,
     pub(crate) tally: EventTally,
     /// How much memory it takes, roughly.
     pub(crate) held_bytes: usize,
@@ -140,17 +176,16 @@ impl Part {
         if sightings.is_empty() {
             return;
         }
-        let (start, length) = (self.bytes.len(), event.raw().len());
-        self.bytes.extend_from_slice(event.raw());
-        self.held_bytes += held_bytes(&sightings, length);
-        let sighted = Sighted { start, length, spans: event.spans(), sightings };
-        self.findings.push(Finding::Sighted(Box::new(sighted)));
+        self.held_bytes += held_bytes(&sightings, event.raw().len());
+        self.findings.push(Finding::Sighted(sightings));
     }
 }
 
 /// How much memory is taken by what an event of some bytes gave, roughly: an alert repeats the event.
 fn held_bytes(sightings: &[Sighting], event_bytes: usize) -> usize {
-    (1 + sightings.len()) * (event_bytes + ALERT_BYTES)
+    let observed = sightings.iter().filter_map(|sighting| sighting.observed.as_deref());
+    let observed_bytes = observed.map(Observed::bytes).sum::<usize>();
+    sightings.len() * (event_bytes + ALERT_BYTES) + observed_bytes
 }
 
 /// What one thread asks the engine with.
@@ -170,25 +205,16 @@ impl Examiner {
 
     /// Looks at every event of a chunk, unless too much is found.
     pub(crate) fn examine(&mut self, chunk: Chunk) -> Examined {
-        let chunk_offset = chunk.offset();
         let mut frames = ChunkFrames::new(chunk, EVENT_BYTES_MAX);
         let mut findings = Vec::new();
         let mut found_bytes = 0;
         while let Some(frame) = frames.next() {
             match frame {
-                Frame::Event { event, offset } => {
+                Frame::Event { event, .. } => {
                     let sightings = self.sightings(&event);
                     if !sightings.is_empty() {
-                        // Invariant: an event lies in its chunk, which is in memory.
-                        let start = usize::try_from(offset - chunk_offset).unwrap_or(usize::MAX);
-                        let (length, spans) = (event.raw().len(), event.spans());
-                        found_bytes += held_bytes(&sightings, length);
-                        findings.push(Finding::Sighted(Box::new(Sighted {
-                            start,
-                            length,
-                            spans,
-                            sightings,
-                        })));
+                        found_bytes += held_bytes(&sightings, event.raw().len());
+                        findings.push(Finding::Sighted(sightings));
                     }
                 }
                 Frame::Malformed(malformed) => {
@@ -238,20 +264,16 @@ impl Examiner {
     /// The rules that an event satisfies.
     pub(crate) fn sightings(&mut self, event: &Event<'_>) -> Vec<Sighting> {
         self.period.add(event);
-        let Detection { engine, cluster, silent, raw } = self.detection;
+        let Self { detection, scratch, seen, .. } = self;
+        let is_new = |id| {
+            if seen.len() >= SEEN_MAX {
+                seen.clear();
+            }
+            seen.insert(id)
+        };
         let mut sightings = Vec::new();
-        engine.evaluate(event, &mut self.scratch, |found| {
-            let rule = found.rule;
-            let id = id_of(&engine.rules()[rule], cluster, event);
-            if self.seen.len() >= SEEN_MAX {
-                self.seen.clear();
-            }
-            if !self.seen.insert(id) {
-                return;
-            }
-            let compose = || Box::new(Alert::new(engine, &found, event, cluster, Utc::now(), *raw));
-            sightings.push(Sighting { rule, id, alert: (!silent[rule]).then(compose) });
-        });
+        let on_sighting = |sighting| sightings.push(sighting);
+        detection.sightings(event, scratch, &detection.cluster, is_new, on_sighting);
         sightings
     }
 

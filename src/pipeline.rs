@@ -7,7 +7,6 @@
 
 use std::io;
 
-use detect::Event;
 use ingest::{Chunk, Complaint, Counts, EVENT_BYTES_MAX, Frame, Input, Malformed, OngoingFrames, Standing};
 
 use crate::detector::Detector;
@@ -68,7 +67,7 @@ impl Pipeline<'_, '_> {
         match self.log.standing.behind(&examined.end) {
             Some(behind) => {
                 let Examined { chunk, findings, tally, .. } = examined;
-                self.accept(input, findings, chunk.bytes(), &tally)?;
+                self.accept(input, findings, &tally)?;
                 self.log.standing = behind;
                 Ok(chunk)
             }
@@ -78,26 +77,17 @@ impl Pipeline<'_, '_> {
 
     /// Takes what a part of a log gave that was read in order.
     fn take_part(&mut self, input: &Input, part: Part) -> io::Result<()> {
-        let Part { findings, bytes, tally, is_last, .. } = part;
-        self.accept(input, findings, &bytes, &tally)?;
+        let Part { findings, tally, is_last, .. } = part;
+        self.accept(input, findings, &tally)?;
         self.pass(tally.counts.stored_bytes, is_last);
         Ok(())
     }
 
-    fn accept(
-        &mut self,
-        input: &Input,
-        findings: Vec<Finding>,
-        bytes: &[u8],
-        tally: &EventTally,
-    ) -> io::Result<()> {
+    fn accept(&mut self, input: &Input, findings: Vec<Finding>, tally: &EventTally) -> io::Result<()> {
         self.count(tally);
         for finding in findings {
             match finding {
-                Finding::Sighted(sighted) => {
-                    let event = sighted.event(bytes);
-                    self.tell(sighted.sightings, &event)?;
-                }
+                Finding::Sighted(sightings) => self.tell(sightings)?,
                 Finding::Malformed(malformed) => {
                     let line = self.log.standing.line() + malformed.line - 1;
                     self.complain(input, Malformed { line, ..malformed });
@@ -132,7 +122,7 @@ impl Pipeline<'_, '_> {
             match frame {
                 Frame::Event { event, .. } => {
                     let sightings = self.examiner.sightings(&event);
-                    self.tell(sightings, &event)?;
+                    self.tell(sightings)?;
                     self.reporter.flush()?;
                 }
                 Frame::Malformed(malformed) => self.complain(input, malformed),
@@ -146,8 +136,8 @@ impl Pipeline<'_, '_> {
         failure.map_or(Ok(chunk), Err)
     }
 
-    fn tell(&mut self, sightings: Vec<Sighting>, event: &Event<'_>) -> io::Result<()> {
-        self.detector.alerts(sightings, event).iter().try_for_each(|alert| self.reporter.alert(alert))
+    fn tell(&mut self, sightings: Vec<Sighting>) -> io::Result<()> {
+        self.detector.alerts(sightings).iter().try_for_each(|alert| self.reporter.alert(alert))
     }
 
     fn complain(&mut self, input: &Input, malformed: Malformed) {

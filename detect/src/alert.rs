@@ -58,6 +58,19 @@ pub struct Alert {
 pub enum Subject {
     Request(Box<Request>),
     Correlation { correlation: Box<Correlated> },
+    Notice { notice: Box<Notice> },
+}
+
+/// What Masthead tells of itself: a sink that fails, a cluster that has gone silent.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Notice {
+    /// Which kind of thing happened: a stable name.
+    pub kind: &'static str,
+    /// The sink, the cluster, the file that it is about.
+    pub subject: String,
+    /// More for programs, such as a signed checkpoint.
+    pub detail: Option<String>,
 }
 
 /// One request.
@@ -298,14 +311,14 @@ impl Alert {
     pub fn request(&self) -> Option<&Request> {
         match &self.subject {
             Subject::Request(request) => Some(request),
-            Subject::Correlation { .. } => None,
+            Subject::Correlation { .. } | Subject::Notice { .. } => None,
         }
     }
 
     /// What it relates, unless it is about one request.
     pub fn correlated(&self) -> Option<&Correlated> {
         match &self.subject {
-            Subject::Request(_) => None,
+            Subject::Request(_) | Subject::Notice { .. } => None,
             Subject::Correlation { correlation } => Some(correlation),
         }
     }

@@ -62,6 +62,11 @@ impl Block {
         self.each.ways(list, names)
     }
 
+    /// Makes ready what the first question would.
+    pub(crate) fn prepare(&self) {
+        self.each.body.prepare();
+    }
+
     /// Whether it holds in the event.
     pub(crate) fn truth(&self, view: View<'_>) -> Truth {
         self.list.read(self.each.quantifier.position(), view, |elements| self.each.truth(elements))
@@ -136,6 +141,15 @@ impl Node {
                 let list = names.needed_by_path(&path_of(list));
                 each.ways(list, names)
             }
+        }
+    }
+
+    fn prepare(&self) {
+        match self {
+            Node::All(parts) | Node::Any(parts) => parts.iter().for_each(Node::prepare),
+            Node::Not(part) => part.prepare(),
+            Node::Test(test) => test.matcher.prepare(),
+            Node::Each(_, each) => each.body.prepare(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::block::Block;
 use crate::condition::Condition;
@@ -32,6 +33,8 @@ pub struct Engine {
     /// By rule: whether nobody is told of its matches.
     silent: Vec<bool>,
     settings: Settings,
+    /// How many fields and items somebody has begun to make ready.
+    prepared_count: AtomicUsize,
 }
 
 /// What one thread keeps between events: what it knows, room to work in, what it counted.
@@ -87,6 +90,18 @@ struct CompiledItem {
     cost: u32,
 }
 
+impl CompiledItem {
+    fn prepare(&self, fields: &[CompiledField]) {
+        match &self.subject {
+            Subject::Block(block) => block.prepare(),
+            Subject::Keywords => self.matcher.prepare_for_keywords(),
+            // Its texts are looked for with those of other items.
+            Subject::Field(field) if self.is_plain && fields[*field].needles.are_used() => {}
+            Subject::Field(_) => self.matcher.prepare(),
+        }
+    }
+}
+
 /// What an item is about.
 #[derive(Debug)]
 enum Subject {
@@ -106,7 +121,22 @@ impl Engine {
         let index = Index::new(rules.iter().map(Rule::condition));
         let Compiler { items, fields, names, .. } = compiler;
         let silent = correlation::silent(&rules);
-        Self { rules, conditions, items, fields, names, index, silent, settings }
+        let prepared_count = AtomicUsize::new(0);
+        Self { rules, conditions, items, fields, names, index, silent, settings, prepared_count }
+    }
+
+    /// Makes ready what events would otherwise have to wait for when the first of them asks,
+    /// regular expressions above all. Threads that do so at once share the work; the last of
+    /// them returns when all is done. Verdicts stay the same.
+    pub fn prepare(&self) {
+        loop {
+            let number = self.prepared_count.fetch_add(1, Ordering::Relaxed);
+            match (self.fields.get(number), self.items.get(number.saturating_sub(self.fields.len()))) {
+                (Some(field), _) => field.needles.prepare(),
+                (None, Some(item)) => item.prepare(&self.fields),
+                (None, None) => return,
+            }
+        }
     }
 
     /// The rules in the order they were given.

@@ -27,7 +27,7 @@ pub mod summary;
 pub mod truth;
 
 pub use alert::Alert;
-pub use correlate::{Correlator, Episode};
+pub use correlate::{Correlator, Episode, Observed, Relations};
 pub use engine::{Engine, Match, Scratch};
 pub use event::Event;
 pub use scan::{ScanError, ScanErrorKind};

@@ -98,6 +98,23 @@ impl Matcher {
         Self { folded: Texts::new(folded), cased: Texts::new(cased), others, raw_needles: OnceLock::new() }
     }
 
+    /// Makes ready what the first question would.
+    pub(crate) fn prepare(&self) {
+        self.folded.contained.prepare();
+        self.cased.contained.prepare();
+        for test in &self.others {
+            if let Test::Regex(regex) = test {
+                regex.prepare();
+            }
+        }
+    }
+
+    /// The same for a matcher of keywords.
+    pub(crate) fn prepare_for_keywords(&self) {
+        self.prepare();
+        let _ = self.raw_needles();
+    }
+
     /// The texts without case that a value may be, and those that may stand anywhere in it, if
     /// that is all that is asked.
     pub(crate) fn plain_texts(&self) -> Option<(&HashSet<Box<str>>, &[String])> {
@@ -160,11 +177,16 @@ impl Matcher {
     fn may_match_raw(&self, raw: &[u8]) -> bool {
         // What is escaped, or folds from another alphabet, does not stand there as it is.
         let is_plain = raw.is_ascii() && memchr::memmem::find(raw, b"\\u").is_none();
-        let raw_needles = self.raw_needles.get_or_init(|| {
+        let raw_needles = self.raw_needles();
+        !is_plain || raw_needles.is_none_or(|needles| needles.is_match(raw))
+    }
+
+    fn raw_needles(&self) -> Option<&AhoCorasick> {
+        let build = || {
             let is_all = self.others.is_empty() && !self.cased.is_used;
             is_all.then(|| self.folded.raw_needles())?
-        });
-        !is_plain || raw_needles.as_ref().is_none_or(|needles| needles.is_match(raw))
+        };
+        self.raw_needles.get_or_init(build).as_ref()
     }
 
     /// Whether one key or value of the event satisfies any of the tests of a keyword.
@@ -250,13 +272,22 @@ struct Contained {
 impl Contained {
     fn is_in(&self, text: &str) -> bool {
         let contains = |needle: &String| memchr::memmem::find(text.as_bytes(), needle.as_bytes()).is_some();
-        if self.needles.len() <= SEARCHES_MAX {
-            return self.needles.iter().any(contains);
-        }
-        match self.automaton.get_or_init(|| AhoCorasick::new(&self.needles).ok()) {
+        match self.automaton() {
             Some(automaton) => automaton.is_match(text),
             None => self.needles.iter().any(contains),
         }
+    }
+
+    fn prepare(&self) {
+        let _ = self.automaton();
+    }
+
+    /// Nothing for few needles, and for more than one automaton can hold.
+    fn automaton(&self) -> Option<&AhoCorasick> {
+        if self.needles.len() <= SEARCHES_MAX {
+            return None;
+        }
+        self.automaton.get_or_init(|| AhoCorasick::new(&self.needles).ok()).as_ref()
     }
 }
 

@@ -43,10 +43,7 @@ impl Needles {
     /// Shows every item that finds a text in the values to `found`; false where items are to be
     /// asked one by one.
     pub(crate) fn find(&self, values: &Values<'_>, mut found: impl FnMut(usize)) -> bool {
-        if self.item_count < ITEMS_MIN {
-            return false;
-        }
-        let Some(search) = self.search.get_or_init(|| Search::new(&self.contained)) else { return false };
+        let Some(search) = self.search() else { return false };
         values.each_folded(|text| {
             self.whole.get(text).into_iter().flatten().for_each(|item| found(*item));
             for hit in search.automaton.find_overlapping_iter(text) {
@@ -54,6 +51,21 @@ impl Needles {
             }
         });
         true
+    }
+
+    /// Whether there are so many items that their texts are looked for together.
+    pub(crate) fn are_used(&self) -> bool {
+        self.item_count >= ITEMS_MIN
+    }
+
+    /// Makes ready what the first search would.
+    pub(crate) fn prepare(&self) {
+        let _ = self.search();
+    }
+
+    fn search(&self) -> Option<&Search> {
+        let build = || Search::new(&self.contained);
+        if self.are_used() { self.search.get_or_init(build).as_ref() } else { None }
     }
 }
 

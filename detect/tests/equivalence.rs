@@ -25,8 +25,12 @@ proptest! {
         conditions in prop::collection::vec(condition(), RULES),
         events in prop::collection::vec(event(), EVENTS),
         siblings in siblings(EVENTS),
+        is_prepared in any::<bool>(),
     ) {
         let engine = Engine::new(conditions.iter().enumerate().map(rule).collect(), Settings::default());
+        if is_prepared {
+            engine.prepare();
+        }
         let mut scratch = engine.scratch();
         // What one of the siblings teaches the engine is there for the others.
         for json in events.iter().chain(&siblings) {

@@ -94,6 +94,11 @@ impl Open {
         }
     }
 
+    /// When it started, and when it last held.
+    pub(super) fn times(&self) -> (i64, i64) {
+        (self.started_at, self.held_at)
+    }
+
     /// The number behind the episode's id.
     pub(super) fn id(&self) -> u128 {
         self.id

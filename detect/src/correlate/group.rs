@@ -1,13 +1,14 @@
 //! The window of one group, and all windows of one correlation.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use super::episode::{Episode, Open, Phase};
 use super::measure::Measure;
 use super::memory::Table;
 use super::observation::{Amount, GroupValues, Observation, Request, values_bytes};
 use super::plan::Plan;
+use super::standing::{Begun, Known};
 use crate::sigma::correlation::Relation;
 
 /// A match in the window of a group.
@@ -37,12 +38,14 @@ pub(super) struct Group {
     opened_at: Option<i64>,
     last_at: i64,
     episode: Option<Box<Open>>,
+    /// When an episode started that went on before a restart, and when it last held.
+    resumed: Option<(i64, i64)>,
     /// When the timer is set.
     timer: i64,
 }
 
 /// The groups of one correlation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Groups {
     by_key: Table<u128, Box<Group>>,
     timers: BinaryHeap<Reverse<(i64, u128)>>,
@@ -50,6 +53,10 @@ pub(super) struct Groups {
     bytes: usize,
     /// Until when a first-seen rule learns.
     learning_until: Option<i64>,
+    /// What went on before a restart, by group.
+    resumed: HashMap<u128, Begun>,
+    /// Windows that ended before have been judged.
+    judged_until: i64,
 }
 
 /// What one step of a correlation gives.
@@ -72,7 +79,7 @@ pub(super) struct Held {
 }
 
 impl Group {
-    fn new(plan: &Plan, values: &GroupValues) -> Self {
+    fn new(plan: &Plan, values: &GroupValues, resumed: Option<(i64, i64)>) -> Self {
         Self {
             values: values.clone(),
             members: VecDeque::with_capacity(1),
@@ -83,6 +90,7 @@ impl Group {
             opened_at: None,
             last_at: i64::MIN,
             episode: None,
+            resumed,
             timer: i64::MAX,
         }
     }
@@ -171,7 +179,8 @@ impl Group {
 
     /// The relation holds now: an episode begins or grows.
     fn hold(&mut self, plan: &Plan, cluster: &str, key: u128, now: i64, step: &mut Step) {
-        let started_at = self.members.front().map_or(now, |member| member.time);
+        let first_at = self.members.front().map_or(now, |member| member.time);
+        let started_at = self.resumed_at(plan, now).unwrap_or(first_at);
         let is_begin = self.episode.is_none();
         let mut episode =
             self.episode.take().unwrap_or_else(|| Box::new(Open::new(plan, cluster, key, started_at)));
@@ -188,12 +197,23 @@ impl Group {
         self.episode = Some(episode);
     }
 
+    /// When the episode that goes on now started before a restart, if one does.
+    fn resumed_at(&self, plan: &Plan, now: i64) -> Option<i64> {
+        let (started_at, held_at) = self.resumed?;
+        (started_at..=held_at.saturating_add(plan.quiet())).contains(&now).then_some(started_at)
+    }
+
+    /// What has begun and is not over.
+    fn begun(&self) -> Option<Begun> {
+        let episode = self.episode.as_ref().map(|episode| episode.times());
+        (episode.is_some() || self.opened_at.is_some())
+            .then_some(Begun { opened_at: self.opened_at, episode })
+    }
+
     /// When something happens by itself: a window ends, an episode is over, or nothing is
     /// left to remember.
     fn deadline(&self, plan: &Plan) -> i64 {
-        // Windows that are judged at their end follow each other at more than a time span.
-        let quiet = if plan.is_sliding { plan.timespan } else { plan.timespan.saturating_mul(2) };
-        let over = self.episode.as_ref().map(|episode| episode.held_at.saturating_add(quiet));
+        let over = self.episode.as_ref().map(|episode| episode.held_at.saturating_add(plan.quiet()));
         let judged = self.opened_at.map(|opened| opened.saturating_add(plan.timespan));
         let forgotten = self.last_at.saturating_add(plan.timespan);
         over.into_iter().chain(judged).min().unwrap_or(forgotten)
@@ -206,14 +226,31 @@ impl Group {
     }
 }
 
+impl Default for Groups {
+    fn default() -> Self {
+        Self {
+            by_key: Table::default(),
+            timers: BinaryHeap::new(),
+            bytes: 0,
+            learning_until: None,
+            resumed: HashMap::new(),
+            judged_until: i64::MIN,
+        }
+    }
+}
+
 impl Groups {
     /// Adds a match, and judges its group if that can be done before the window ends.
     pub(super) fn add(&mut self, plan: &Plan, cluster: &str, seen: &Observation) -> Step {
         let mut step = Step::default();
+        if !plan.is_sliding && self.is_judged(seen) {
+            return step;
+        }
         let is_learning = self.is_learning(plan, seen.time);
         let is_first = self.by_key.get(&seen.group).is_none();
         if is_first {
-            self.by_key.insert(seen.group, Box::new(Group::new(plan, &seen.values)));
+            let resumed = self.resumed.get(&seen.group).and_then(|begun| begun.episode);
+            self.by_key.insert(seen.group, Box::new(Group::new(plan, &seen.values, resumed)));
         }
         let Some(group) = self.by_key.get_mut(&seen.group) else { return step };
         let bytes_before = if is_first { 0 } else { group.bytes() };
@@ -241,6 +278,25 @@ impl Groups {
             self.timers.push(Reverse((deadline, seen.group)));
         }
         step
+    }
+
+    /// What has begun and is not over, of at most so many groups.
+    pub(super) fn known(&self, groups_max: usize) -> Known {
+        let begun = self.by_key.iter().filter_map(|(key, group)| Some((*key, group.begun()?)));
+        Known { learning_until: self.learning_until, groups: begun.take(groups_max).collect() }
+    }
+
+    /// Goes on where it was before a restart; everything before this time was judged.
+    pub(super) fn resume(&mut self, known: &Known, judged_until: i64) {
+        self.learning_until = known.learning_until;
+        self.resumed.clone_from(&known.groups);
+        self.judged_until = judged_until;
+    }
+
+    /// Whether a match is of a window that ended before a restart.
+    fn is_judged(&self, seen: &Observation) -> bool {
+        let opened_at = || self.resumed.get(&seen.group)?.opened_at;
+        seen.time < self.judged_until && opened_at().is_none_or(|opened_at| seen.time < opened_at)
     }
 
     /// Whether a first-seen rule only notes what is there; it begins to with its first match.

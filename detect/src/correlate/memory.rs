@@ -62,6 +62,11 @@ impl<K: Eq + Hash, V> Table<K, V> {
         self.entries.len()
     }
 
+    /// The entries, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter()
+    }
+
     /// The values, in no order.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values()

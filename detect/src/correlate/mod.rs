@@ -14,8 +14,12 @@ mod group;
 mod measure;
 mod memory;
 mod observation;
+mod observed;
 mod pending;
 mod plan;
+mod relations;
+mod standing;
+mod stored;
 mod window;
 
 #[cfg(test)]
@@ -27,17 +31,19 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 pub use episode::{Episode, LISTED_MAX, Phase};
+pub use observed::Observed;
 pub use pending::PENDING_BYTES_MAX;
+pub use relations::Relations;
+pub use standing::{STANDING_GROUPS_MAX, Standing};
 pub use window::Window;
 
-use crate::alert;
 use crate::field::View;
 use crate::sigma::Rule;
-use crate::sigma::correlation::Relation;
 use group::{Groups, Held, Step};
 use observation::{AuditId, Observation, Request, Shown};
 use pending::Pending;
-use plan::{Feed, Plan};
+use plan::Plan;
+use standing::Known;
 
 /// How much later than others an event may arrive: several API servers batch on their own,
 /// and a batch that failed is sent again for some minutes.
@@ -46,18 +52,28 @@ pub const DISORDER: Duration = Duration::from_secs(300);
 /// that takes most gives up the groups that it would have forgotten first.
 pub const WINDOWS_BYTES_MAX: usize = 512 << 20;
 
+/// The time of a timer that is not set.
+const NEVER: i64 = i64::MAX;
+
 /// Relates the matches of the rules of one cluster.
 #[derive(Debug)]
 pub struct Correlator {
-    plans: Vec<Plan>,
-    /// By rule: the roles that it plays.
-    feeds: Vec<Vec<Feed>>,
+    relations: Relations,
+    /// By correlation.
     groups: Vec<Groups>,
+    /// By correlation: when its next timer goes off; never, if there is none.
+    next_timers: Vec<i64>,
+    /// The first of them, and whose it is.
+    next_timer: (i64, usize),
+    /// What all windows take.
+    windows_bytes: usize,
     pending: Pending,
     /// By episode: what held at the moment, to be told to the correlations that relate it.
     held: BTreeMap<u128, Held>,
     cluster: String,
     windows_bytes_max: usize,
+    /// What is of earlier than this was told before a restart.
+    told_until: i64,
     counts: Counts,
 }
 
@@ -82,15 +98,22 @@ impl Correlator {
     /// Correlations among `rules`, which have been linked; `disorder` is how much later than
     /// others an event may arrive.
     pub fn new(rules: &[Rule], cluster: &str, disorder: Duration) -> Self {
-        let (plans, feeds) = plan::plans(rules);
+        Self::of(&Relations::new(rules), cluster, disorder)
+    }
+
+    /// The same for correlations that have been made ready, with those who observe for it.
+    pub fn of(relations: &Relations, cluster: &str, disorder: Duration) -> Self {
         Self {
-            groups: plans.iter().map(|_| Groups::default()).collect(),
-            plans,
-            feeds,
+            groups: relations.plans().iter().map(|_| Groups::default()).collect(),
+            next_timers: vec![NEVER; relations.plans().len()],
+            next_timer: (NEVER, 0),
+            windows_bytes: 0,
+            relations: relations.clone(),
             pending: Pending::new(i64::try_from(disorder.as_micros()).unwrap_or(i64::MAX)),
             held: BTreeMap::new(),
             cluster: cluster.to_owned(),
             windows_bytes_max: WINDOWS_BYTES_MAX,
+            told_until: i64::MIN,
             counts: Counts::default(),
         }
     }
@@ -101,51 +124,58 @@ impl Correlator {
         Self { windows_bytes_max, ..self }
     }
 
-    /// Whether any correlation wants the matches of this rule.
-    pub fn wants(&self, rule: usize) -> bool {
-        self.feeds.get(rule).is_some_and(|feeds| !feeds.is_empty())
+    /// How far it is. With it a fresh correlator that is given the stored matches again goes
+    /// on as this one would, once all that has been told is stored.
+    pub fn standing(&self) -> Standing {
+        let mut groups_left = STANDING_GROUPS_MAX;
+        let each = self.relations.plans().iter().zip(&self.groups).map(|(plan, groups)| {
+            let known = groups.known(groups_left);
+            groups_left -= known.groups.len();
+            (plan.name, known)
+        });
+        Standing { told_until: self.told_until.max(self.pending.watermark()), correlations: each.collect() }
     }
 
-    /// Takes a match of a rule. A request must be given once for each rule, however many of
-    /// its stages match.
+    /// Goes on where another correlator was. This one has to be fresh, and is to be given the
+    /// matches that are wanted at [`Standing::told_until_us`] or later, ordered by time, before
+    /// any others: what they made of what is earlier is not told again.
+    pub fn resume(&mut self, standing: &Standing) {
+        self.told_until = standing.told_until;
+        self.groups.iter_mut().for_each(|groups| groups.resume(&Known::default(), standing.told_until));
+        for (plan, known) in standing.of(&self.relations) {
+            self.groups[plan].resume(known, standing.told_until);
+        }
+    }
+
+    /// Whether any correlation wants the matches of this rule.
+    pub fn wants(&self, rule: usize) -> bool {
+        self.relations.wants(rule)
+    }
+
+    /// Observes a match of a rule and takes it. A request must be given once for each rule,
+    /// however many of its stages match.
     pub fn observe(&mut self, rule: usize, view: View<'_>, on_episode: &mut impl FnMut(Episode)) {
-        let Some(time) = alert::time_of(view.event) else {
+        if let Some(observed) = self.relations.observed(rule, view, &self.cluster) {
+            self.take(observed, on_episode);
+        }
+    }
+
+    /// Takes what was observed of a match, in this process or another. A request must be
+    /// given once for each rule, however many of its stages match.
+    pub fn take(&mut self, observed: Observed, on_episode: &mut impl FnMut(Episode)) {
+        let Some(observed) = observed.among(&self.relations) else { return };
+        let Some(time) = observed.time_us() else {
             self.counts.timeless += 1;
             return;
         };
-        let request = observation::request_of(&self.cluster, view.event);
-        let time = time.timestamp_micros();
         // However many correlations and groups want it, it is one match.
-        let (mut is_late, mut is_hidden, mut is_crowded) = (false, false, false);
-        for feed in self.feeds.get(rule).map_or(&[][..], Vec::as_slice) {
-            let is_metric = matches!(self.plans[feed.plan].relation, Relation::Metric(..));
-            let shown =
-                observation::shown_of(feed, is_metric, |(_, field)| observation::texts_of(field, view));
-            match shown {
-                Shown::Groups { groups, amount, is_cut } => {
-                    is_crowded |= is_cut;
-                    for (group, values) in groups {
-                        let (plan, position) = (feed.plan, feed.position);
-                        let (request, amount) = (request.clone(), amount.clone());
-                        is_late |= !self.pending.push(Observation {
-                            time,
-                            plan,
-                            position,
-                            is_derived: false,
-                            request,
-                            group,
-                            values,
-                            amount,
-                        });
-                    }
-                }
-                Shown::Hidden => is_hidden = true,
-                Shown::Nothing => {}
-            }
+        self.counts.hidden += u64::from(observed.is_hidden());
+        self.counts.crowded += u64::from(observed.is_crowded());
+        let mut is_late = false;
+        for observation in observed.into_observations(time) {
+            is_late |= !self.pending.push(observation);
         }
         self.counts.late += u64::from(is_late);
-        self.counts.hidden += u64::from(is_hidden);
-        self.counts.crowded += u64::from(is_crowded);
         self.release(on_episode);
     }
 
@@ -168,7 +198,7 @@ impl Correlator {
 
     /// The windows of one correlation, the fullest first; `rule` is its number.
     pub fn windows(&self, rule: usize) -> Vec<Window> {
-        let of_rule = self.plans.iter().zip(&self.groups).filter(|(plan, _)| plan.rule == rule);
+        let of_rule = self.relations.plans().iter().zip(&self.groups).filter(|(plan, _)| plan.rule == rule);
         let mut windows: Vec<Window> =
             of_rule.flat_map(|(plan, groups)| groups.iter().map(|group| Window::of(plan, group))).collect();
         windows.sort_by(|left, right| {
@@ -180,7 +210,7 @@ impl Correlator {
     /// Until when a first-seen correlation only notes what is there; nothing before its
     /// first match. `rule` is its number.
     pub fn learning_until(&self, rule: usize) -> Option<DateTime<Utc>> {
-        let plan = self.plans.iter().position(|plan| plan.rule == rule)?;
+        let plan = self.relations.plans().iter().position(|plan| plan.rule == rule)?;
         DateTime::from_timestamp_micros(self.groups[plan].learning_until()?)
     }
 
@@ -188,11 +218,18 @@ impl Correlator {
     /// wait take.
     pub fn size(&self) -> (usize, usize) {
         let groups = self.groups.iter().map(Groups::len).sum();
-        (groups, self.windows_bytes() + self.pending.bytes())
+        (groups, self.windows_bytes + self.pending.bytes())
     }
 
-    fn windows_bytes(&self) -> usize {
-        self.groups.iter().map(Groups::bytes).sum()
+    /// Changes the groups of a correlation, and notes what depends on them.
+    fn change<T>(&mut self, plan: usize, change: impl FnOnce(&mut Groups, &Plan, &str) -> T) -> T {
+        let groups = &mut self.groups[plan];
+        let bytes_before = groups.bytes();
+        let result = change(groups, self.relations.plan(plan), &self.cluster);
+        self.windows_bytes = (self.windows_bytes + groups.bytes()).saturating_sub(bytes_before);
+        let timer = groups.next_timer().unwrap_or(NEVER);
+        self.set_timer(timer, plan);
+        result
     }
 
     /// Processes what waits no longer, in order, and what time has brought about in between.
@@ -205,9 +242,9 @@ impl Correlator {
             let is_match_first = due.is_some_and(|due| timer.is_none_or(|timer| due <= timer));
             if is_match_first && let Some(seen) = self.pending.pop() {
                 self.process(&seen, on_episode);
-            } else if let Some((_, plan)) = timer.filter(|(timer, _)| *timer < self.pending.watermark()) {
-                let step = self.groups[plan].expire(&self.plans[plan], &self.cluster);
-                self.tell(plan, step, on_episode);
+            } else if let Some((now, plan)) = timer.filter(|(timer, _)| *timer < self.pending.watermark()) {
+                let step = self.change(plan, Groups::expire);
+                self.tell(plan, now, step, on_episode);
                 self.feed_held(plan);
             } else {
                 return;
@@ -217,25 +254,36 @@ impl Correlator {
 
     /// The next timer of all correlations, and whose it is.
     fn next_timer(&self) -> Option<(i64, usize)> {
-        let timers = self.groups.iter().enumerate();
-        timers.filter_map(|(plan, groups)| Some((groups.next_timer()?, plan))).min()
+        Some(self.next_timer).filter(|(time, _)| *time != NEVER)
+    }
+
+    fn set_timer(&mut self, time: i64, plan: usize) {
+        self.next_timers[plan] = time;
+        if self.next_timer.1 == plan && time > self.next_timer.0 {
+            let timers = self.next_timers.iter().copied().zip(0..);
+            self.next_timer = timers.min().unwrap_or((NEVER, 0));
+        } else {
+            self.next_timer = self.next_timer.min((time, plan));
+        }
     }
 
     fn process(&mut self, seen: &Observation, on_episode: &mut impl FnMut(Episode)) {
         let plan = seen.plan;
-        let step = self.groups[plan].add(&self.plans[plan], &self.cluster, seen);
-        self.tell(plan, step, on_episode);
+        let step = self.change(plan, |groups, plan, cluster| groups.add(plan, cluster, seen));
+        self.tell(plan, seen.time, step, on_episode);
         let is_last =
             self.pending.first().is_none_or(|next| (next.time, next.plan) != (seen.time, seen.plan));
         if is_last {
             self.feed_held(plan);
         }
-        self.make_room(on_episode);
+        self.make_room(seen.time, on_episode);
     }
 
-    fn tell(&mut self, plan: usize, step: Step, on_episode: &mut impl FnMut(Episode)) {
-        step.episodes.into_iter().for_each(&mut *on_episode);
-        let is_related = !self.feeds[self.plans[plan].rule].is_empty();
+    fn tell(&mut self, plan: usize, now: i64, step: Step, on_episode: &mut impl FnMut(Episode)) {
+        if now >= self.told_until {
+            step.episodes.into_iter().for_each(&mut *on_episode);
+        }
+        let is_related = self.relations.wants(self.relations.plan(plan).rule);
         if let Some(held) = step.held.filter(|_| is_related) {
             // However often it holds in one moment, it is one match.
             self.held.insert(held.episode, held);
@@ -253,17 +301,16 @@ impl Correlator {
     /// What a correlation that holds is to those that relate it: a match with the fields
     /// of its group.
     fn derived(&self, plan: usize, held: &Held) -> Vec<Observation> {
-        let from = &self.plans[plan];
+        let from = self.relations.plan(plan);
         let text_of = |name: &str| {
             let at = from.group_by.iter().position(|field| field == name)?;
             held.values.get(at)?.as_deref().map(str::to_owned)
         };
         let mut seen = Vec::new();
-        for feed in &self.feeds[from.rule] {
-            let is_metric = matches!(self.plans[feed.plan].relation, Relation::Metric(..));
+        for feed in self.relations.feeds(from.rule) {
             let read =
                 |(name, _): &(String, _)| (text_of(name).into_iter().collect(), crate::field::Sight::Clear);
-            let Shown::Groups { groups, amount, .. } = observation::shown_of(feed, is_metric, read) else {
+            let Shown::Groups { groups, amount, .. } = observation::shown_of(feed, read) else {
                 continue;
             };
             // The last request stands for all of them; the identity is that of the episode.
@@ -284,13 +331,15 @@ impl Correlator {
         seen
     }
 
-    fn make_room(&mut self, on_episode: &mut impl FnMut(Episode)) {
-        while self.windows_bytes() > self.windows_bytes_max {
+    fn make_room(&mut self, now: i64, on_episode: &mut impl FnMut(Episode)) {
+        while self.windows_bytes > self.windows_bytes_max {
             let largest = (0..self.groups.len()).max_by_key(|plan| self.groups[*plan].bytes());
             let Some(plan) = largest else { return };
-            let Some(step) = self.groups[plan].evict(&self.plans[plan]) else { return };
+            let Some(step) = self.change(plan, |groups, plan, _| groups.evict(plan)) else { return };
             self.counts.evicted_groups += 1;
-            step.episodes.into_iter().for_each(&mut *on_episode);
+            if now >= self.told_until {
+                step.episodes.into_iter().for_each(&mut *on_episode);
+            }
         }
     }
 }

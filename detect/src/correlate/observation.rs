@@ -10,9 +10,9 @@ use crate::field::{Field, Sight, Value, View};
 use super::plan::Feed;
 
 /// How many groups, and how many values, one match may belong to when a field has many.
-const COMBINATIONS_MAX: usize = 64;
+pub(super) const COMBINATIONS_MAX: usize = 64;
 /// How much of a value is kept, in bytes.
-const TEXT_BYTES_MAX: usize = 256;
+pub(super) const TEXT_BYTES_MAX: usize = 256;
 /// How much of it is the beginning of a longer value; the rest tells such values apart.
 const START_BYTES_MAX: usize = TEXT_BYTES_MAX - 18;
 
@@ -68,12 +68,19 @@ impl Observation {
 
     /// The memory it takes; what it shares with others counts for each of them.
     pub(super) fn bytes(&self) -> usize {
-        let amount = match &self.amount {
+        let values = values_bytes(&self.values);
+        size_of::<Self>() + self.request.audit_id.bytes() + values + self.amount.bytes()
+    }
+}
+
+impl Amount {
+    /// The memory it takes besides itself.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
             Amount::Nothing => 0,
             Amount::Values(values) => ARC_BYTES + values.iter().map(text_bytes).sum::<usize>(),
             Amount::Numbers(numbers) => ARC_BYTES + size_of_val(&**numbers),
-        };
-        size_of::<Self>() + self.request.audit_id.bytes() + values_bytes(&self.values) + amount
+        }
     }
 }
 
@@ -157,11 +164,7 @@ pub(super) enum Shown {
 }
 
 /// Reads the fields of a role through `read`, which gives the texts of a field.
-pub(super) fn shown_of(
-    feed: &Feed,
-    is_metric: bool,
-    mut read: impl FnMut(&(String, Field)) -> (Vec<String>, Sight),
-) -> Shown {
+pub(super) fn shown_of(feed: &Feed, mut read: impl FnMut(&(String, Field)) -> (Vec<String>, Sight)) -> Shown {
     let mut lists = Vec::new();
     for field in &feed.group {
         let (texts, sight) = read(field);
@@ -181,7 +184,7 @@ pub(super) fn shown_of(
     }
     let amount = match amounts.as_slice() {
         [] => Amount::Nothing,
-        _ if is_metric => {
+        _ if feed.is_metric => {
             let numbers = amounts.iter().flatten().filter_map(|text| text.trim().parse().ok());
             Amount::Numbers(numbers.filter(|number: &f64| number.is_finite()).collect())
         }
@@ -243,14 +246,19 @@ fn tuple(values: &[String]) -> Arc<str> {
 }
 
 fn group(values: &[Option<String>]) -> (u128, GroupValues) {
+    let values: GroupValues = values.iter().map(|value| value.as_deref().map(Into::into)).collect();
+    (key_of(&values), values)
+}
+
+/// What a group is known by: a hash of its values.
+pub(super) fn key_of(values: &GroupValues) -> u128 {
     let mut hasher = blake3::Hasher::new();
-    for value in values {
+    for value in values.iter() {
         let text = value.as_deref().unwrap_or_default();
         hasher.update(&[u8::from(value.is_some())]).update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     }
-    let values = values.iter().map(|value| value.as_deref().map(Into::into)).collect();
-    (alert::first_half(&hasher.finalize()), values)
+    alert::first_half(&hasher.finalize())
 }
 
 /// As much of a text as is kept. Texts that differ still do, and what is kept is kept as it

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::alert;
 use crate::field::Field;
 use crate::sigma::correlation::{Correlation, Metric, Needed, Relation};
 use crate::sigma::{Range, Rule, Subject, event_object};
@@ -13,6 +14,9 @@ pub(super) struct Plan {
     pub(super) rule: usize,
     /// Its id.
     pub(super) id: String,
+    /// A hash of all that says what a group of it is: it has the same name among other rules,
+    /// too.
+    pub(super) name: u128,
     pub(super) relation: Relation,
     /// The numbers of the rules that it relates.
     pub(super) rules: Vec<usize>,
@@ -26,6 +30,9 @@ pub(super) struct Plan {
     pub(super) members_max: usize,
     /// The most distinct values of a group that are worth remembering.
     pub(super) distinct_max: usize,
+    /// For how long after a match it can still decide what is told, by this correlation or
+    /// by those that relate it, in microseconds.
+    pub(super) wanted_for: i64,
 }
 
 /// A role that the matches of a rule play in a correlation.
@@ -39,6 +46,11 @@ pub(super) struct Feed {
     pub(super) group: Vec<(String, Field)>,
     /// Names and fields of what is counted or computed with.
     pub(super) amounts: Vec<(String, Field)>,
+    /// True when it is numbers that are computed with.
+    pub(super) is_metric: bool,
+    /// A hash of all that says what an observation in this role means: it has the same name
+    /// among other rules, too.
+    pub(super) name: u128,
 }
 
 /// How many matches of a group are kept to be listed where fewer decide.
@@ -62,14 +74,31 @@ impl Plan {
         Self {
             rule,
             id: header.id.clone(),
+            name: 0,
             rules: correlation.rules.iter().filter_map(|reference| number(&reference.text)).collect(),
             group_by: correlation.group_by.clone(),
             timespan: micros(correlation.timespan),
             is_sliding: relation.is_monotone(),
             members_max,
             distinct_max,
+            wanted_for: 0,
             relation,
         }
+    }
+
+    /// For how long a match can decide what this correlation tells: it may be in windows for
+    /// a time span, and an episode that one of them began goes on until it has been quiet.
+    fn decides_for(&self) -> i64 {
+        match self.relation {
+            Relation::FirstSeen { .. } => self.timespan,
+            _ => self.timespan.saturating_add(self.quiet()),
+        }
+    }
+
+    /// For how long the relation must not hold for an episode to be over, in microseconds.
+    /// Windows that are judged at their end follow each other at more than a time span.
+    pub(super) fn quiet(&self) -> i64 {
+        if self.is_sliding { self.timespan } else { self.timespan.saturating_mul(2) }
     }
 
     /// How many matches in the right order are remembered by the rules they are of.
@@ -115,26 +144,52 @@ pub(super) fn plans(rules: &[Rule]) -> (Vec<Plan>, Vec<Vec<Feed>>) {
     for number in in_order(rules, &numbers) {
         let rule = &rules[number];
         let Some(correlation) = rule.correlation() else { continue };
-        let plan = Plan::new(number, rule, correlation, &numbers);
+        let mut plan = Plan::new(number, rule, correlation, &numbers);
+        let mut hasher = blake3::Hasher::new_derive_key("masthead correlation v1");
         for (position, &fed) in plan.rules.iter().enumerate() {
-            let field_of = |name: &String| {
-                let field = correlation.field_of(&rules[fed].id, name);
-                let is_about_event_objects = rules[fed].logsource.subject() == Some(Subject::EventObjects);
-                let read =
-                    if is_about_event_objects { event_object::in_request(field) } else { field.into() };
-                (field.to_owned(), Field::parse(&read))
-            };
-            feeds[fed].push(Feed {
-                plan: plans.len(),
-                // Invariant: a correlation relates at most 64 rules.
-                position: u8::try_from(position).unwrap_or(u8::MAX),
-                group: correlation.group_by.iter().map(field_of).collect(),
-                amounts: correlation.relation.fields().iter().map(field_of).collect(),
-            });
+            let feed = feed(&plan, plans.len(), position, correlation, &rules[fed]);
+            hasher.update(&feed.name.to_le_bytes());
+            feeds[fed].push(feed);
         }
+        plan.name = alert::first_half(&hasher.finalize());
         plans.push(plan);
     }
+    // Those that relate a correlation come after it.
+    for number in (0..plans.len()).rev() {
+        let relating = feeds[plans[number].rule].iter().map(|feed: &Feed| plans[feed.plan].wanted_for);
+        let wanted_for = plans[number].decides_for().saturating_add(relating.max().unwrap_or(0));
+        plans[number].wanted_for = wanted_for;
+    }
     (plans, feeds)
+}
+
+/// The role that the rule at a position of a correlation's list plays in it.
+fn feed(plan: &Plan, number: usize, position: usize, correlation: &Correlation, fed: &Rule) -> Feed {
+    let is_about_event_objects = fed.logsource.subject() == Some(Subject::EventObjects);
+    let mut hasher = blake3::Hasher::new_derive_key("masthead role of a rule in a correlation v1");
+    let mut note = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    };
+    [plan.id.as_str(), plan.relation.name(), fed.id.as_str()].into_iter().for_each(&mut note);
+    note(&format!("{} {position}", plan.timespan));
+    correlation.rules.iter().for_each(|reference| note(&reference.text));
+    let mut field_of = |name: &String| {
+        let field = correlation.field_of(&fed.id, name);
+        let read = if is_about_event_objects { event_object::in_request(field) } else { field.into() };
+        [name.as_str(), field, &read].into_iter().for_each(&mut note);
+        (field.to_owned(), Field::parse(&read))
+    };
+    let group = correlation.group_by.iter().map(&mut field_of).collect();
+    let amounts = plan.relation.fields().iter().map(&mut field_of).collect();
+    Feed {
+        plan: number,
+        // Invariant: a correlation relates at most 64 rules.
+        position: u8::try_from(position).unwrap_or(u8::MAX),
+        group,
+        amounts,
+        is_metric: matches!(plan.relation, Relation::Metric(..)),
+        name: alert::first_half(&hasher.finalize()),
+    }
 }
 
 /// The numbers of the correlations, each after those that it relates: what one makes of the

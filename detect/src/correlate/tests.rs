@@ -7,7 +7,7 @@ use crate::field::{Settings, View};
 use crate::{Engine, Event, sigma};
 
 /// Base rules `a`, `b`, `c` match events whose verb is their name; more documents follow.
-fn engine(correlations: &str) -> Engine {
+pub(super) fn engine(correlations: &str) -> Engine {
     let base = |name: &str| {
         format!(
             "title: {name}\nname: {name}\nlogsource: {{product: kubernetes, service: audit}}\n\
@@ -29,14 +29,14 @@ fn engine(correlations: &str) -> Engine {
 }
 
 /// `correlation` with a title around it.
-fn rule(correlation: &str) -> String {
+pub(super) fn rule(correlation: &str) -> String {
     format!("title: x\nname: x\ncorrelation: {{{correlation}}}\n")
 }
 
 /// A request: verb, seconds, and what it is about.
-type Seen<'s> = (&'s str, f64, &'s str);
+pub(super) type Seen<'s> = (&'s str, f64, &'s str);
 
-fn json((number, (verb, time, object)): (usize, &Seen<'_>)) -> String {
+pub(super) fn json((number, (verb, time, object)): (usize, &Seen<'_>)) -> String {
     #[allow(clippy::cast_possible_truncation)]
     let micros = (time * 1e6) as i64;
     let time = chrono::DateTime::from_timestamp_micros(micros + 1_700_000_000_000_000).unwrap();

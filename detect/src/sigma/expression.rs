@@ -2,11 +2,12 @@
 //!
 //! Reading an expression finds everything that can be wrong with it. Its automaton takes
 //! far longer to build, and few expressions ever meet an event that asks for them, so each
-//! is built at the first question.
+//! is built at the first question, or before it by who has the time.
 
 use core::fmt;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use regex_syntax::ast::ErrorKind as AstKind;
@@ -28,7 +29,7 @@ thread_local! {
 }
 
 /// A regular expression. Clones share one automaton, which is built when the first of them
-/// is asked.
+/// is asked or made ready.
 #[derive(Clone)]
 pub struct Regex {
     expression: Arc<Expression>,
@@ -40,6 +41,23 @@ struct Expression {
     is_checked: bool,
     /// Nothing if it cannot be built, which [`Regex::new`] rules out.
     automaton: OnceLock<Option<regex::Regex>>,
+    /// Whether somebody has begun to build it.
+    is_begun: AtomicBool,
+}
+
+impl Expression {
+    fn new(text: &str, is_checked: bool) -> Self {
+        let (automaton, is_begun) = (OnceLock::new(), AtomicBool::new(false));
+        Self { text: text.to_owned(), is_checked, automaton, is_begun }
+    }
+
+    fn automaton(&self) -> Option<&regex::Regex> {
+        let build = || {
+            self.is_begun.store(true, Ordering::Relaxed);
+            compile(&self.text).ok()
+        };
+        self.automaton.get_or_init(build).as_ref()
+    }
 }
 
 impl Regex {
@@ -50,19 +68,17 @@ impl Regex {
             return Ok(regex);
         }
         let hir = parse(text).map_err(|fault| fault.kind)?;
-        let automaton = OnceLock::new();
+        let expression = Expression::new(text, true);
         if bytes_bound(&hir) > COMPILED_BYTES_MAX {
-            let _ = automaton.set(Some(compile(text)?));
+            let _ = expression.automaton.set(Some(compile(text)?));
         }
-        Ok(remember(Expression { text: text.to_owned(), is_checked: true, automaton }))
+        Ok(remember(expression))
     }
 
     /// Takes an expression that has been checked before; one that is wrong all the same finds
     /// nothing.
     pub(super) fn trusted(text: &str) -> Self {
-        let unchecked =
-            || Expression { text: text.to_owned(), is_checked: false, automaton: OnceLock::new() };
-        known(text).unwrap_or_else(|| remember(unchecked()))
+        known(text).unwrap_or_else(|| remember(Expression::new(text, false)))
     }
 
     /// The expression; its flags are a part of its text, so equal texts are equal expressions.
@@ -72,8 +88,15 @@ impl Regex {
 
     /// Whether the expression finds something in the text.
     pub fn is_match(&self, text: &str) -> bool {
-        let Expression { text: expression, automaton, .. } = &*self.expression;
-        automaton.get_or_init(|| compile(expression).ok()).as_ref().is_some_and(|regex| regex.is_match(text))
+        self.expression.automaton().is_some_and(|regex| regex.is_match(text))
+    }
+
+    /// Builds the automaton, so that nobody who asks has to wait for it; unless somebody does
+    /// so at the moment, who is not waited for.
+    pub(crate) fn prepare(&self) {
+        if !self.expression.is_begun.swap(true, Ordering::Relaxed) {
+            let _ = self.expression.automaton();
+        }
     }
 }
 
@@ -278,6 +301,16 @@ mod tests {
         let text = r"\w{45}";
         assert!(bytes_bound(&parse(text).ok().unwrap()) > COMPILED_BYTES_MAX);
         assert!(Regex::new(text).unwrap().expression.automaton.get().is_some());
+    }
+
+    #[test]
+    fn what_is_made_ready_is_built_before_it_is_asked() {
+        let regex = Regex::new("^ready[0-9]$").unwrap();
+        let clone = regex.clone();
+        clone.prepare();
+        clone.prepare();
+        assert!(regex.expression.automaton.get().is_some());
+        assert!(regex.is_match("ready1") && !regex.is_match("ready"));
     }
 
     #[test]

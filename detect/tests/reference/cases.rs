@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use core::time::Duration;
-use detect::correlate::{Correlator, Counts};
+use detect::correlate::{Correlator, Counts, DISORDER, Observed, Relations, Standing};
 use detect::field::{Settings, View};
 use detect::sigma::correlation::{
     Alias, Bound, Correlation, Metric, Needed, Range, Reference, Relation, RuleExpr,
@@ -96,6 +96,8 @@ pub(crate) enum Feeding {
     Plain,
     /// It is also told how far time has come.
     WithClock,
+    /// What was observed elsewhere, where the same rules have other numbers, and stored.
+    Stored,
 }
 
 /// Everything that the correlator tells about events that arrive in this order.
@@ -106,21 +108,69 @@ pub(crate) fn told<'s>(
     events: impl Iterator<Item = &'s Seen>,
 ) -> (Vec<Episode>, Counts) {
     let mut correlator = Correlator::new(rules, CLUSTER, disorder);
-    let (settings, mut episodes) = (Settings::default(), Vec::new());
+    let mut episodes = Vec::new();
+    let relations = Relations::new(rules);
+    let mut tell = |episode| episodes.push(episode);
     for seen in events {
-        let json = seen.json();
-        let event = Event::parse(json.as_bytes()).unwrap();
         if feeding == Feeding::WithClock {
-            correlator.advance(json_time(seen.time), &mut |episode| episodes.push(episode));
+            correlator.advance(json_time(seen.time), &mut tell);
         }
-        for &rule in &seen.rules {
-            let view = View { event: &event, settings: &settings };
-            correlator.observe(rule, view, &mut |episode| episodes.push(episode));
+        if feeding == Feeding::Stored {
+            for bytes in stored(rules, seen) {
+                if let Some(observed) = Observed::from_bytes(&bytes, &relations) {
+                    correlator.take(observed, &mut tell);
+                }
+            }
+            continue;
         }
+        let (json, settings) = (seen.json(), Settings::default());
+        let event = Event::parse(json.as_bytes()).unwrap();
+        let view = View { event: &event, settings: &settings };
+        seen.rules.iter().for_each(|rule| correlator.observe(*rule, view, &mut tell));
     }
-    correlator.finish(&mut |episode| episodes.push(episode));
+    correlator.finish(&mut tell);
     assert_eq!(correlator.size().0, 0, "nothing is remembered of what is over");
     (episodes, correlator.counts())
+}
+
+/// What is told before a restart after so many events, and what after it, when no more is
+/// stored than is wanted.
+pub(crate) fn told_around_restart(rules: &[Rule], events: &[&Seen], at: usize) -> [Vec<Episode>; 2] {
+    let relations = Relations::new(rules);
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut correlator = Correlator::of(&relations, CLUSTER, DISORDER);
+    let (earlier, later) = events.split_at(at);
+    let read = |seen: &&Seen| -> Vec<Observed> {
+        let bytes = stored(rules, seen);
+        bytes.iter().filter_map(|bytes| Observed::from_bytes(bytes, &relations)).collect()
+    };
+    for observed in earlier.iter().flat_map(read) {
+        correlator.take(observed, &mut |episode| before.push(episode));
+    }
+    let standing = Standing::from_bytes(&correlator.standing().to_bytes()).unwrap();
+    assert_eq!(standing, correlator.standing());
+    let mut correlator = Correlator::of(&relations, CLUSTER, DISORDER);
+    correlator.resume(&standing);
+    let mut kept: Vec<Observed> = earlier.iter().flat_map(read).collect();
+    kept.retain(|observed| observed.until_us() >= Some(standing.told_until_us()));
+    kept.sort_by_key(Observed::time_us);
+    for observed in kept.into_iter().chain(later.iter().flat_map(read)) {
+        correlator.take(observed, &mut |episode| after.push(episode));
+    }
+    correlator.finish(&mut |episode| after.push(episode));
+    [before, after]
+}
+
+/// What is stored of a request where the same rules have other numbers.
+pub(crate) fn stored(rules: &[Rule], seen: &Seen) -> Vec<Vec<u8>> {
+    let elsewhere: Vec<Rule> = rules.iter().rev().cloned().collect();
+    let relations = Relations::new(&elsewhere);
+    let (json, settings) = (seen.json(), Settings::default());
+    let event = Event::parse(json.as_bytes()).unwrap();
+    let view = View { event: &event, settings: &settings };
+    let numbers = seen.rules.iter().map(|rule| rules.len() - 1 - rule);
+    let observed = numbers.filter_map(|rule| relations.observed(rule, view, CLUSTER));
+    observed.map(|observed| observed.to_bytes()).collect()
 }
 
 /// Bytes that decide, one after the other; then nothing but the first choice.

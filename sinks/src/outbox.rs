@@ -96,8 +96,8 @@ pub const QUARANTINED_BYTES_MAX: usize = 64 * 1024;
 /// What of an entry was new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// How many of the alerts were not stored before.
-    pub new_alert_count: usize,
+    /// By alert of the entry: whether it was not stored before.
+    pub new_alerts: Vec<bool>,
     /// By match of the entry: whether it was not stored before.
     pub new_matches: Vec<bool>,
 }

@@ -1,0 +1,130 @@
+//! What may go goes, and nothing else.
+
+use super::*;
+use crate::outbox::{Cursor, DeadLetter};
+use crate::store::{Pruned, Retention};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Keeps everything younger than an hour.
+const AN_HOUR: Retention = Retention { age: HOUR, bytes_max: u64::MAX, matches_before_us: 0 };
+
+/// A time at which what is written now is two hours old.
+fn later_us() -> i64 {
+    clock::now_us() + 2 * 3_600_000_000
+}
+
+fn at(number: u64, delivered: u64, dead: u64) -> Cursor {
+    Cursor { number, delivered, dead, ..Cursor::default() }
+}
+
+#[tokio::test]
+async fn what_a_sink_has_yet_to_get_is_kept_whatever_its_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(alerts(1..=1200)).await.unwrap();
+    store.checkpoint(clock::now_us()).await.unwrap();
+    store.cursor("slow").await.unwrap();
+    store.advance("siem", &at(1200, 1200, 0), Vec::new()).await.unwrap();
+    assert_eq!(store.prune(later_us(), AN_HOUR).await.unwrap(), Pruned::default());
+    store.advance("slow", &at(1100, 1100, 0), Vec::new()).await.unwrap();
+    assert_eq!(store.prune(clock::now_us(), AN_HOUR).await.unwrap(), Pruned::default(), "all is young");
+    assert_eq!(store.prune(later_us(), AN_HOUR).await.unwrap(), Pruned { alerts: 1100, ..Pruned::default() });
+    assert_eq!(numbers(&kept(&store).await), (1101..=1200).collect::<Vec<_>>());
+
+    let verified = verify(folder.path(), None, &[]).unwrap();
+    assert!(verified.is_sound(), "{:?}", verified.findings);
+    assert_eq!((verified.from, verified.to, verified.alert_count), (1101, 1200, 100));
+    assert_eq!(store.cursor("new").await.unwrap(), at(1100, 0, 0), "a new sink begins with the oldest");
+    let figures = store.figures().await.unwrap();
+    assert_eq!((figures.alerts_total, figures.alerts_kept, figures.imbalance()), (1200, 100, 0));
+    assert!(store.forget_sink("slow").await.unwrap() && store.forget_sink("new").await.unwrap());
+    assert_eq!(store.prune(later_us(), AN_HOUR).await.unwrap().alerts, 100);
+    store.write(alerts([5000])).await.unwrap();
+    assert_eq!(numbers(&kept(&store).await), [1201], "numbers are not used again");
+    assert!(verify(folder.path(), None, &[]).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_forged_beginning_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(alerts(1..=9)).await.unwrap();
+    store.checkpoint(clock::now_us()).await.unwrap();
+    store.close().await;
+    let connection = Connection::open(folder.path().join("masthead.db")).unwrap();
+    let forge = "UPDATE store SET kept_after = 3, kept_note = (SELECT note FROM checkpoints),
+                     kept_chain = (SELECT chain FROM alerts WHERE number = 3);
+                 DELETE FROM alerts WHERE number <= 3";
+    connection.execute_batch(forge).unwrap();
+    drop(connection);
+    let found = verify(folder.path(), None, &[]).unwrap().findings;
+    assert_eq!(found, [super::super::Finding::Beginning(4)]);
+}
+
+#[tokio::test]
+async fn too_much_goes_and_the_room_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let large = |id| NewAlert { json: "x".repeat(50_000), ..alert(id) };
+    for id in 0..100 {
+        store.write(Entry { alerts: vec![large(id)], ..Entry::default() }).await.unwrap();
+    }
+    store.checkpoint_wal().await.unwrap();
+    let size = || std::fs::metadata(folder.path().join("masthead.db")).unwrap().len();
+    assert!(size() > 5_000_000);
+    store.cursor("slow").await.unwrap();
+    // Pending alerts may take twice the room that there is.
+    let keep = |bytes_max| Retention { age: HOUR, bytes_max, matches_before_us: 0 };
+    assert_eq!(store.prune(clock::now_us(), keep(3_000_000)).await.unwrap(), Pruned::default());
+    let pruned = store.prune(clock::now_us(), keep(2_000_000)).await.unwrap();
+    assert!((20..70).contains(&pruned.alerts) && pruned.alerts_lost == pruned.alerts, "{pruned:?}");
+    store.checkpoint_wal().await.unwrap();
+    assert!(size() < 4_200_000, "{}", size());
+    let figures = store.figures().await.unwrap();
+    assert_eq!((figures.sinks[0].lost, figures.imbalance()), (pruned.alerts, 0));
+    assert!(verify(folder.path(), None, &[]).unwrap().is_sound());
+
+    // The sink goes on behind what is gone, and the books still balance.
+    let rest = kept(&store).await;
+    let done = Cursor { number: 100, delivered: rest.len() as u64, ..Cursor::default() };
+    store.advance("slow", &done, Vec::new()).await.unwrap();
+    let figures = store.figures().await.unwrap();
+    assert_eq!((figures.sinks[0].lost, figures.sinks[0].pending, figures.imbalance()), (pruned.alerts, 0, 0));
+}
+
+#[tokio::test]
+async fn matches_go_when_no_window_wants_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(matches((0..1300).map(|id: u16| match_at(id.into(), id.into())).collect())).await.unwrap();
+    assert_eq!(store.figures().await.unwrap().matches, 1300);
+    let keep = Retention { matches_before_us: 1200, ..AN_HOUR };
+    assert_eq!(store.prune(0, keep).await.unwrap(), Pruned { matches: 1100, ..Pruned::default() });
+    assert_eq!(store.figures().await.unwrap().matches, 200);
+    assert_eq!(store.matches("lab", 0, None).await.unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn dead_letters_keep_their_alert_and_can_be_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(alerts(1..=4)).await.unwrap();
+    let letter =
+        |number, reason: &str| DeadLetter { sink: "siem".to_owned(), number, reason: reason.to_owned() };
+    let dead = vec![letter(1, "400"), letter(2, "413"), letter(4, "400")];
+    store.advance("siem", &at(4, 1, 3), dead).await.unwrap();
+    assert_eq!(store.prune(later_us(), AN_HOUR).await.unwrap().alerts, 4);
+    assert!(kept(&store).await.is_empty());
+
+    let taken = store.take_dead("siem", 1, 10).await.unwrap();
+    assert_eq!(numbers(&taken), [2, 4]);
+    assert_eq!((&taken[0].json, &taken[0].route), (&alert(2).json, &alert(2).route));
+    assert_eq!(numbers(&store.take_dead("siem", 0, 1).await.unwrap()), [1]);
+    store.settle_dead("siem", vec![2, 4, 4], vec![letter(1, "still 400")]).await.unwrap();
+    let reading = Reading::open(folder.path()).unwrap();
+    assert_eq!(reading.dead_letters("siem", 0, 10).unwrap(), [letter(1, "still 400")]);
+    let figures = store.figures().await.unwrap();
+    let sink = &figures.sinks[0];
+    assert_eq!((sink.dead, sink.dead_kept, sink.replayed, figures.imbalance()), (3, 1, 2, 0));
+}

@@ -37,6 +37,14 @@ impl<W: Write> Sink for Jsonl<W> {
     }
 }
 
+/// An alert as one line of JSON, without line break.
+pub fn json_line(alert: &Alert) -> String {
+    let mut line = Vec::new();
+    // Neither writing to memory nor texts and numbers can fail.
+    let _ = alert.serialize(&mut Serializer::with_formatter(&mut line, Escaped));
+    String::from_utf8(line).unwrap_or_default()
+}
+
 /// Compact JSON with escapes for what a terminal would act on.
 struct Escaped;
 
@@ -49,6 +57,14 @@ impl Formatter for Escaped {
     fn write_raw_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         write_escaped(writer, fragment)
     }
+}
+
+/// JSON with escapes for what a terminal would act on.
+pub fn escaped(json: &str) -> String {
+    let mut written = Vec::with_capacity(json.len());
+    // Writing into memory does not fail, and what was text stays text.
+    let _ = write_escaped(&mut written, json);
+    String::from_utf8(written).unwrap_or_default()
 }
 
 fn write_escaped<W: ?Sized + Write>(writer: &mut W, text: &str) -> io::Result<()> {

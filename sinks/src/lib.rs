@@ -8,14 +8,18 @@ use std::io;
 use detect::Alert;
 
 pub mod clean;
+pub mod delivery;
+pub mod file;
+pub mod http;
 mod jsonl;
 pub mod outbox;
 pub mod palette;
+pub mod stdout;
 pub mod store;
 mod text;
 
 pub use clean::clean;
-pub use jsonl::Jsonl;
+pub use jsonl::{Jsonl, escaped, json_line};
 pub use palette::Palette;
 pub use text::Text;
 

@@ -67,3 +67,9 @@ pub fn level_name(level: Level) -> &'static str {
         Level::Critical => "critical",
     }
 }
+
+/// The level that a rule's word names.
+pub fn level_named(name: &str) -> Option<Level> {
+    let levels = [Level::Informational, Level::Low, Level::Medium, Level::High, Level::Critical];
+    levels.into_iter().find(|level| level_name(*level) == name)
+}

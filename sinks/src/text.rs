@@ -9,9 +9,11 @@
 use std::io::{self, Write};
 
 use detect::Alert;
+use detect::sigma::Level;
+use serde::Deserialize;
 
 use crate::clean::clean_short;
-use crate::palette::{Palette, level_name};
+use crate::palette::{Palette, level_name, level_named};
 use crate::{Sink, clean};
 
 /// How much of a name or an address one block shows, in characters.
@@ -37,6 +39,30 @@ impl<W: Write> Text<W> {
         Self { writer, palette, width }
     }
 
+    /// Takes one alert as JSON.
+    pub fn deliver_json(&mut self, json: &str) -> io::Result<()> {
+        let stored: Stored = serde_json::from_str(json)?;
+        self.show(&stored.shown())
+    }
+
+    fn show(&mut self, shown: &Shown<'_>) -> io::Result<()> {
+        let (level, strong) = (self.palette.level(shown.level), self.palette.strong());
+        let name = heading(level_name(shown.level));
+        let gap = " ".repeat(MARGIN.len().saturating_sub(name.len()).max(1));
+        let time = shown.time.map_or_else(|| "no time".to_owned(), short_time);
+        let title = clean(shown.title);
+        writeln!(self.writer, "{level}{name}{level:#}{gap}{time}  {strong}{title}{strong:#}")?;
+        if !shown.summary.is_empty() {
+            self.wrapped(&clean(shown.summary))?;
+        }
+        let (faint, circumstances) = (self.palette.faint(), circumstances(shown));
+        write!(self.writer, "{faint}")?;
+        if !circumstances.is_empty() {
+            self.wrapped(&circumstances)?;
+        }
+        writeln!(self.writer, "{faint:#}")
+    }
+
     fn wrapped(&mut self, text: &str) -> io::Result<()> {
         let options = textwrap::Options::new(self.width.map_or(usize::MAX, |width| width.max(WIDTH_MIN)))
             .initial_indent(MARGIN)
@@ -48,23 +74,81 @@ impl<W: Write> Text<W> {
 
 impl<W: Write> Sink for Text<W> {
     fn deliver(&mut self, alert: &Alert) -> io::Result<()> {
-        let (level, strong) = (self.palette.level(alert.rule.level), self.palette.strong());
-        let name = heading(level_name(alert.rule.level));
-        let gap = " ".repeat(MARGIN.len().saturating_sub(name.len()).max(1));
-        let time = alert.time.as_deref().map_or_else(|| "no time".to_owned(), short_time);
-        let title = clean(&alert.rule.title);
-        writeln!(self.writer, "{level}{name}{level:#}{gap}{time}  {strong}{title}{strong:#}")?;
-        if !alert.summary.is_empty() {
-            self.wrapped(&clean(&alert.summary))?;
-        }
-        let faint = self.palette.faint();
-        write!(self.writer, "{faint}")?;
-        self.wrapped(&circumstances(alert))?;
-        writeln!(self.writer, "{faint:#}")
+        let request = alert.request();
+        self.show(&Shown {
+            level: alert.rule.level,
+            time: alert.time.as_deref(),
+            title: &alert.rule.title,
+            summary: &alert.summary,
+            ip: request.and_then(|request| request.source.ip.as_deref()),
+            outcome: request.map(|request| request.outcome),
+            cluster: &alert.cluster,
+            audit_id: alert.audit_ids.first().map(String::as_str),
+            request_count: alert.correlated().map_or(1, |correlated| correlated.request_count),
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+/// What a block shows of an alert.
+struct Shown<'a> {
+    level: Level,
+    time: Option<&'a str>,
+    title: &'a str,
+    summary: &'a str,
+    ip: Option<&'a str>,
+    outcome: Option<&'a str>,
+    cluster: &'a str,
+    audit_id: Option<&'a str>,
+    request_count: u64,
+}
+
+/// What is read of an alert in its JSON form.
+#[derive(Deserialize)]
+struct Stored {
+    rule: StoredRule,
+    time: Option<String>,
+    summary: String,
+    source: Option<StoredSource>,
+    outcome: Option<String>,
+    cluster: String,
+    #[serde(default)]
+    audit_ids: Vec<String>,
+    correlation: Option<StoredCorrelation>,
+}
+
+#[derive(Deserialize)]
+struct StoredRule {
+    level: String,
+    title: String,
+}
+
+#[derive(Deserialize)]
+struct StoredSource {
+    ip: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StoredCorrelation {
+    request_count: u64,
+}
+
+impl Stored {
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            level: level_named(&self.rule.level).unwrap_or(Level::Medium),
+            time: self.time.as_deref(),
+            title: &self.rule.title,
+            summary: &self.summary,
+            ip: self.source.as_ref().and_then(|source| source.ip.as_deref()),
+            outcome: self.outcome.as_deref(),
+            cluster: &self.cluster,
+            audit_id: self.audit_ids.first().map(String::as_str),
+            request_count: self.correlation.as_ref().map_or(1, |correlation| correlation.request_count),
+        }
     }
 }
 
@@ -82,21 +166,91 @@ fn short_time(time: &str) -> String {
 }
 
 /// Where from, how it ended, and how to find the event again.
-fn circumstances(alert: &Alert) -> String {
+fn circumstances(shown: &Shown<'_>) -> String {
     let mut parts = Vec::new();
-    if let Some(request) = alert.request() {
-        if let Some(ip) = &request.source.ip {
-            parts.push(format!("from {}", clean_short(ip, NAME_CHARACTERS_MAX)));
-        }
-        parts.push(request.outcome.to_owned());
+    parts.extend(shown.ip.map(|ip| format!("from {}", clean_short(ip, NAME_CHARACTERS_MAX))));
+    parts.extend(shown.outcome.map(|outcome| clean_short(outcome, NAME_CHARACTERS_MAX)));
+    if !shown.cluster.is_empty() && shown.cluster != CLUSTER_DEFAULT {
+        parts.push(format!("cluster {}", clean_short(shown.cluster, NAME_CHARACTERS_MAX)));
     }
-    if alert.cluster != CLUSTER_DEFAULT {
-        parts.push(format!("cluster {}", clean_short(&alert.cluster, NAME_CHARACTERS_MAX)));
-    }
-    if let Some(id) = alert.audit_ids.first() {
-        let others = alert.correlated().map_or(0, |correlated| correlated.request_count.saturating_sub(1));
-        let others = if others == 0 { String::new() } else { format!(" and {others} more") };
+    if let Some(id) = shown.audit_id {
+        let others_count = shown.request_count.saturating_sub(1);
+        let others = if others_count == 0 { String::new() } else { format!(" and {others_count} more") };
         parts.push(format!("audit {}{others}", clean_short(id, NAME_CHARACTERS_MAX)));
     }
     parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use detect::alert::{
+        Actor, Alert, Correlated, Evidence, Request, RuleRef, SCHEMA, Source, Subject, Target,
+    };
+
+    use super::*;
+
+    fn alert(subject: Subject) -> Alert {
+        Alert {
+            schema: SCHEMA,
+            id: "1".to_owned(),
+            rule: RuleRef {
+                id: "r".to_owned(),
+                title: "Title \u{202e}".to_owned(),
+                level: Level::Critical,
+                tags: Vec::new(),
+                attack: Vec::new(),
+            },
+            cluster: "prod".to_owned(),
+            time: Some("2026-03-01T12:00:00.123456Z".to_owned()),
+            detected_at: String::new(),
+            summary: "mallory ran `id`\n".to_owned(),
+            subject,
+            audit_ids: vec!["a".to_owned(), "b".to_owned()],
+            matched: vec![Evidence { field: "f".to_owned(), value: "v".to_owned() }],
+            falsepositives: Vec::new(),
+            event: None,
+        }
+    }
+
+    #[test]
+    fn a_stored_alert_looks_like_a_fresh_one() {
+        let actor = Actor { name: String::new(), kind: String::new(), groups: Vec::new(), original: None };
+        let target = Target {
+            verb: None,
+            api_group: None,
+            resource: None,
+            subresource: None,
+            namespace: None,
+            name: None,
+        };
+        let ip = Some("203.0.113.9".to_owned());
+        let source = Source { ip, scope: None, ips: Vec::new(), user_agent: None };
+        let request = Request { outcome: "denied", dry_run: false, actor, source, target };
+        let correlated = Correlated {
+            r#type: "event_count",
+            timespan_s: 60,
+            started_at: String::new(),
+            ended_at: String::new(),
+            request_count: 7,
+            number: 7.0,
+            values: Vec::new(),
+            group: Vec::new(),
+            rules: Vec::new(),
+            is_over: false,
+        };
+        let subjects = [
+            (Subject::Request(Box::new(request)), "from 203.0.113.9, denied, cluster prod, audit a"),
+            (Subject::Correlation { correlation: Box::new(correlated) }, "cluster prod, audit a and 6 more"),
+        ];
+        for (subject, last) in subjects {
+            let alert = alert(subject);
+            let (mut fresh, mut stored) = (Vec::new(), Vec::new());
+            Text::new(&mut fresh, Palette::Colored, Some(60)).deliver(&alert).unwrap();
+            let json = serde_json::to_string(&alert).unwrap();
+            Text::new(&mut stored, Palette::Colored, Some(60)).deliver_json(&json).unwrap();
+            let (fresh, stored) = (String::from_utf8(fresh).unwrap(), String::from_utf8(stored).unwrap());
+            assert_eq!(fresh, stored);
+            assert!(fresh.contains(last), "{fresh}");
+        }
+    }
 }

@@ -17,6 +17,9 @@ const STEP_BYTES: usize = 4096;
 /// How much is taken from the file at once.
 const STORED_BYTES: usize = 128 * 1024;
 
+/// The largest window of zstd that its own tools decode without being asked to: 128 MiB.
+const WINDOW_LOG_MAX: u32 = 27;
+
 /// What is wrong with compressed data; found inside the [`io::Error`] of [`Decoded`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -62,6 +65,8 @@ impl std::fmt::Display for Compression {
 pub struct Decoded<R: Read> {
     decoder: Decoder<R>,
     compression: Compression,
+    /// The binary logarithm of the largest window of zstd that is kept.
+    window_log_max: u32,
     /// What went wrong behind the bytes that have been given.
     failure: Option<io::Error>,
 }
@@ -77,8 +82,14 @@ enum Decoder<R: Read> {
 impl<R: Read> Decoded<R> {
     /// Looks at the first bytes of `source` to see how it is compressed.
     pub fn new(source: R) -> io::Result<Self> {
-        let (decoder, compression) = Decoder::new(Stored::new(source))?;
-        Ok(Self { decoder, compression, failure: None })
+        Self::with_window_log_max(source, WINDOW_LOG_MAX)
+    }
+
+    /// The same with windows of zstd of no more than two to the power of `window_log_max` bytes;
+    /// data that asks for more is corrupt.
+    pub fn with_window_log_max(source: R, window_log_max: u32) -> io::Result<Self> {
+        let (decoder, compression) = Decoder::new(Stored::new(source), window_log_max)?;
+        Ok(Self { decoder, compression, window_log_max, failure: None })
     }
 
     /// How the stream is compressed, at its beginning.
@@ -106,7 +117,7 @@ impl<R: Read> Decoded<R> {
             return Ok(false);
         }
         if let Decoder::Gzip(decoder) = std::mem::replace(&mut self.decoder, Decoder::Changing) {
-            (self.decoder, _) = Decoder::new(decoder.into_inner())?;
+            (self.decoder, _) = Decoder::new(decoder.into_inner(), self.window_log_max)?;
         }
         Ok(true)
     }
@@ -135,12 +146,14 @@ impl<R: Read> Decoded<R> {
 }
 
 impl<R: Read> Decoder<R> {
-    fn new(mut stored: Stored<R>) -> io::Result<(Self, Compression)> {
+    fn new(mut stored: Stored<R>, window_log_max: u32) -> io::Result<(Self, Compression)> {
         let decoder = match stored.peek_first()? {
             [0x1f, 0x8b, ..] => Self::Gzip(Box::new(GzDecoder::new(stored))),
             // A frame, or a frame to be skipped, with which parallel compressors begin.
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
-                Self::Zstd(Box::new(zstd::Decoder::with_buffer(stored)?))
+                let mut decoder = zstd::Decoder::with_buffer(stored)?;
+                decoder.window_log_max(window_log_max)?;
+                Self::Zstd(Box::new(decoder))
             }
             _ => Self::Plain(stored),
         };

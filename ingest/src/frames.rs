@@ -7,11 +7,11 @@
 //! behind the break in the same line.
 //!
 //! Here is the loop over what can come next. `values` reads what should come, `recovery`
-//! steps over what should not, `scanning` looks at one item within limits, and
-//! `buffer` holds the bytes.
+//! steps over what should not, `scanning` looks at one item within limits, `shedding` makes
+//! one that is too long short, and `buffer` holds the bytes.
 //!
 //! **Invariant:** the frames depend on the bytes alone, not on how a reader delivers them;
-//! memory stays below twice the event limit, and no byte is scanned more than a few times.
+//! memory stays below twice the event limit (three times with shedding), and no byte is scanned more than a few times.
 
 // The large variant is the event, which is the common one; a box would be an allocation per event.
 #![allow(clippy::large_enum_variant)]
@@ -21,6 +21,7 @@ pub mod chunked;
 mod recovery;
 mod scanning;
 mod search;
+mod shedding;
 mod values;
 mod walk;
 
@@ -33,6 +34,7 @@ use crate::counts::Counts;
 use crate::malformed::{Malformed, MalformedKind};
 use buffer::Buffer;
 use search::Search;
+use shedding::Shedding;
 use values::{Before, Container};
 use walk::Walk;
 
@@ -71,6 +73,19 @@ pub struct Frames<R> {
     vain_bytes: u64,
     search: Search,
     counts: Counts,
+    /// Whether events that are too long are made short.
+    sheds: bool,
+    /// The event that is being made short.
+    shedding: Option<Shedding>,
+    /// The event that was made short and handed out last.
+    shed: Option<Shed>,
+}
+
+/// An event without what made it too long, and where it began.
+struct Shed {
+    bytes: Vec<u8>,
+    line: u64,
+    offset: u64,
 }
 
 /// What comes next.
@@ -105,6 +120,8 @@ struct Broken {
 enum Located {
     /// An event at the front of the buffer, and its length.
     Event(Spans, usize),
+    /// The event that was shed.
+    Shed(Spans),
     Malformed(Malformed),
 }
 
@@ -130,7 +147,17 @@ impl<R: Read> Frames<R> {
             vain_bytes: 0,
             search: Search::new(),
             counts: Counts::default(),
+            sheds: false,
+            shedding: None,
+            shed: None,
         }
+    }
+
+    /// The same, but an event that is too long is read without its request and response objects
+    /// and with the annotation `audit.k8s.io/truncated`, if it is short enough then.
+    #[must_use]
+    pub fn shedding(self) -> Self {
+        Self { sheds: true, ..self }
     }
 
     /// The next event or malformed item; nothing at the end of the stream.
@@ -145,6 +172,11 @@ impl<R: Read> Frames<R> {
                 let event = Event::with_spans(&self.buffer.live()[..length], spans);
                 Some(Frame::Event { event, offset })
             }
+            Located::Shed(spans) => {
+                self.counts.events += 1;
+                let Shed { bytes, offset, .. } = self.shed.as_ref()?;
+                Some(Frame::Event { event: Event::with_spans(bytes, spans), offset: *offset })
+            }
             Located::Malformed(malformed) => {
                 *self.counts.malformed.entry(malformed.kind.name()).or_default() += 1;
                 Some(Frame::Malformed(malformed))
@@ -154,7 +186,10 @@ impl<R: Read> Frames<R> {
 
     /// The line, from 1, on which the event begins that was handed out last.
     pub fn line(&mut self) -> u64 {
-        self.buffer.line()
+        match &self.shed {
+            Some(shed) => shed.line,
+            None => self.buffer.line(),
+        }
     }
 
     /// What has been read so far. `stored_bytes` is left to whoever knows the file.
@@ -202,6 +237,7 @@ impl<R: Read> Frames<R> {
     }
 
     fn pass_handed_out(&mut self) {
+        self.shed = None;
         if self.handed_out_bytes > 0 {
             self.buffer.consume(std::mem::take(&mut self.handed_out_bytes));
             self.after_value();

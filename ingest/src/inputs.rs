@@ -4,7 +4,7 @@
 //! the inputs that can. **Invariant:** no file is read twice, and the rotated files of one
 //! log come oldest first, whatever order they were named in.
 
-mod rotation;
+pub(crate) mod rotation;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -223,7 +223,7 @@ impl Search {
 }
 
 /// The glob that `argument` means: folders in it that exist are names, whatever their letters.
-fn pattern(argument: &Path) -> String {
+pub(crate) fn pattern(argument: &Path) -> String {
     let folder = argument.ancestors().find(|folder| folder.is_dir());
     let folder = folder.unwrap_or(Path::new(""));
     let rest = argument.strip_prefix(folder).unwrap_or(argument);

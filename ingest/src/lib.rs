@@ -10,6 +10,7 @@
 pub mod chunks;
 pub mod counts;
 pub mod decode;
+pub mod follow;
 pub mod frames;
 pub mod inputs;
 pub mod log;

@@ -24,6 +24,17 @@ proptest! {
     }
 
     #[test]
+    fn shedding_concerns_only_what_is_too_long(bytes in stream(), piece_bytes in 1..60_usize) {
+        let plain = Outcome::read_with(&bytes[..], LIMIT_BYTES, usize::MAX);
+        let pieces = Pieces { source: &bytes[..], piece_bytes };
+        let shed = Outcome::of(Frames::with_event_bytes_max(pieces, LIMIT_BYTES).shedding(), true);
+        prop_assert_eq!(plain.lines().len(), shed.lines().len());
+        for (plain, shed) in plain.lines().into_iter().zip(shed.lines()) {
+            prop_assert!(plain == shed || plain.contains("an item of more than"), "{plain}\n{shed}");
+        }
+    }
+
+    #[test]
     fn every_event_lies_in_the_stream_where_it_is_said_to_lie(bytes in stream()) {
         let mut frames = Frames::new(Pieces { source: &bytes[..], piece_bytes: 50 });
         let mut last = 0;

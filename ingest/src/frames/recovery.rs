@@ -4,9 +4,10 @@ use std::io::Read;
 
 use super::scanning::{Object, Unscanned, scan_object};
 use super::search::{Behind, Found, SEARCH_BYTES_MAX, SEARCH_BYTES_MIN};
+use super::shedding::Shedding;
 use super::values::Container;
 use super::walk::{Walk, Walked};
-use super::{Frames, Located, State};
+use super::{Broken, Frames, Located, Shed, State};
 use crate::malformed::MalformedKind;
 
 /// How many blanks behind an event are looked at to see whether its line ends there.
@@ -18,6 +19,8 @@ impl<R: Read> Frames<R> {
         match unscanned {
             Unscanned::Broken(_) => self.fail(kind),
             Unscanned::TooLong => {
+                let is_object = self.buffer.peek(0) == Some(b'{');
+                self.shedding = (self.sheds && is_object).then(|| Shedding::new(self.event_bytes_max));
                 self.state = State::TooLong(Walk::default(), self.broken(kind));
                 None
             }
@@ -91,16 +94,23 @@ impl<R: Read> Frames<R> {
     /// Steps over an item that is too long.
     pub(super) fn walk_on(&mut self) -> Option<Located> {
         let State::TooLong(walk, broken) = &mut self.state else { return None };
-        match walk.step(self.buffer.live()) {
+        let live = self.buffer.live();
+        let walked = walk.step(live);
+        if let Some(shedding) = &mut self.shedding {
+            // Invariant: a walk ends within what it was given.
+            shedding.step(&live[..walked.length().unwrap_or(live.len())]);
+        }
+        match walked {
             Walked::All => {
                 self.buffer.consume_all();
                 if self.buffer.fill() { None } else { self.report_state() }
             }
             Walked::Item(length) => {
                 self.buffer.consume(length);
+                let located = self.shed_event();
                 let report = self.report_state();
                 self.after_value();
-                report
+                located.or(report)
             }
             Walked::Line(length) => {
                 self.buffer.consume(length);
@@ -115,6 +125,15 @@ impl<R: Read> Frames<R> {
                 None
             }
         }
+    }
+
+    /// The item that was too long as an event, if it is one and short enough now.
+    fn shed_event(&mut self) -> Option<Located> {
+        let State::TooLong(_, Broken { line, offset, .. }) = self.state else { return None };
+        let bytes = self.shedding.take()?.finish()?;
+        let Ok(Object::Event(spans, _)) = scan_object(&bytes) else { return None };
+        self.shed = Some(Shed { bytes, line, offset });
+        Some(Located::Shed(spans))
     }
 
     /// Consumes what is broken up to where an event can begin, and reports it.

@@ -21,6 +21,16 @@ pub(super) enum Walked {
     Broken(usize),
 }
 
+impl Walked {
+    /// Where it ended, if it did.
+    pub(super) fn length(&self) -> Option<usize> {
+        match self {
+            Self::All => None,
+            Self::Item(length) | Self::Line(length) | Self::Broken(length) => Some(*length),
+        }
+    }
+}
+
 impl Walk {
     /// Begins inside an object, where its next entry should be.
     pub(super) fn inside_object() -> Self {

@@ -12,7 +12,7 @@ const COMPRESSED_ENDINGS: &[&str] = &["gz", "zst"];
 
 /// The age of a file among the files of its log; older ones are less.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Age {
+pub(crate) enum Age {
     /// Named after the time of its rotation, as an API server or `dateext` does.
     Dated(String),
     /// Numbered, as logrotate does: the higher the older.
@@ -65,17 +65,24 @@ pub(super) fn natural(path: &Path) -> Vec<(u64, String)> {
     key
 }
 
+/// The path of the log that a file belongs to, which may be its own.
+pub(crate) fn log_of(path: &Path) -> PathBuf {
+    log_and_age(path).0
+}
+
+/// The path without the ending of compressed files; nothing if it has none.
+pub(crate) fn without_compression(path: &Path) -> Option<PathBuf> {
+    let ending = path.extension()?.to_str()?;
+    let is_known = COMPRESSED_ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending));
+    is_known.then(|| path.with_extension(""))
+}
+
 /// The path of the log that a file belongs to, and the file's age.
 fn log_and_age(path: &Path) -> (PathBuf, Age) {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let name = match name.rsplit_once('.') {
-        Some((plain, ending))
-            if COMPRESSED_ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)) =>
-        {
-            plain
-        }
-        _ => &name,
-    };
+    let plain = without_compression(path);
+    let name = plain.as_deref().unwrap_or(path).file_name();
+    let name = name.map(|name| name.to_string_lossy()).unwrap_or_default();
+    let name = &*name;
     let (log, age) = numbered(name).or_else(|| dated(name)).unwrap_or((name.to_owned(), Age::Current));
     (path.with_file_name(log), age)
 }
@@ -104,7 +111,7 @@ fn dated(name: &str) -> Option<(String, Age)> {
 }
 
 /// True for digits and what stands between them in a time, beginning with a year.
-fn is_time(text: &str) -> bool {
+pub(crate) fn is_time(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'T' | b'Z' | b'_');
     text.len() >= 8
         && text.bytes().all(is_part)

@@ -1,0 +1,246 @@
+//! Brings the bytes of a body from a connection to whoever judges them.
+//!
+//! Up to a limit a body is collected first, so that a slow client costs memory and no thread;
+//! a larger one goes piece by piece to a reader on another thread.
+//!
+//! **Invariant:** what the reader takes for the end is the end: whatever else ends a body is an
+//! error of the reader, also if nobody is left to say so.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use axum::body::BodyDataStream;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::room::Memory;
+use super::{Limits, Refusal};
+
+/// How many pieces of a body may wait for the reader; a piece is at most what is read from a
+/// connection at once, 32 KiB.
+const PIECES_MAX: usize = 16;
+
+/// The room that a body of unknown size begins with.
+const FIRST_BYTES: usize = 16 * 1024;
+
+/// Why a body could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The client went away.
+    #[error("the connection ended in the middle of the body")]
+    Disconnected,
+    /// The client paused too long, or was too slow.
+    #[error("the body came too slowly")]
+    Slow,
+    /// It is larger than the limit.
+    #[error("a body of more than {bytes_max} bytes")]
+    TooLong {
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// It unfolds to more than the limit.
+    #[error("a body that unfolds to more than {bytes_max} bytes")]
+    Unfolds {
+        /// The limit, or what the ratio allows.
+        bytes_max: u64,
+    },
+}
+
+impl BodyError {
+    /// The reason inside the error of a [`Body`](super::Body)'s reader, if it has one.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+
+    /// True if the rest may come when the body is sent again, so that nothing of it must be
+    /// taken for what it lacks; false if sending it again changes nothing.
+    pub fn is_incomplete(self) -> bool {
+        matches!(self, Self::Disconnected | Self::Slow)
+    }
+}
+
+impl From<BodyError> for io::Error {
+    fn from(error: BodyError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// A body that is arriving, within its limits.
+pub(super) struct Arrival {
+    stream: BodyDataStream,
+    pause_max: Duration,
+    grace: Duration,
+    bytes_per_second_min: u64,
+    bytes_max: u64,
+    received_bytes: u64,
+    /// How long the client was waited for.
+    waited: Duration,
+}
+
+impl Arrival {
+    pub(super) fn new(body: axum::body::Body, limits: &Limits) -> Self {
+        Self {
+            stream: body.into_data_stream(),
+            pause_max: limits.body_pause_max,
+            grace: limits.body_grace,
+            bytes_per_second_min: limits.body_bytes_per_second_min,
+            bytes_max: limits.body_bytes_max,
+            received_bytes: 0,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The next piece; nothing at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let start = Instant::now();
+        let piece = timeout(self.pause_max, self.stream.next()).await.map_err(|_| BodyError::Slow)?;
+        self.waited += start.elapsed();
+        let Some(piece) = piece else { return Ok(None) };
+        let piece = piece.map_err(|_| BodyError::Disconnected)?;
+        self.received_bytes += piece.len() as u64;
+        if self.received_bytes > self.bytes_max {
+            return Err(BodyError::TooLong { bytes_max: self.bytes_max });
+        }
+        if self.is_slow() { Err(BodyError::Slow) } else { Ok(Some(piece)) }
+    }
+
+    fn is_slow(&self) -> bool {
+        let expected_seconds = self.waited.saturating_sub(self.grace).as_secs();
+        self.received_bytes < expected_seconds.saturating_mul(self.bytes_per_second_min)
+    }
+
+    /// Passes on what is still to come, until it has (true) or nobody wants more (false).
+    pub(super) async fn pass_on(mut self, pieces: mpsc::Sender<Piece>) -> Result<bool, BodyError> {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = self.next() => next,
+                () = pieces.closed() => return Ok(false),
+            };
+            let (piece, end) = match next {
+                Ok(Some(bytes)) => (Piece::Bytes(bytes), None),
+                Ok(None) => (Piece::End, Some(Ok(true))),
+                Err(error) => (Piece::Failure(error), Some(Err(error))),
+            };
+            let is_wanted = pieces.send(piece).await.is_ok();
+            if let Some(end) = end {
+                return end;
+            }
+            if !is_wanted {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// What has been received of a body.
+pub(super) enum Received {
+    /// All of it.
+    Whole(Stored),
+    /// As much as is collected, and the rest that is arriving.
+    Part(Stored, mpsc::Sender<Piece>, Arrival),
+}
+
+/// Collects a body up to `collected_bytes_max`.
+pub(super) async fn collect(
+    mut arrival: Arrival,
+    mut memory: Memory,
+    length: Option<u64>,
+    limits: &Limits,
+) -> Result<Received, Refusal> {
+    let collected_bytes_max = limits.collected_bytes_max;
+    let length = length.map_or(FIRST_BYTES, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let mut bytes = Vec::new();
+    loop {
+        if length > collected_bytes_max || bytes.len() > collected_bytes_max {
+            let (pieces, rest) = mpsc::channel(PIECES_MAX);
+            return Ok(Received::Part(Stored::new(bytes, Some(rest), memory), pieces, arrival));
+        }
+        match arrival.next().await {
+            Ok(Some(piece)) => {
+                make_room(&mut bytes, piece.len(), length, &mut memory)?;
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(None) => return Ok(Received::Whole(Stored::new(bytes, None, memory))),
+            Err(error) if error.is_incomplete() => return Err(Refusal::Incomplete),
+            Err(error) => return Ok(Received::Whole(Stored::failing(bytes, error, memory))),
+        }
+    }
+}
+
+/// Grows `bytes` for `more`, by doubling, but not past `length` before that much has come.
+fn make_room(bytes: &mut Vec<u8>, more: usize, length: usize, memory: &mut Memory) -> Result<(), Refusal> {
+    let needed = bytes.len() + more;
+    if needed <= bytes.capacity() {
+        return Ok(());
+    }
+    let doubled = (bytes.capacity() * 2).max(FIRST_BYTES);
+    let capacity = if needed <= length { doubled.min(length) } else { doubled }.max(needed);
+    memory.grow_to(capacity)?;
+    bytes.reserve_exact(capacity - bytes.len());
+    Ok(())
+}
+
+/// What goes to the reader of a body that is arriving.
+pub(super) enum Piece {
+    Bytes(Bytes),
+    End,
+    Failure(BodyError),
+}
+
+/// The bytes of a body as they were sent. Reading may wait for more, so it is for a thread that
+/// may block.
+pub(super) struct Stored {
+    ready: Bytes,
+    rest: Option<mpsc::Receiver<Piece>>,
+    failure: Option<BodyError>,
+    /// Kept as long as the bytes are.
+    _memory: Memory,
+}
+
+impl Stored {
+    fn new(bytes: Vec<u8>, rest: Option<mpsc::Receiver<Piece>>, memory: Memory) -> Self {
+        Self { ready: bytes.into(), rest, failure: None, _memory: memory }
+    }
+
+    fn failing(bytes: Vec<u8>, failure: BodyError, memory: Memory) -> Self {
+        Self { ready: bytes.into(), rest: None, failure: Some(failure), _memory: memory }
+    }
+
+    /// True if the client was not let send the rest.
+    pub(super) fn is_cut(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Waits for the next piece; false at the end.
+    fn advance(&mut self) -> Result<bool, BodyError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let Some(rest) = &mut self.rest else { return Ok(false) };
+        match rest.blocking_recv() {
+            Some(Piece::Bytes(bytes)) => self.ready = bytes,
+            Some(Piece::End) => self.rest = None,
+            Some(Piece::Failure(error)) => self.failure = Some(error),
+            None => self.failure = Some(BodyError::Disconnected),
+        }
+        Ok(true)
+    }
+}
+
+impl Read for Stored {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        while self.ready.is_empty() {
+            if !self.advance()? {
+                return Ok(0);
+            }
+        }
+        let taken = self.ready.split_to(self.ready.len().min(room.len()));
+        // Invariant: `taken` is no longer than `room`.
+        room[..taken.len()].copy_from_slice(&taken);
+        Ok(taken.len())
+    }
+}

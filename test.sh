@@ -28,6 +28,7 @@ command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustu
 need cc gcc
 need c++ g++
 need python3 python3
+need faketime faketime
 python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

@@ -1,5 +1,6 @@
 //! The command line: the one source of the help, the man page and the completions.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -34,6 +35,7 @@ pub(crate) struct CommandLine {
 
 const EXAMPLES: &str = "\
 Examples:
+  masthead run                                watch: receive audit events, print alerts
   masthead replay audit.log                   look through a log with the built-in rules
   masthead replay /var/log/kubernetes/audit/  rotated and compressed files too
   masthead check my-rules/                    find the mistakes in your own rules
@@ -46,16 +48,143 @@ Exit codes: 0 fine; 1 findings (--fail-on, failed tests); 2 usage or rule error;
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs)]
 pub(crate) enum Command {
+    Run(Run),
     Replay(Replay),
     Check(Check),
     Test(Test),
     Rules(Rules),
     Explain(Explain),
+    Alerts(Alerts),
     Completions(Completions),
     /// Writes the manual page
     #[command(after_help = "Examples:\n  masthead man > /usr/local/share/man/man1/masthead.1")]
     Man,
 }
+
+/// Watches clusters: receives their audit events and tells of attacks as they happen
+///
+/// Point the API server's audit webhook at `http://HOST:9880/audit/NAME-OF-THE-CLUSTER`. A batch is
+/// answered with 200 only when every alert it gives is on disk. Without a configuration it listens
+/// on loopback, uses the built-in rules and prints alerts.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct Run {
+    /// The configuration; what is said here wins over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where to listen for API servers [default: 127.0.0.1:9880]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Where to answer for metrics and health [default: 127.0.0.1:9881]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+
+    /// Where alerts are kept [default: the XDG state folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Where rules come from
+    #[command(flatten)]
+    pub(crate) choice: RuleChoice,
+
+    /// Proxies in front of the API server, whose word about the client's address is taken
+    #[arg(long = "proxy", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub(crate) proxies: Vec<IpNet>,
+
+    /// How to print alerts to standard output; `auto` is as configured, else text on a terminal and JSON Lines in a pipe
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub(crate) format: Format,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  masthead run
+  masthead run --listen 127.0.0.1:9999 --state-dir ./state
+  masthead run --config /etc/masthead/masthead.yml
+  curl --data-binary @audit.log http://127.0.0.1:9880/audit/my-cluster
+
+SIGHUP reads rules, configuration and certificates again; SIGTERM ends it when everything
+received has been dealt with.";
+
+/// Shows what `masthead run` has stored, whether it is running or not
+#[derive(Debug, Args)]
+#[command(after_help = ALERTS_EXAMPLES)]
+pub(crate) struct Alerts {
+    /// What to do with the alerts
+    #[command(subcommand)]
+    pub(crate) action: AlertsAction,
+
+    /// Where alerts are kept [default: the XDG state folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// What to do with stored alerts.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+pub(crate) enum AlertsAction {
+    /// Lists alerts, oldest first
+    List(AlertsList),
+    /// Prints one alert, with its event, as JSON
+    Show {
+        /// The beginning of its id
+        id: String,
+    },
+    Verify(Verify),
+    /// Prints the latest signed checkpoint, to be kept elsewhere
+    Checkpoint,
+    /// Lists what was received and is no event, as JSON Lines
+    Quarantine,
+    /// Lists what sinks refused for good, as JSON Lines
+    ///
+    /// `curl -X POST http://127.0.0.1:9881/sinks/NAME/replay` has it sent again.
+    Dead,
+}
+
+/// Finds alerts that were changed, removed, inserted or reordered behind Masthead's back
+///
+/// Everything is checked against the signed checkpoints in the store. Whoever has the signing key can
+/// rewrite both; only a checkpoint that was kept elsewhere shows that: name it.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// A checkpoint that was kept elsewhere; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Vec<PathBuf>,
+
+    /// The verification key that was kept elsewhere, instead of believing the one in the state folder
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+/// Which alerts to list, and how.
+#[derive(Debug, Args)]
+pub(crate) struct AlertsList {
+    /// How to write alerts; `auto` is text on a terminal and JSON Lines in a pipe
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub(crate) format: Format,
+
+    /// Only alerts of this level and above
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LevelName::Informational)]
+    pub(crate) min_level: LevelName,
+
+    /// Only alerts of this cluster
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+
+    /// Only the last so many
+    #[arg(long, value_name = "N")]
+    pub(crate) last: Option<u64>,
+}
+
+const ALERTS_EXAMPLES: &str = "\
+Examples:
+  masthead alerts list
+  masthead alerts list --min-level high --format jsonl | jq -r .summary
+  masthead alerts show 5f2c
+  masthead alerts checkpoint > checkpoint-2026-11.txt
+  masthead alerts verify --checkpoint checkpoint-2026-11.txt";
 
 /// Looks for attacks in recorded audit logs
 ///
@@ -118,7 +247,7 @@ Examples:
   masthead replay --pipeline fields.yml --rules their-rules/ audit.log";
 
 /// Where rules come from.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct RuleChoice {
     /// Rules and filters to add: a file, or a folder that is searched for `.yml` and `.yaml`; repeatable
     #[arg(long = "rules", id = "rules", value_name = "PATH")]
@@ -145,15 +274,14 @@ pub(crate) struct SetupChoice {
     pub(crate) pipelines: Vec<PathBuf>,
 }
 
-/// Finds the mistakes in rules
+/// Finds the mistakes in rules and configurations
 ///
 /// Reports every mistake of every file at its place. Rules that can never match are
 /// warnings; rules about other logs than that of Kubernetes are counted and skipped.
-/// Filters may name built-in rules.
+/// Filters may name built-in rules. A configuration is checked with all that it names:
+/// rules, certificates, keys, tokens; nothing is listened on and nothing is sent.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  masthead check\n  masthead check my-rules/ --lists my-lists/\n  masthead check my-rules/ --format jsonl"
-)]
+#[command(after_help = CHECK_EXAMPLES)]
 pub(crate) struct Check {
     /// Rule files or folders; the built-in rules if there are none
     #[arg(value_name = "PATH")]
@@ -163,10 +291,26 @@ pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) setup: SetupChoice,
 
+    /// A configuration of `masthead run`, instead of rules
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "lists", "pipeline"])]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Write the JSON Schema of configurations, for editors
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
+
     /// How to write the problems; `auto` is text, whether on a terminal or in a pipe
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     pub(crate) format: Format,
 }
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  masthead check
+  masthead check my-rules/ --lists my-lists/
+  masthead check my-rules/ --format jsonl
+  masthead check --config /etc/masthead/masthead.yml
+  masthead check --schema > masthead.schema.json";
 
 /// Tests rules against the example events beside them
 ///

@@ -7,12 +7,14 @@ use clap::Parser;
 
 mod args;
 mod commands;
+mod config;
 mod coverage;
 mod detector;
 mod examiner;
 mod examples;
 mod feed;
 mod files;
+mod live;
 mod loading;
 mod period;
 mod pipeline;

@@ -1,12 +1,14 @@
-//! Draws the problems of rule files the way a compiler does: the line, a caret, and help.
+//! Draws the problems of rule files and configurations the way a compiler does: the line, a caret, and help.
 
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use detect::sigma::{Place, Severity};
+use detect::sigma::{Label, Place, Severity};
 use sinks::{Palette, clean};
 
+use crate::config::Mistakes;
 use crate::files::RuleFile;
 use crate::loading::{Loaded, Problem};
 use crate::terminal::Stream;
@@ -40,26 +42,74 @@ pub(crate) fn severity_name(severity: Severity) -> &'static str {
     }
 }
 
+/// Writes every mistake of a configuration, with a blank line behind each.
+pub(crate) fn write_mistakes(out: &mut dyn Write, stream: Stream, mistakes: &Mistakes) -> io::Result<()> {
+    for mistake in &mistakes.list {
+        let (message, help) = (mistake.message(), mistake.help());
+        let drawing = Drawing {
+            path: &mistakes.path,
+            text: &mistakes.text,
+            severity: mistake.severity(),
+            code: mistake.code(),
+            place: mistake.place,
+            message: &message,
+            help: help.as_deref(),
+            label: None,
+        };
+        writeln!(out, "{}\n", drawing.render(stream))?;
+    }
+    Ok(())
+}
+
 fn drawing(stream: Stream, file: &RuleFile, problem: &Problem) -> String {
-    let level = match problem.severity {
-        Severity::Error => Level::ERROR,
-        Severity::Warning => Level::WARNING,
+    let drawing = Drawing {
+        path: &file.path,
+        text: &file.text,
+        severity: problem.severity,
+        code: problem.code,
+        place: problem.place,
+        message: &problem.message,
+        help: problem.help.as_deref(),
+        label: problem.label.as_ref(),
     };
-    let path = file.path.display().to_string();
-    let mut snippet = Snippet::source(file.text.as_ref())
-        .path(clean(&path).into_owned())
-        .annotation(AnnotationKind::Primary.span(span(&file.text, problem.place)));
-    if let Some(label) = &problem.label {
-        let span = span(&file.text, label.place);
-        snippet =
-            snippet.annotation(AnnotationKind::Context.span(span).label(clean(&label.text).into_owned()));
+    drawing.render(stream)
+}
+
+/// A problem and the text that it is drawn in.
+struct Drawing<'d> {
+    path: &'d Path,
+    text: &'d str,
+    severity: Severity,
+    code: &'static str,
+    place: Place,
+    message: &'d str,
+    help: Option<&'d str>,
+    /// Another place in the text that explains the first.
+    label: Option<&'d Label>,
+}
+
+impl Drawing<'_> {
+    fn render(&self, stream: Stream) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let path = self.path.display().to_string();
+        let mut snippet = Snippet::source(self.text)
+            .path(clean(&path).into_owned())
+            .annotation(AnnotationKind::Primary.span(span(self.text, self.place)));
+        if let Some(label) = self.label {
+            let span = span(self.text, label.place);
+            snippet =
+                snippet.annotation(AnnotationKind::Context.span(span).label(clean(&label.text).into_owned()));
+        }
+        let title = level.primary_title(clean(self.message).into_owned()).id(self.code);
+        let mut group: Group<'_> = title.element(snippet);
+        if let Some(help) = self.help {
+            group = group.element(Level::HELP.message(clean(help).into_owned()));
+        }
+        renderer(stream).render(&[group])
     }
-    let title = level.primary_title(clean(&problem.message).into_owned()).id(problem.code);
-    let mut group: Group<'_> = title.element(snippet);
-    if let Some(help) = &problem.help {
-        group = group.element(Level::HELP.message(clean(help).into_owned()));
-    }
-    renderer(stream).render(&[group])
 }
 
 fn renderer(stream: Stream) -> Renderer {

@@ -593,3 +593,22 @@ fn completions_and_the_manual_come_from_the_same_source_as_the_help() {
     let man = run(&["man"]).stdout;
     assert!(man.contains(".TH masthead") && man.contains("no\\-default\\-rules"), "{man}");
 }
+
+#[test]
+fn a_configuration_is_checked_with_all_that_it_names() {
+    let broken = run(&["check", "--config", "tests/cli/configuration/masthead.yml"]);
+    assert_eq!(broken.code, Some(2));
+    assert_snapshot("check_configuration", &transcript(&broken));
+    let lines = run(&["check", "--config", "tests/cli/configuration/masthead.yml", "--format", "jsonl"]);
+    assert_eq!(lines.stdout.lines().count(), 9, "{}", lines.stdout);
+    let right = run(&["check", "--config", "tests/cli/configuration/right.yml"]);
+    assert_snapshot("check_configuration_right", &transcript(&right));
+}
+
+#[test]
+fn the_schema_of_configurations_is_json() {
+    let run = run(&["check", "--schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(schema["title"], "Configuration of masthead");
+    assert_eq!(run.code, Some(0));
+}

@@ -5,12 +5,14 @@ use std::io;
 use crate::args::Command;
 use crate::terminal::Terminal;
 
+mod alerts;
 mod check;
 mod completions;
 mod explain;
 mod man;
 mod replay;
 mod rules;
+mod run;
 mod test;
 
 /// How a command ended.
@@ -55,11 +57,13 @@ impl Ending {
 /// Runs a command.
 pub(crate) fn run(command: &Command, terminal: &Terminal) -> anyhow::Result<Ending> {
     match command {
+        Command::Run(args) => run::run(args, terminal),
         Command::Replay(args) => replay::run(args, terminal),
         Command::Check(args) => check::run(args, terminal),
         Command::Test(args) => test::run(args, terminal),
         Command::Rules(args) => rules::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
+        Command::Alerts(args) => alerts::run(args, terminal),
         Command::Completions(args) => completions::run(args),
         Command::Man => man::run(),
     }

@@ -1,0 +1,223 @@
+//! `masthead alerts`: what is stored, whether it was tampered with, what could not be delivered.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat};
+use detect::sigma::Level;
+use detect::summary::counted;
+use serde::Serialize;
+use sinks::outbox::{DeadLetter, Outgoing};
+use sinks::palette::level_name;
+use sinks::store::{Filter, NOTE_BYTES_MAX, QuarantinedItem, Reading, SignedNote, VerificationKey, verify};
+use sinks::{Text, clean, escaped};
+
+use super::Ending;
+use crate::args::{Alerts, AlertsAction, AlertsList, Verify};
+use crate::config;
+use crate::terminal::Terminal;
+
+/// How many alerts may share the beginning of an id that is asked for.
+const SAME_MAX: usize = 10;
+/// How many rows are read at once.
+const PAGE: usize = 1_000;
+
+/// Every level, the least first.
+const LEVELS: [Level; 5] = [Level::Informational, Level::Low, Level::Medium, Level::High, Level::Critical];
+
+/// Does what was asked with the alerts of a state folder.
+pub(crate) fn run(args: &Alerts, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let folder = args.state_dir.clone().unwrap_or_else(config::default_state_dir);
+    let open =
+        || Reading::open(&folder).with_context(|| format!("cannot read the store in `{}`", folder.display()));
+    let out = &mut BufWriter::new(io::stdout().lock());
+    let ending = match &args.action {
+        AlertsAction::List(list) => write_list(out, &open()?, list, terminal)?,
+        AlertsAction::Show { id } => show(out, &open()?, id)?,
+        AlertsAction::Verify(verify) => write_verdict(out, &folder, verify)?,
+        AlertsAction::Checkpoint => write_checkpoint(out, &open()?)?,
+        AlertsAction::Quarantine => write_quarantine(out, &open()?)?,
+        AlertsAction::Dead => write_dead(out, &open()?)?,
+    };
+    out.flush()?;
+    Ok(ending)
+}
+
+fn write_list(
+    out: &mut dyn Write,
+    reading: &Reading,
+    list: &AlertsList,
+    terminal: &Terminal,
+) -> anyhow::Result<Ending> {
+    let least = Level::from(list.min_level);
+    let levels = LEVELS.iter().filter(|level| **level >= least).map(|level| level_name(*level).to_owned());
+    let filter = Filter {
+        levels: levels.collect(),
+        clusters: list.cluster.iter().cloned().collect(),
+        ..Filter::default()
+    };
+    let stream = terminal.stdout;
+    let is_json = stream.wants_jsonl(list.format);
+    let mut write = |alert: &Outgoing| {
+        if is_json {
+            writeln!(out, "{}", alert.json)
+        } else {
+            Text::new(&mut *out, stream.palette, stream.width).deliver_json(&alert.json)
+        }
+    };
+    let mut last = VecDeque::new();
+    for alert in reading.alerts(filter) {
+        let alert = alert?;
+        let Some(count_max) = list.last else {
+            write(&alert)?;
+            continue;
+        };
+        last.push_back(alert);
+        if last.len() as u64 > count_max {
+            last.pop_front();
+        }
+    }
+    last.iter().try_for_each(write)?;
+    Ok(Ending::Fine)
+}
+
+fn show(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Result<Ending> {
+    let found = reading.by_id(id, SAME_MAX)?;
+    match &*found {
+        [] => bail!("no alert has an id that begins with `{}`", clean(id)),
+        [alert] => {
+            let value: serde_json::Value = serde_json::from_str(&alert.json)?;
+            let shown = serde_json::to_string_pretty(&value)?;
+            writeln!(out, "{}", escaped(&shown))?;
+            Ok(Ending::Fine)
+        }
+        [first, ..] => bail!(
+            "several alerts have an id that begins with `{}`, such as `{:032x}`: give more of it",
+            clean(id),
+            first.id
+        ),
+    }
+}
+
+fn write_verdict(out: &mut dyn Write, folder: &Path, args: &Verify) -> anyhow::Result<Ending> {
+    let notes: Vec<SignedNote> = args.checkpoint.iter().map(read_note).collect::<Result<_, _>>()?;
+    let key: Option<VerificationKey> =
+        args.key.as_deref().map(str::parse).transpose().context("the verification key cannot be read")?;
+    let verified = verify(folder, key.as_ref(), &notes)
+        .with_context(|| format!("cannot read the store in `{}`", folder.display()))?;
+    for finding in &verified.findings {
+        writeln!(out, "error: {finding}")?;
+    }
+    if verified.finding_count > verified.findings.len() {
+        writeln!(out, "error: {} more", verified.finding_count - verified.findings.len())?;
+    }
+    let range = if verified.alert_count == 0 {
+        String::new()
+    } else {
+        format!(", numbers {} to {}", verified.from, verified.to)
+    };
+    writeln!(
+        out,
+        "{}{range}, {}, {}",
+        counted(verified.alert_count, "alert"),
+        counted(verified.checkpoint_count as u64, "checkpoint"),
+        counted(verified.finding_count as u64, "error"),
+    )?;
+    if let Some((number, time)) = &verified.last_checkpoint {
+        writeln!(out, "signed up to alert {number} at {}", clean(time))?;
+    }
+    for unproven in &verified.unproven {
+        writeln!(out, "not proven: {unproven}")?;
+    }
+    Ok(if verified.is_sound() { Ending::Fine } else { Ending::Findings })
+}
+
+fn read_note(path: &PathBuf) -> anyhow::Result<SignedNote> {
+    let explain = || format!("cannot read the checkpoint `{}`", path.display());
+    let bytes = fs::metadata(path).with_context(explain)?.len();
+    if bytes > NOTE_BYTES_MAX as u64 {
+        bail!("{}: longer than {NOTE_BYTES_MAX} bytes", explain());
+    }
+    fs::read_to_string(path).with_context(explain)?.parse().with_context(explain)
+}
+
+fn write_checkpoint(out: &mut dyn Write, reading: &Reading) -> anyhow::Result<Ending> {
+    let Some(note) = reading.checkpoints()?.pop() else {
+        bail!("nothing has been signed yet: that is done every hour and when `masthead run` ends");
+    };
+    write!(out, "{note}")?;
+    Ok(Ending::Fine)
+}
+
+/// An item in quarantine as a line of JSON.
+#[derive(Serialize)]
+struct ItemLine<'i> {
+    number: u64,
+    cluster: &'i str,
+    source: &'i str,
+    place: &'i str,
+    reason: &'i str,
+    first: String,
+    last: String,
+    seen: u64,
+    beginning: String,
+}
+
+fn write_quarantine(out: &mut dyn Write, reading: &Reading) -> anyhow::Result<Ending> {
+    let mut after = 0;
+    loop {
+        let page = reading.quarantine(after, PAGE)?;
+        let Some(last) = page.last() else { return Ok(Ending::Fine) };
+        after = last.number;
+        for QuarantinedItem { number, item, first_us, last_us, seen } in &page {
+            let line = ItemLine {
+                number: *number,
+                cluster: &item.cluster,
+                source: &item.source,
+                place: &item.place,
+                reason: &item.reason,
+                first: time(*first_us),
+                last: time(*last_us),
+                seen: *seen,
+                beginning: String::from_utf8_lossy(&item.bytes).into_owned(),
+            };
+            writeln!(out, "{}", escaped(&serde_json::to_string(&line)?))?;
+        }
+    }
+}
+
+/// A dead letter as a line of JSON.
+#[derive(Serialize)]
+struct DeadLine<'l> {
+    sink: &'l str,
+    number: u64,
+    reason: &'l str,
+}
+
+fn write_dead(out: &mut dyn Write, reading: &Reading) -> anyhow::Result<Ending> {
+    for sink in reading.figures()?.sinks {
+        let mut after = 0;
+        loop {
+            let page = reading.dead_letters(&sink.sink, after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.number;
+            for DeadLetter { sink, number, reason } in &page {
+                let line = serde_json::to_string(&DeadLine {
+                    sink: sink.as_str(),
+                    number: *number,
+                    reason: reason.as_str(),
+                })?;
+                writeln!(out, "{}", escaped(&line))?;
+            }
+        }
+    }
+    Ok(Ending::Fine)
+}
+
+fn time(time_us: i64) -> String {
+    DateTime::from_timestamp_micros(time_us)
+        .map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
+}

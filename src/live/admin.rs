@@ -1,0 +1,65 @@
+//! What operators and their systems ask: metrics, and whether it lives and is ready.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::health::Health;
+
+/// Answers on `address` until told to stop; the address it listens on and the task.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for admin"))?;
+    let local = listener.local_addr()?;
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readiness))
+        .route("/sinks/{name}/replay", post(replay))
+        .with_state(health);
+    let task = tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin listener ended");
+        }
+    });
+    Ok((local, task))
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.metrics().await)
+}
+
+async fn readiness(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let report = health.report();
+    let status = if report.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CONTENT_TYPE, "application/json")], report.to_json())
+}
+
+/// Asked by hand: it changes what a sink gets, so it is a POST.
+async fn replay(
+    State(health): State<Arc<Health>>,
+    Path(sink): Path<String>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    // A page in somebody's browser must not do what an operator may.
+    if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
+        return (StatusCode::FORBIDDEN, "not for browsers\n".to_owned());
+    }
+    match health.replay(&sink).await {
+        Some(said) => (StatusCode::OK, said),
+        None => (StatusCode::NOT_FOUND, "no such sink\n".to_owned()),
+    }
+}

@@ -1,0 +1,31 @@
+//! `masthead run`: takes events from everywhere, all the time.
+//!
+//! What sources give goes through one function, `Lookout::take`; everything else here starts the
+//! parts around it, keeps an eye on them, and ends them in the right order.
+//!
+//! **Invariant:** a source is answered only after everything its events gave is durable. A crash
+//! repeats work and never loses an alert.
+
+mod admin;
+mod chores;
+mod clusters;
+mod current;
+mod figures;
+mod followers;
+mod health;
+pub(crate) mod log;
+mod lookout;
+mod notice;
+mod outlets;
+mod part;
+mod prefix;
+mod reload;
+mod remembering;
+mod service;
+mod setup;
+mod sources;
+
+use current::Current;
+use lookout::Lookout;
+pub(crate) use service::run;
+pub(crate) use setup::{Setup, SetupError};

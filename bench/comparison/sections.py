@@ -1,11 +1,12 @@
 """What is measured: each section runs its commands and returns its part of bench/RESULTS.md."""
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from . import agreement, rules
+from . import agreement, rules, serving
 from .document import count, ratio, seconds, table
 from .logs import describe
 from .machine import ROOT
@@ -21,6 +22,8 @@ STARTS = 21
 RULE_COUNTS = (150, 3000)
 # Events a second, and for how long: an average cluster, and a very busy one.
 RATES = ((1000, 10), (10_000, 10))
+# The same for a receiver: its goal is ten batches a second.
+POSTED_RATES = ((4000, 10), (10_000, 10))
 
 
 class Setting:
@@ -251,6 +254,62 @@ def latency(setting):
     return table(["events/s", "events", "alerts", "p50", "p99", "p99.9", "max"], rows)
 
 
+def receiver(setting):
+    """Masthead and rsigma as servers, the same events posted to both."""
+    servers = [
+        serving.masthead(setting.masthead, setting.built_in),
+        serving.masthead(setting.masthead, "16 rules", "--no-default-rules", "--rules", OUR_RULES),
+    ]
+    if setting.tools:
+        servers.append(serving.rsigma(setting.tools["rsigma"], "the same 16 rules", OUR_RULES))
+    for number in range(setting.options.rounds):
+        for server in servers if number % 2 == 0 else reversed(servers):
+            serving.measure(setting.bench, setting.binaries["load"], server, setting.log)
+    text = receiver_table(servers)
+    if setting.tools:
+        text += (
+            f"\nTwo cores for server and load generator together, {setting.about()}, in batches of 400 over 4 connections; "
+            f"median of {setting.options.rounds} runs in turns. {setting.tools.versions()[0]}.\n"
+        )
+    return f"{text}\nAt a fixed rate:\n\n{posted_latency(setting)}"
+
+
+def receiver_table(servers):
+    """How fast each server took everything, and what that cost it."""
+    seconds_of = [statistics.median(run.seconds for run in server.runs) for server in servers]
+    cpu_of = [statistics.median(run.cpu_seconds for run in server.runs) for server in servers]
+    base = (seconds_of[-1], cpu_of[-1]) if servers[-1].name == "rsigma" else None
+    rows = []
+    for server, elapsed, cpu in zip(servers, seconds_of, cpu_of):
+        last = server.runs[-1]
+        spread = f"{min(run.seconds for run in server.runs):.3f}..{max(run.seconds for run in server.runs):.3f}"
+        events = last.told["events"]
+        cost = f"{cpu / events * 1e6:,.1f} µs"
+        ratios = [ratio(base[0] / elapsed), ratio(base[1] / cpu)] if base else ["-", "-"]
+        rows.append([server.name, server.what, f"{events:,}", f"{last.alert_count:,}", seconds(elapsed), spread])
+        rows[-1] += [count(events / elapsed), cost, *ratios]
+    head = ["server", "what it ran", "events evaluated", "alerts", "median", "min..max, s", "events/s"]
+    return table([*head, "processor an event", "× rsigma", "× rsigma by processor"], rows)
+
+
+def posted_latency(setting):
+    """From when a batch was due to its 200, and what the server itself says."""
+    rows = []
+    for rate, duration in POSTED_RATES if setting.options.rounds > 1 else ((1000, 1),):
+        log = setting.generator.grow("posted.jsonl", "--events", str(rate * duration))
+        for what, choice in (("16 rules", ["--no-default-rules", "--rules", OUR_RULES]), (setting.built_in, [])):
+            server = serving.masthead(setting.masthead, what, *choice)
+            run = serving.measure(setting.bench, setting.binaries["load"], server, log, "--rate", str(rate))
+            told = [run.told[name] / 1e6 for name in ("p50_us", "p99_us", "p999_us", "max_us")]
+            own = run.metrics.get("masthead_received_to_durable_seconds 0.99", 0.0)
+            commit = run.metrics.get("masthead_store_commit_seconds 0.99", 0.0)
+            figures = [f"{run.told['batches']:,}", str(run.told["busy"]), *map(seconds, [*told, own, commit])]
+            rows.append([f"{rate:,}", what, *figures])
+    setting.generator.forget("posted.jsonl")
+    head = ["events/s", "what it ran", "batches", "told to wait", "p50", "p99", "p99.9", "max"]
+    return table([*head, "p99 by the server", "p99 of a commit"], rows)
+
+
 SECTIONS = {
     "speed": speed,
     "agree": agree,
@@ -260,4 +319,5 @@ SECTIONS = {
     "forms": forms,
     "memory": memory,
     "latency": latency,
+    "receiver": receiver,
 }

@@ -4,7 +4,7 @@
 //! of elements, and every element is walked once for each test of it.
 
 use crate::derived::{Element, ElementKind, Elements, List, Part};
-use crate::field::{Value, View};
+use crate::field::{Field, Sight, Value, View};
 use crate::matcher::{Matcher, Values};
 use crate::presence::{self, Names, Needed, Ways};
 use crate::sigma::{self, Expr, Item, Quantifier};
@@ -65,6 +65,20 @@ impl Block {
     /// Makes ready what the first question would.
     pub(crate) fn prepare(&self) {
         self.each.body.prepare();
+    }
+
+    /// Whether its list is a part of pod specs.
+    pub(crate) fn is_of_pods(&self) -> bool {
+        match &self.list {
+            List::Containers => true,
+            List::Field(Field::Derived(derived, _)) => derived.is_of_pods(),
+            List::Field(Field::Path(_)) | List::Subjects | List::Rules => false,
+        }
+    }
+
+    /// Whether it holds in an event that shows that there is no list.
+    pub(crate) fn of_absence(&self) -> Truth {
+        self.each.truth(&Elements { all: Vec::new(), sight: Sight::Clear })
     }
 
     /// Whether it holds in the event.

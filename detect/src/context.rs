@@ -54,8 +54,7 @@ fn entries_of(key: Key) -> &'static [&'static str] {
 /// Whether a path may go on behind a key: one with dots is also spelled by keys that are
 /// its beginning.
 fn begins(key: json::Key<'_>, path: &str) -> bool {
-    let rest = path.strip_prefix(key.text().as_ref());
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    key.strip_from(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Notices when more is read of an event than its context.

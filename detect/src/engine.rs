@@ -53,6 +53,8 @@ pub struct Scratch {
 struct Notes {
     /// By item: whether it holds; nothing where more than what is shown decides it.
     truths: Vec<(u64, Option<Truth>)>,
+    /// By item: the last event in which the search in its field found something of it.
+    hits: Vec<u64>,
     /// By field: where among the fields that were read it is.
     places: Vec<(u64, usize)>,
     /// Notes with another number are of another event.
@@ -83,7 +85,9 @@ struct CompiledItem {
     subject: Subject,
     name: String,
     matcher: Matcher,
-    /// Whether it asks for nothing but texts that are looked for together.
+    /// Whether what it asks for is looked for together with what others do.
+    is_sought: bool,
+    /// Whether that alone decides it.
     is_plain: bool,
     /// What the body of a request must have for it not to be false.
     ways: Ways,
@@ -156,6 +160,7 @@ impl Engine {
             context: Vec::new(),
             notes: Notes {
                 truths: vec![(0, None); self.items.len()],
+                hits: vec![0; self.items.len()],
                 places: vec![(0, 0); self.fields.len()],
                 event_number: 0,
                 present: (0, Present::default()),
@@ -282,8 +287,7 @@ impl Compiler {
             _ => presence::free(),
         };
         let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
-        let is_plain = matcher.plain_texts().is_some();
-        let compiled = CompiledItem { subject, name, matcher, is_plain, ways, cost };
+        let compiled = CompiledItem { subject, name, matcher, is_sought: false, is_plain: false, ways, cost };
         self.number(form, compiled)
     }
 
@@ -299,14 +303,20 @@ impl Compiler {
             subject: Subject::Block(Box::new(compiled_block)),
             name: block.list.clone(),
             matcher: Matcher::new(&[], false),
+            is_sought: false,
             is_plain: false,
         };
         self.number(form, compiled)
     }
 
-    fn number(&mut self, form: String, compiled: CompiledItem) -> usize {
+    fn number(&mut self, form: String, mut compiled: CompiledItem) -> usize {
         if let Subject::Field(field) = compiled.subject {
-            self.fields[field].needles.add(self.items.len(), &compiled.matcher);
+            let sought = compiled.matcher.sought();
+            compiled.is_sought = sought.is_some();
+            compiled.is_plain = sought.as_ref().is_some_and(|sought| sought.is_all);
+            if let Some(sought) = sought {
+                self.fields[field].needles.add(self.items.len(), sought);
+            }
         }
         self.items.push(compiled);
         self.item_numbers.insert(form, self.items.len() - 1);
@@ -432,14 +442,19 @@ impl<'e, 'r> Reader<'e, 'r> {
         let truth = match &item.subject {
             Subject::Keywords if self.watch.is_some() => return None,
             Subject::Keywords => item.matcher.matches_event(view.event).into(),
+            Subject::Block(block) if block.is_of_pods() && !self.may_write_pods() => block.of_absence(),
             Subject::Block(block) => block.truth(view),
             Subject::Field(field) => {
                 let at = self.field(*field);
                 if self.read[at].is_open {
                     return None;
                 }
-                if item.is_plain && self.search(*field, at) {
-                    return Some(self.found(number, at));
+                if item.is_sought && self.search(*field, at) {
+                    match (self.notes.hits[number] == self.notes.event_number, item.is_plain) {
+                        (true, true) => return Some(Truth::True),
+                        (true, false) => {}
+                        (false, _) => return Some(self.read[at].sight.of_nothing()),
+                    }
                 }
                 let Reading { values, sight, .. } = &self.read[at];
                 item.matcher.truth(values, *sight, |name| {
@@ -452,24 +467,13 @@ impl<'e, 'r> Reader<'e, 'r> {
         (!self.has_asked()).then_some(truth)
     }
 
-    /// Notes all items that find their texts in a field at once; false where that cannot be.
+    /// Notes all items that may find something in a field at once; false where that cannot be.
     fn search(&mut self, field: usize, at: usize) -> bool {
         let Reading { values, is_searched, .. } = &mut self.read[at];
-        let Notes { truths, event_number, .. } = &mut *self.notes;
+        let Notes { hits, event_number, .. } = &mut *self.notes;
         *is_searched.get_or_insert_with(|| {
-            let note = |item: usize| truths[item] = (*event_number, Some(Truth::True));
-            self.engine.fields[field].needles.find(values, note)
+            self.engine.fields[field].needles.find(values, |item| hits[item] = *event_number)
         })
-    }
-
-    /// Whether an item is among those that the search in its field has noted.
-    fn found(&self, number: usize, at: usize) -> Truth {
-        let is_noted = self.notes.truths[number] == (self.notes.event_number, Some(Truth::True));
-        match self.read[at].sight {
-            _ if is_noted => Truth::True,
-            Sight::Hidden => Truth::Unknown,
-            Sight::Clear => Truth::False,
-        }
     }
 
     /// Whether the event may write a pod spec; true also where that is not shown.

@@ -233,6 +233,18 @@ impl<'a> Event<'a> {
         self.top_level_for(key, name)?.get(name)
     }
 
+    /// The values behind some keys of a remembered top-level key, found in one pass; `null`
+    /// counts as absent.
+    pub(crate) fn entries<const COUNT: usize>(
+        &self,
+        key: Key,
+        names: [&str; COUNT],
+    ) -> [Option<Json<'a>>; COUNT] {
+        let is_in_context = |value| names.iter().all(|name| context::shows(key, value, name));
+        let found = self.shown(key, is_in_context).map(|value| value.get_all(names));
+        found.unwrap_or([None; COUNT]).map(|value| value.filter(|value| !value.is_null()))
+    }
+
     /// The names of the event's annotations.
     pub(crate) fn annotation_names(&self) -> impl Iterator<Item = Cow<'a, str>> {
         // Names are in the context, whatever the values are.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::derived::{self, Derived};
 use crate::event::{Event, Key};
 use crate::json::{Json, Kind};
+use crate::truth::Truth;
 
 /// How many arrays directly inside arrays are looked into; Kubernetes types nest at most two.
 pub const NESTED_ARRAYS_MAX: usize = 16;
@@ -62,6 +63,11 @@ pub enum Sight {
 }
 
 impl Sight {
+    /// What it says of a value that was looked for and not found.
+    pub(crate) fn of_nothing(self) -> Truth {
+        if self == Sight::Hidden { Truth::Unknown } else { Truth::False }
+    }
+
     /// Clear only if both are.
     pub fn and(self, other: Sight) -> Sight {
         if self == Sight::Hidden { self } else { other }
@@ -162,13 +168,13 @@ fn ends_nested<'a>(json: Json<'a>, path: &str, arrays: usize, found: &mut Vec<Js
 pub(crate) fn spelled<'a, 'p>(object: Json<'a>, path: &'p str) -> impl Iterator<Item = (Json<'a>, &'p str)> {
     let mut found: Vec<(usize, Json<'a>, &str)> = Vec::new();
     for (key, value) in object.entries() {
-        let key = key.text();
-        let Some(rest) = path.strip_prefix(key.as_ref()) else { continue };
+        let Some(rest) = key.strip_from(path) else { continue };
+        let key_bytes = path.len() - rest.len();
         let Some(rest) = rest.strip_prefix('.').or(rest.is_empty().then_some(rest)) else { continue };
         // Keys of one length are duplicates, of which the last counts.
-        match found.iter_mut().find(|(length, ..)| *length == key.len()) {
+        match found.iter_mut().find(|(length, ..)| *length == key_bytes) {
             Some((_, known, _)) => *known = value,
-            None => found.push((key.len(), value, rest)),
+            None => found.push((key_bytes, value, rest)),
         }
     }
     found.into_iter().map(|(_, value, rest)| (value, rest))

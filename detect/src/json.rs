@@ -62,6 +62,14 @@ impl<'a> Json<'a> {
         (self.kind() == Kind::String).then(|| decode(self.0))
     }
 
+    /// Appends the decoded bytes of a string, of which those that are not UTF-8 stay as they
+    /// are; nothing for other kinds.
+    pub fn decode_into(self, text: &mut Vec<u8>) {
+        if self.kind() == Kind::String {
+            decode_escapes(unquoted(self.0), text);
+        }
+    }
+
     /// The text of a string, number or boolean; nothing for other kinds.
     pub fn text(self) -> Option<Cow<'a, str>> {
         match self.kind() {
@@ -77,6 +85,19 @@ impl<'a> Json<'a> {
         for (name, value) in self.entries() {
             if name.is(key) {
                 found = Some(value);
+            }
+        }
+        found
+    }
+
+    /// The values behind some keys of an object, found in one pass.
+    pub(crate) fn get_all<const COUNT: usize>(self, keys: [&str; COUNT]) -> [Option<Json<'a>>; COUNT] {
+        let mut found = [None; COUNT];
+        for (name, value) in self.entries() {
+            for (key, found) in keys.iter().zip(&mut found) {
+                if name.is(key) {
+                    *found = Some(value);
+                }
             }
         }
         found
@@ -132,6 +153,14 @@ impl<'a> Key<'a> {
     /// True when the key, decoded, is `name`.
     pub fn is(self, name: &str) -> bool {
         if self.is_plain { unquoted(self.written) == name.as_bytes() } else { decode(self.written) == name }
+    }
+
+    /// What follows the key in a text that begins with it.
+    pub(crate) fn strip_from(self, text: &str) -> Option<&str> {
+        match self.plain().filter(|key| key.is_ascii()) {
+            Some(key) => text.as_bytes().strip_prefix(key).and_then(|_| text.get(key.len()..)),
+            None => text.strip_prefix(self.text().as_ref()),
+        }
     }
 
     /// The key, if nothing in it is escaped.
@@ -196,20 +225,25 @@ fn unquoted(string: &[u8]) -> &[u8] {
 /// sent, and an event must not escape detection by carrying one.
 fn decode(string: &[u8]) -> Cow<'_, str> {
     let inside = unquoted(string);
-    let Some(first) = memchr::memchr(b'\\', inside) else { return to_text(inside) };
-    let mut text = Vec::with_capacity(inside.len());
-    let mut rest = inside;
-    let mut next = Some(first);
-    while let Some(at) = next {
-        text.extend_from_slice(&rest[..at]);
-        rest = unescape(&rest[at + 1..], &mut text);
-        next = memchr::memchr(b'\\', rest);
+    if memchr::memchr(b'\\', inside).is_none() {
+        return to_text(inside);
     }
-    text.extend_from_slice(rest);
+    let mut text = Vec::with_capacity(inside.len());
+    decode_escapes(inside, &mut text);
     match String::from_utf8(text) {
         Ok(text) => Cow::Owned(text),
         Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
     }
+}
+
+/// Appends what stands between quotes, decoded.
+fn decode_escapes(inside: &[u8], text: &mut Vec<u8>) {
+    let mut rest = inside;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        text.extend_from_slice(&rest[..at]);
+        rest = unescape(&rest[at + 1..], text);
+    }
+    text.extend_from_slice(rest);
 }
 
 /// Most bytes are UTF-8, and that alone is told sooner than how to mend what is not.

@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::field::{Sight, Value};
 use crate::json::{Json, Kind};
 use crate::scan;
-use crate::sigma::{Anchor, Comparison, Part, Pattern, Test, TimePart, parse_address};
+use crate::sigma::{Anchor, Comparison, Part, Pattern, Regex, Test, TimePart, parse_address};
 use crate::truth::Truth;
 
 /// The values of a field, and their texts without case: those are made when the first item
@@ -41,12 +41,11 @@ impl<'v> Values<'v> {
         self.values.iter()
     }
 
-    /// Shows each text, without case, to `visit`.
-    pub(crate) fn each_folded(&self, mut visit: impl FnMut(&str)) {
+    /// Shows each text, as it is and without case, to `visit`.
+    pub(crate) fn each_text(&self, mut visit: impl FnMut(&str, &str)) {
         for (value, folded) in self.values.iter().zip(self.folded()) {
-            match folded {
-                Some(folded) => visit(folded),
-                None => text_of(value).iter().for_each(|text| visit(text)),
+            if let Some(text) = text_of(value) {
+                visit(&text, folded.as_deref().unwrap_or(&text));
             }
         }
     }
@@ -69,6 +68,19 @@ pub(crate) struct Matcher {
     /// Of a keyword: what to look for in the bytes of an event, made ready at the first
     /// question; nothing where bytes do not tell.
     raw_needles: OnceLock<Option<AhoCorasick>>,
+}
+
+/// What to look for in the values of a field to know whether an item may be true of them.
+#[derive(Debug, Default)]
+pub(crate) struct Sought<'m> {
+    /// Texts without case that a value may be.
+    pub(crate) whole: Vec<Cow<'m, str>>,
+    /// Texts without case that it may hold.
+    pub(crate) contained: Vec<Cow<'m, str>>,
+    /// Expressions that may find something in it.
+    pub(crate) expressions: Vec<&'m Regex>,
+    /// Whether what is found makes the item true.
+    pub(crate) is_all: bool,
 }
 
 /// Texts that are compared with one form of a value: as it is, or without case.
@@ -115,13 +127,20 @@ impl Matcher {
         let _ = self.raw_needles();
     }
 
-    /// The texts without case that a value may be, and those that may stand anywhere in it, if
-    /// that is all that is asked.
-    pub(crate) fn plain_texts(&self) -> Option<(&HashSet<Box<str>>, &[String])> {
-        let Texts { exact, starts, ends, contained, globs, is_used } = &self.folded;
-        let is_plain = *is_used && starts.is_empty() && ends.is_empty() && globs.is_empty();
-        let is_all = is_plain && self.others.is_empty() && !self.cased.is_used;
-        is_all.then_some((exact, contained.needles.as_slice()))
+    /// What a value must be or hold for any of the tests to be true of it; nothing where that
+    /// cannot be said in texts.
+    pub(crate) fn sought(&self) -> Option<Sought<'_>> {
+        let mut sought =
+            Sought { is_all: self.others.is_empty() && !self.cased.is_used, ..Sought::default() };
+        for test in &self.others {
+            let Test::Regex(regex) = test else { return None };
+            sought.expressions.push(regex);
+        }
+        self.folded.add_to(&mut sought)?;
+        self.cased.add_to(&mut sought)?;
+        let is_nothing =
+            sought.whole.is_empty() && sought.contained.is_empty() && sought.expressions.is_empty();
+        (!is_nothing).then_some(sought)
     }
 
     /// Whether the values of a field satisfy any of the tests. `refer` reads another field.
@@ -131,7 +150,7 @@ impl Matcher {
         sight: Sight,
         mut refer: impl FnMut(&str) -> (Vec<Value<'v>>, Sight),
     ) -> Truth {
-        let not_found = if sight == Sight::Hidden { Truth::Unknown } else { Truth::False };
+        let not_found = sight.of_nothing();
         let found = |holds: bool| if holds { Truth::True } else { not_found };
         let mut truth = Truth::False;
         if self.has_texts() {
@@ -175,22 +194,30 @@ impl Matcher {
 
     /// False where the bytes of an event show at once that nothing in it is looked for.
     fn may_match_raw(&self, raw: &[u8]) -> bool {
-        // What is escaped, or folds from another alphabet, does not stand there as it is.
-        let is_plain = raw.is_ascii() && memchr::memmem::find(raw, b"\\u").is_none();
-        let raw_needles = self.raw_needles();
-        !is_plain || raw_needles.is_none_or(|needles| needles.is_match(raw))
+        self.raw_needles().is_none_or(|needles| needles.is_match(raw) || !shows_needles(raw))
     }
 
     fn raw_needles(&self) -> Option<&AhoCorasick> {
+        let is_plain =
+            |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !ESCAPED.contains(&byte));
         let build = || {
-            let is_all = self.others.is_empty() && !self.cased.is_used;
-            is_all.then(|| self.folded.raw_needles())?
+            let Sought { whole, contained, expressions, .. } = self.sought()?;
+            let mut texts: Vec<&str> = contained.iter().map(|text| &**text).collect();
+            for regex in expressions {
+                texts.extend(regex.necessary_texts()?.iter().map(String::as_str));
+            }
+            let is_told = whole.is_empty() && texts.iter().all(|text| is_plain(text));
+            is_told.then(|| AhoCorasick::builder().ascii_case_insensitive(true).build(texts).ok())?
         };
         self.raw_needles.get_or_init(build).as_ref()
     }
 
     /// Whether one key or value of the event satisfies any of the tests of a keyword.
     pub(crate) fn matches_keyword(&self, word: &str) -> bool {
+        let is_ruled_out = |needles: &AhoCorasick| word.is_ascii() && !needles.is_match(word);
+        if self.raw_needles().is_some_and(is_ruled_out) {
+            return false;
+        }
         self.matches_word(word)
             || self.others.iter().any(|test| holds(test, &Value::Text(Cow::Borrowed(word))))
     }
@@ -242,13 +269,23 @@ impl Texts {
         texts
     }
 
-    /// Finds the texts in JSON, if all of them may stand anywhere and are written there as they are.
-    fn raw_needles(&self) -> Option<AhoCorasick> {
-        let Self { exact, starts, ends, contained: Contained { needles, .. }, globs, .. } = self;
-        let is_contained = exact.is_empty() && starts.is_empty() && ends.is_empty() && globs.is_empty();
-        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'/');
-        let is_told = is_contained && needles.iter().all(|needle| needle.bytes().all(is_plain));
-        is_told.then(|| AhoCorasick::builder().ascii_case_insensitive(true).build(needles).ok())?
+    /// Adds what a value must be or hold; nothing where a text may be anything.
+    fn add_to<'m>(&'m self, sought: &mut Sought<'m>) -> Option<()> {
+        let Self { exact, starts, ends, contained, globs, is_used: _ } = self;
+        sought.is_all &= starts.is_empty() && ends.is_empty() && globs.is_empty();
+        sought.whole.extend(exact.iter().map(|text| fold(text)));
+        let literal =
+            |part: &'m Part| if let Part::Literal(text) = part { Some(text.as_str()) } else { None };
+        let longest = |parts: &'m [Part]| parts.iter().filter_map(literal).max_by_key(|text| text.len());
+        let in_globs = globs.iter().map(|parts| longest(parts).unwrap_or_default());
+        let ends = starts.iter().chain(ends).map(|text| &**text);
+        for text in ends.chain(contained.needles.iter().map(String::as_str)).chain(in_globs) {
+            if text.is_empty() {
+                return None;
+            }
+            sought.contained.push(fold(text));
+        }
+        Some(())
     }
 
     fn matches(&self, text: &str) -> bool {
@@ -258,6 +295,32 @@ impl Texts {
             || self.contained.is_in(text)
             || self.globs.iter().any(|parts| glob(parts, text))
     }
+}
+
+/// What is written as an escape in JSON: the API server does so with the last three as well.
+const ESCAPED: &[u8] = b"\"\\<>&";
+
+/// The codes of what [`ESCAPED`] names and of what is not ASCII that the API server writes.
+const ESCAPES: &[&[u8]] = &[b"003c", b"003e", b"0026", b"2028", b"2029"];
+
+/// Whether all printable ASCII but [`ESCAPED`] stands in valid JSON as it is, and nothing folds to
+/// ASCII that is not.
+fn shows_needles(raw: &[u8]) -> bool {
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let is_harmless = match rest.get(at + 1) {
+            Some(b'u') => rest.get(at + 2..at + 6).is_some_and(|code| {
+                ESCAPES.contains(&code) || code.starts_with(b"000") || code.starts_with(b"001")
+            }),
+            Some(letter) => *letter != b'/',
+            None => false,
+        };
+        if !is_harmless {
+            return false;
+        }
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    raw.is_ascii()
 }
 
 /// Texts of which any may stand anywhere; made ready at the first question, since most rules

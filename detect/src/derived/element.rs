@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use super::pod::Pods;
 use super::written::{Listed, Tree, Written, is_deletion};
-use super::{Derived, container, find, pod, rbac};
+use super::{Derived, container, find, rbac};
 use crate::event::{Event, Key};
 use crate::field::{Field, Sight, Value, View, follow, sight_of};
 use crate::json::{Json, Kind};
@@ -95,13 +96,13 @@ impl List {
         look: impl FnOnce(&Elements<'a, '_>) -> R,
     ) -> R {
         let event = view.event;
-        let written;
+        let (written, pods);
         let mut lists = Lists::new(position, self.kind());
         match self {
             List::Field(Field::Path(path)) => lists.sight = raw(path, event, &mut lists),
             List::Field(Field::Derived(Derived::Pod, path)) => {
-                written = pod::written(event);
-                lists.sight = pod::each_spec_in(event, &written, |spec| lists.below(0, spec, path));
+                pods = Pods::of(event);
+                lists.sight = pods.each_spec(|spec| lists.below(0, spec, path));
             }
             List::Field(Field::Derived(Derived::Written, path)) => {
                 written = Written::by(event);
@@ -109,8 +110,8 @@ impl List {
                     written.trees().fold(written.sight, |sight, tree| sight.and(lists.below(0, tree, path)));
             }
             List::Field(Field::Derived(Derived::Container, path)) => {
-                written = pod::written(event);
-                lists.sight = pod::each_container_list(event, &written, |number, list| {
+                pods = Pods::of(event);
+                lists.sight = pods.each_container_list(|number, list| {
                     list.elements().fold(list.sight(), |sight, one| sight.and(lists.below(number, one, path)))
                 });
             }
@@ -124,8 +125,8 @@ impl List {
                 lists.values(values);
             }
             List::Containers => {
-                written = pod::written(event);
-                lists.sight = pod::each_container_list(event, &written, |number, list| {
+                pods = Pods::of(event);
+                lists.sight = pods.each_container_list(|number, list| {
                     lists.add(number, list);
                     list.sight()
                 });

@@ -4,17 +4,21 @@ use crate::event::{Event, Key};
 use crate::field::{Sight, Value, sight_of};
 use crate::json::Json;
 
+/// Where a name may stand, the best first.
+const PLACES: &[(Key, &[&str])] = &[
+    (Key::ObjectRef, &["name"]),
+    (Key::ResponseObject, &["metadata", "name"]),
+    (Key::RequestObject, &["metadata", "name"]),
+    (Key::RequestObject, &["metadata", "generateName"]),
+];
+
 /// Appends the name in `objectRef`, else the one the response gives, else the one that the
 /// request asks for.
 pub(super) fn name<'a>(event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    let places = [
-        event.at(Key::ObjectRef, &["name"]),
-        event.at(Key::ResponseObject, &["metadata", "name"]),
-        event.at(Key::RequestObject, &["metadata", "name"]),
-        event.at(Key::RequestObject, &["metadata", "generateName"]),
-    ];
     let is_name = |name: &Json<'_>| name.as_str().is_some_and(|name| !name.is_empty());
-    if let Some(name) = places.into_iter().flatten().find(is_name) {
+    // A response is long, and hardly ever needed.
+    let mut names = PLACES.iter().filter_map(|(key, path)| event.at(*key, path));
+    if let Some(name) = names.find(is_name) {
         values.push(Value::Json(name));
         return Sight::Clear;
     }

@@ -64,13 +64,14 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     /// From `objectRef`; without one, from the kind of the body.
     pub(super) fn of(event: &Event<'a>) -> Self {
-        let part = |name| event.str_at(Key::ObjectRef, name);
+        let parts = event.entries(Key::ObjectRef, ["resource", "subresource", "apiGroup"]);
+        let [resource, subresource, group] = parts.map(|part| part.and_then(Json::as_str));
         let kind = || event.at(Key::RequestObject, &["kind"]).and_then(Json::as_str);
-        let resource = part("resource").or_else(|| Some(Cow::Owned(kind()?.to_ascii_lowercase() + "s")));
-        let group = part("apiGroup").unwrap_or_default();
+        let resource = resource.or_else(|| Some(Cow::Owned(kind()?.to_ascii_lowercase() + "s")));
+        let group = group.unwrap_or_default();
         Self {
             resource: resource.unwrap_or_default(),
-            subresource: part("subresource").unwrap_or_default(),
+            subresource: subresource.unwrap_or_default(),
             is_built_in: GROUPS_WITHOUT_PODS.contains(&group.as_ref()),
         }
     }
@@ -113,72 +114,69 @@ pub(crate) fn may_write(event: &Event<'_>) -> bool {
     is_write(event) && !Target::of(event).pod_specs().is_empty()
 }
 
-/// What the request writes, if it may hold a pod spec.
-pub(super) fn written<'a>(event: &Event<'a>) -> Written<'a> {
-    if Target::of(event).pod_specs().is_empty() { Written::nothing() } else { Written::by(event) }
+/// What a request writes that may hold a pod spec.
+pub(super) struct Pods<'a> {
+    target: Target<'a>,
+    written: Written<'a>,
 }
 
-/// Shows each pod spec that the request writes to `visit`.
-pub(super) fn each_spec<'a>(event: &Event<'a>, visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
-    each_spec_in(event, &written(event), visit)
-}
-
-/// Shows each pod spec in what the request writes to `visit`.
-pub(super) fn each_spec_in<'a, 't>(
-    event: &Event<'a>,
-    written: &'t Written<'a>,
-    mut visit: impl FnMut(Tree<'a, 't>) -> Sight,
-) -> Sight {
-    let target = Target::of(event);
-    let places = target.pod_specs();
-    if places.is_empty() {
-        return Sight::Clear;
+impl<'a> Pods<'a> {
+    /// Those of the event; nothing where it writes to what holds none.
+    pub(super) fn of(event: &Event<'a>) -> Self {
+        let target = Target::of(event);
+        let has_none = target.pod_specs().is_empty();
+        Self { written: if has_none { Written::nothing() } else { Written::by(event) }, target }
     }
-    let is_workload = target.is_workload();
-    let mut sight = if is_workload { written.sight } else { Sight::Clear };
-    for tree in written.trees() {
-        for spec in places.iter().filter_map(|place| tree.at(place)) {
-            if is_workload || CONTAINER_LISTS.iter().any(|list| spec.get(list).is_some()) {
-                sight = sight.and(visit(spec));
+
+    /// Shows each pod spec to `visit`.
+    pub(super) fn each_spec<'t>(&'t self, mut visit: impl FnMut(Tree<'a, 't>) -> Sight) -> Sight {
+        let places = self.target.pod_specs();
+        if places.is_empty() {
+            return Sight::Clear;
+        }
+        let is_workload = self.target.is_workload();
+        let mut sight = if is_workload { self.written.sight } else { Sight::Clear };
+        for tree in self.written.trees() {
+            for spec in places.iter().filter_map(|place| tree.at(place)) {
+                if is_workload || CONTAINER_LISTS.iter().any(|list| spec.get(list).is_some()) {
+                    sight = sight.and(visit(spec));
+                }
             }
         }
+        sight
     }
-    sight
+
+    /// Shows each list of containers to `visit`, with its number in [`CONTAINER_LISTS`].
+    pub(super) fn each_container_list<'t>(
+        &'t self,
+        mut visit: impl FnMut(usize, Tree<'a, 't>) -> Sight,
+    ) -> Sight {
+        let mut visit_list =
+            |number, list: Option<Tree<'a, 't>>| list.map_or(Sight::Clear, |list| visit(number, list));
+        if self.target.resource == "pods" && self.target.subresource == "ephemeralcontainers" {
+            return self.written.trees().fold(self.written.sight, |sight, tree| {
+                // API servers before 1.22 take the list without a pod around it.
+                let sight = sight.and(visit_list(2, tree.get("ephemeralContainers")));
+                sight.and(visit_list(2, tree.at(&["spec", "ephemeralContainers"])))
+            });
+        }
+        self.each_spec(|spec| {
+            let lists = CONTAINER_LISTS.iter().enumerate();
+            lists.fold(spec.sight(), |sight, (number, list)| sight.and(visit_list(number, spec.get(list))))
+        })
+    }
 }
 
 /// Shows each container that the request writes to `visit`.
 pub(super) fn each_container<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
-    each_container_list(event, &written(event), |_, list| {
+    Pods::of(event).each_container_list(|_, list| {
         list.elements().fold(list.sight(), |sight, container| sight.and(visit(container)))
-    })
-}
-
-/// Shows each list of containers in what the request writes to `visit`, with its number in
-/// [`CONTAINER_LISTS`].
-pub(super) fn each_container_list<'a, 't>(
-    event: &Event<'a>,
-    written: &'t Written<'a>,
-    mut visit: impl FnMut(usize, Tree<'a, 't>) -> Sight,
-) -> Sight {
-    let target = Target::of(event);
-    let mut visit_list =
-        |number, list: Option<Tree<'a, 't>>| list.map_or(Sight::Clear, |list| visit(number, list));
-    if target.resource == "pods" && target.subresource == "ephemeralcontainers" {
-        return written.trees().fold(written.sight, |sight, tree| {
-            // API servers before 1.22 take the list without a pod around it.
-            let sight = sight.and(visit_list(2, tree.get("ephemeralContainers")));
-            sight.and(visit_list(2, tree.at(&["spec", "ephemeralContainers"])))
-        });
-    }
-    each_spec_in(event, written, |spec| {
-        let lists = CONTAINER_LISTS.iter().enumerate();
-        lists.fold(spec.sight(), |sight, (number, list)| sight.and(visit_list(number, spec.get(list))))
     })
 }
 
 /// Appends what stands at a dotted path of each pod spec.
 pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    each_spec(view.event, |spec| spec.follow(path, values))
+    Pods::of(view.event).each_spec(|spec| spec.follow(path, values))
 }
 
 /// Appends the host paths that the pods mount, each in its shortest form.

@@ -10,11 +10,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use regex_automata::meta;
+use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::ast::ErrorKind as AstKind;
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 use regex_syntax::utf8::Utf8Sequences;
 
 use super::error::RuleErrorKind as Kind;
+use super::necessary;
 
 /// How large one expression may get when compiled; long alternatives of Unicode classes
 /// stay below.
@@ -40,21 +43,23 @@ struct Expression {
     /// False if that is left to others.
     is_checked: bool,
     /// Nothing if it cannot be built, which [`Regex::new`] rules out.
-    automaton: OnceLock<Option<regex::Regex>>,
+    automaton: OnceLock<Option<meta::Regex>>,
     /// Whether somebody has begun to build it.
     is_begun: AtomicBool,
+    /// Texts of which one stands where it finds something, if that can be said.
+    necessary: OnceLock<Option<Vec<String>>>,
 }
 
 impl Expression {
     fn new(text: &str, is_checked: bool) -> Self {
         let (automaton, is_begun) = (OnceLock::new(), AtomicBool::new(false));
-        Self { text: text.to_owned(), is_checked, automaton, is_begun }
+        Self { text: text.to_owned(), is_checked, automaton, is_begun, necessary: OnceLock::new() }
     }
 
-    fn automaton(&self) -> Option<&regex::Regex> {
+    fn automaton(&self) -> Option<&meta::Regex> {
         let build = || {
             self.is_begun.store(true, Ordering::Relaxed);
-            compile(&self.text).ok()
+            build(&self.text)
         };
         self.automaton.get_or_init(build).as_ref()
     }
@@ -68,11 +73,10 @@ impl Regex {
             return Ok(regex);
         }
         let hir = parse(text).map_err(|fault| fault.kind)?;
-        let expression = Expression::new(text, true);
         if bytes_bound(&hir) > COMPILED_BYTES_MAX {
-            let _ = expression.automaton.set(Some(compile(text)?));
+            compile(text)?;
         }
-        Ok(remember(expression))
+        Ok(remember(Expression::new(text, true)))
     }
 
     /// Takes an expression that has been checked before; one that is wrong all the same finds
@@ -89,6 +93,13 @@ impl Regex {
     /// Whether the expression finds something in the text.
     pub fn is_match(&self, text: &str) -> bool {
         self.expression.automaton().is_some_and(|regex| regex.is_match(text))
+    }
+
+    /// Texts without case: the expression finds nothing in a text of ASCII alone that holds none
+    /// of them, whatever its case. Nothing if there are no such texts.
+    pub(crate) fn necessary_texts(&self) -> Option<&[String]> {
+        let read = || necessary::texts(&parse(&self.expression.text).ok()?);
+        self.expression.necessary.get_or_init(read).as_deref()
     }
 
     /// Builds the automaton, so that nobody who asks has to wait for it; unless somebody does
@@ -147,6 +158,19 @@ pub(super) fn compile(text: &str) -> Result<regex::Regex, Kind> {
         regex::Error::CompiledTooBig(max) => Kind::RegexTooLarge { max },
         error => Kind::InvalidRegex { message: fragment(&error) },
     })
+}
+
+/// Builds what says whether an expression that was found to be right and small enough finds
+/// something, and nothing else. What makes the search of long texts faster takes most of the
+/// time to build, and values are short; the verdict is the same.
+fn build(text: &str) -> Option<meta::Regex> {
+    // Not even the place of a match is asked for, but what runs in one pass panics without it.
+    let config = meta::Config::new()
+        .which_captures(WhichCaptures::Implicit)
+        .onepass(false)
+        .auto_prefilter(false)
+        .nfa_size_limit(Some(COMPILED_BYTES_MAX));
+    meta::Builder::new().configure(config).build(text).ok()
 }
 
 /// Understands the syntax of an expression, as compiling it does.
@@ -270,6 +294,24 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
 
         #[test]
+        fn where_an_expression_finds_something_one_of_its_texts_stands(
+            expression in expression(),
+            texts in prop::collection::vec("[abcABC\u{212a}kK/1 à€]{0,12}", 8),
+        ) {
+            let regex = Regex::new(&expression).unwrap();
+            for text in texts.iter().filter(|text| text.is_ascii()) {
+                let folded = text.to_ascii_lowercase();
+                let stands = |necessary: &[String]| necessary.iter().any(|part| folded.contains(part));
+                let may_match = regex.necessary_texts().is_none_or(stands);
+                prop_assert!(may_match || !regex.is_match(text), "{expression} {text}");
+            }
+            let plain = compile(&expression).unwrap();
+            for text in &texts {
+                prop_assert_eq!(plain.is_match(text), regex.is_match(text), "{} {}", expression, text);
+            }
+        }
+
+        #[test]
         fn no_expression_takes_more_than_its_bound(text in expression()) {
             prop_assert!(stays_below_its_bound(&text), "{text}");
         }
@@ -300,7 +342,7 @@ mod tests {
         // Compiled, classes share what the bound counts once for each character.
         let text = r"\w{45}";
         assert!(bytes_bound(&parse(text).ok().unwrap()) > COMPILED_BYTES_MAX);
-        assert!(Regex::new(text).unwrap().expression.automaton.get().is_some());
+        assert!(Regex::new(text).unwrap().is_match(&"a".repeat(45)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod lists;
 mod logsource;
 mod modifier;
 mod nearest;
+mod necessary;
 mod pipeline;
 mod placeholder;
 mod text;

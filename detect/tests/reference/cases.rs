@@ -149,12 +149,19 @@ pub(crate) fn told_around_restart(rules: &[Rule], events: &[&Seen], at: usize) -
     }
     let standing = Standing::from_bytes(&correlator.standing().to_bytes()).unwrap();
     assert_eq!(standing, correlator.standing());
-    let mut correlator = Correlator::of(&relations, CLUSTER, DISORDER);
-    correlator.resume(&standing);
     let mut kept: Vec<Observed> = earlier.iter().flat_map(read).collect();
     kept.retain(|observed| observed.until_us() >= Some(standing.told_until_us()));
     kept.sort_by_key(Observed::time_us);
-    for observed in kept.into_iter().chain(later.iter().flat_map(read)) {
+    // Twice: what one restart brings back must survive the next.
+    for _ in 0..2 {
+        let standing = correlator.standing();
+        correlator = Correlator::of(&relations, CLUSTER, DISORDER);
+        correlator.resume(&standing);
+        for observed in kept.iter().cloned() {
+            correlator.take(observed, &mut |episode| after.push(episode));
+        }
+    }
+    for observed in later.iter().flat_map(read) {
         correlator.take(observed, &mut |episode| after.push(episode));
     }
     correlator.finish(&mut |episode| after.push(episode));

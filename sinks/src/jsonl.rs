@@ -68,6 +68,10 @@ pub fn escaped(json: &str) -> String {
 }
 
 fn write_escaped<W: ?Sized + Write>(writer: &mut W, text: &str) -> io::Result<()> {
+    // Whole blocks are tested at once; what a terminal would act on is rare.
+    if text.is_ascii() && !text.as_bytes().contains(&0x7f) {
+        return writer.write_all(text.as_bytes());
+    }
     let mut written = 0;
     for (start, part) in text.match_indices(|character| character >= '\u{7f}' && is_unsafe(character)) {
         writer.write_all(&text.as_bytes()[written..start])?;

@@ -14,11 +14,17 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
+/// The shortest run that is looked at, as [`RUN`] says.
+const RUN_BYTES_MIN: usize = 16;
+
 /// Shorter than what any credential with its name is.
 static RUN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("[A-Za-z0-9+/_-]{16,}={0,2}").ok());
 
 /// The runs of Base64 whose content `holds_secret`.
 pub(super) fn secrets(text: &str, mut holds_secret: impl FnMut(&str) -> bool) -> Vec<Range<usize>> {
+    if text.len() < RUN_BYTES_MIN && !text.contains('\n') {
+        return Vec::new();
+    }
     let mut judge = |run: &str| decoded(run).is_some_and(|inner| holds_secret(&inner));
     if let Some(bare) = wrapped(text) {
         return std::iter::once(0..text.len()).filter(|_| judge(&bare)).collect();

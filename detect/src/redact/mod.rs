@@ -69,7 +69,10 @@ impl Redactor {
             // What a Secret holds may stand elsewhere too: a patch can copy it into a label.
             walk::rewrite_knowing(self, event.raw(), scope, &first.sealed).text
         };
-        text.replace(['\n', '\r'], " ")
+        match memchr::memchr2(b'\n', b'\r', text.as_bytes()) {
+            Some(_) => text.replace(['\n', '\r'], " "),
+            None => text,
+        }
     }
 
     /// The event redacted, ready for alerts to be composed of it.

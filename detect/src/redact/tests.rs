@@ -316,6 +316,13 @@ fn what_cannot_be_decoded_is_written_as_it_is_understood() {
 }
 
 #[test]
+fn fragments_show_no_string_of_a_body_that_is_quoted() {
+    let fragment = br#"{"records":[{"log":"{\"requestObject\":{\"data\":{\"db\":\"hunter2\"}}}"},{"log":{"requestObject":{"a":"b"}}}"#;
+    let redacted = String::from_utf8(redactor().fragment(fragment)).unwrap();
+    assert!(!redacted.contains("hunter2"), "{redacted}");
+}
+
+#[test]
 fn fragments_show_no_string_of_a_body() {
     let fragment = br#"{"kind":"Event","verb":"create","requestObject":{"data":{"a":"hunter2","b":["hunter3"]},"x":"hunte"#;
     let redacted = String::from_utf8(redactor().fragment(fragment)).unwrap();

@@ -53,6 +53,10 @@ static PATTERNS: LazyLock<Option<(Regex, Regex)>> =
 pub(super) fn shapes(text: &str) -> Vec<Range<usize>> {
     // Invariant: the patterns compile, as tests show; if they did not, nothing would be shown.
     let Some((shapes, _)) = PATTERNS.as_ref() else { return std::iter::once(0..text.len()).collect() };
+    // Groups take memory, and hardly any text has one.
+    if !shapes.is_match(text) {
+        return Vec::new();
+    }
     let found = shapes.captures_iter(text).filter_map(|found| found.iter().flatten().last());
     found.map(|found| found.range()).collect()
 }
@@ -61,6 +65,10 @@ pub(super) fn shapes(text: &str) -> Vec<Range<usize>> {
 pub(super) fn assigned(text: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let Some((_, assignment)) = PATTERNS.as_ref() else { return spans };
+    // What has no sign assigns nothing; groups take memory, and hardly any text has one.
+    if memchr::memchr3(b'=', b':', b'>', text.as_bytes()).is_none() || !assignment.is_match(text) {
+        return spans;
+    }
     let last_tag = text.rfind('<').unwrap_or(0);
     let mut at = 0;
     while let Some(found) = assignment.captures_at(text, at) {

@@ -116,7 +116,9 @@ pub(super) fn indent_of(line: &str) -> usize {
 /// Every string that is no key, from the first body on, in text that need not be JSON.
 pub(super) fn of_bodies(text: &str) -> Vec<Range<usize>> {
     let bodies = ["\"requestObject\"", "\"responseObject\""].iter().filter_map(|key| text.find(key)).min();
-    let mut at = bodies.unwrap_or(0);
+    // One that is quoted itself may be further ahead.
+    let is_quoted = ["requestObject\\", "responseObject\\"].iter().any(|key| text.contains(key));
+    let mut at = bodies.filter(|_| !is_quoted).unwrap_or(0);
     let mut spans = Vec::new();
     while let Some(quote) = text.get(at..).and_then(|rest| rest.find('"')) {
         let start = at + quote + 1;

@@ -316,6 +316,10 @@ impl<'r, 'a> Walk<'r, 'a> {
     /// Writes a string with lone surrogates, which many readers of JSON refuse, as it is understood.
     fn mend(&mut self, json: Json<'_>, end: usize) {
         let bytes = json.bytes();
+        // Most strings have no escape, and looking for one byte costs least.
+        if memchr::memchr(b'\\', bytes).is_none() {
+            return;
+        }
         let has_surrogate = memchr::memmem::find_iter(bytes, b"\\u")
             .any(|at| bytes.get(at + 2).is_some_and(|digit| digit.eq_ignore_ascii_case(&b'd')));
         if let Some(text) = json.as_str().filter(|_| has_surrogate) {

@@ -204,8 +204,9 @@ impl Group {
     }
 
     /// What has begun and is not over.
-    fn begun(&self) -> Option<Begun> {
-        let episode = self.episode.as_ref().map(|episode| episode.times());
+    fn begun(&self, plan: &Plan, now: i64) -> Option<Begun> {
+        let resumed = self.resumed.filter(|episode| may_go_on(plan, *episode, now));
+        let episode = self.episode.as_ref().map(|episode| episode.times()).or(resumed);
         (episode.is_some() || self.opened_at.is_some())
             .then_some(Begun { opened_at: self.opened_at, episode })
     }
@@ -280,10 +281,17 @@ impl Groups {
         step
     }
 
-    /// What has begun and is not over, of at most so many groups.
-    pub(super) fn known(&self, groups_max: usize) -> Known {
-        let begun = self.by_key.iter().filter_map(|(key, group)| Some((*key, group.begun()?)));
-        Known { learning_until: self.learning_until, groups: begun.take(groups_max).collect() }
+    /// What has begun and is not over at this time, of at most so many groups.
+    pub(super) fn known(&self, plan: &Plan, now: i64, groups_max: usize) -> Known {
+        let begun = self.by_key.iter().filter_map(|(key, group)| Some((*key, group.begun(plan, now)?)));
+        // An episode of which nothing has come since one restart goes on over the next.
+        let resumed = self.resumed.iter().filter(|(key, _)| self.by_key.get(key).is_none());
+        let resumed = resumed.filter_map(|(key, begun)| {
+            let episode = begun.episode.filter(|episode| may_go_on(plan, *episode, now))?;
+            Some((*key, Begun { opened_at: None, episode: Some(episode) }))
+        });
+        let groups = begun.chain(resumed).take(groups_max).collect();
+        Known { learning_until: self.learning_until, groups }
     }
 
     /// Goes on where it was before a restart; everything before this time was judged.
@@ -383,6 +391,11 @@ impl Groups {
     pub(super) fn learning_until(&self) -> Option<i64> {
         self.learning_until
     }
+}
+
+/// Whether an episode that started and last held at these times is not over.
+fn may_go_on(plan: &Plan, (_, held_at): (i64, i64), now: i64) -> bool {
+    now <= held_at.saturating_add(plan.quiet())
 }
 
 /// Judges a window that has ended, then an episode that may be over.

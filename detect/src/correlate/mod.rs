@@ -124,16 +124,29 @@ impl Correlator {
         Self { windows_bytes_max, ..self }
     }
 
+    /// Bounds the memory of windows and that of matches that wait anew, in bytes; what is beyond
+    /// goes with the next match.
+    pub fn bound(&mut self, windows_bytes_max: usize, pending_bytes_max: usize) {
+        self.windows_bytes_max = windows_bytes_max;
+        self.pending.bytes_max = pending_bytes_max.min(PENDING_BYTES_MAX);
+    }
+
+    /// Roughly how much memory windows take, and matches that wait, in bytes.
+    pub fn bytes(&self) -> (usize, usize) {
+        (self.windows_bytes, self.pending.bytes())
+    }
+
     /// How far it is. With it a fresh correlator that is given the stored matches again goes
     /// on as this one would, once all that has been told is stored.
     pub fn standing(&self) -> Standing {
         let mut groups_left = STANDING_GROUPS_MAX;
+        let told_until = self.told_until.max(self.pending.watermark());
         let each = self.relations.plans().iter().zip(&self.groups).map(|(plan, groups)| {
-            let known = groups.known(groups_left);
+            let known = groups.known(plan, told_until, groups_left);
             groups_left -= known.groups.len();
             (plan.name, known)
         });
-        Standing { told_until: self.told_until.max(self.pending.watermark()), correlations: each.collect() }
+        Standing { told_until, correlations: each.collect() }
     }
 
     /// Goes on where another correlator was. This one has to be fresh, and is to be given the

@@ -23,6 +23,8 @@ pub(super) struct Pending {
     known: i64,
     /// Matches that were taken early because too many waited.
     pub(super) hurried_count: u64,
+    /// What those that wait may take.
+    pub(super) bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Pending {
             watermark: i64::MIN,
             known: i64::MIN,
             hurried_count: 0,
+            bytes_max: PENDING_BYTES_MAX,
         }
     }
 
@@ -106,7 +109,7 @@ impl Pending {
     /// The time of the earliest match and the number of its plan, if it waits no longer.
     pub(super) fn due(&mut self) -> Option<(i64, usize)> {
         let (time, plan) = self.first().map(|first| (first.time, first.plan))?;
-        if time >= self.watermark && self.bytes() > PENDING_BYTES_MAX {
+        if time >= self.watermark && self.bytes() > self.bytes_max {
             // All of one time go together, with what correlations make of them.
             self.watermark = time.saturating_add(1);
         }

@@ -1,5 +1,6 @@
 //! What correlations want of matches: what any thread can work out, whatever the others do.
 
+use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -39,6 +40,13 @@ impl Relations {
     /// Whether any correlation wants the matches of this rule.
     pub fn wants(&self, rule: usize) -> bool {
         !self.feeds(rule).is_empty()
+    }
+
+    /// For how long after it happened a match may be wanted at most: by a window, or as it may come out of
+    /// order.
+    pub fn wanted_for(&self) -> Duration {
+        let wanted_for = self.shared.plans.iter().map(|plan| plan.wanted_for).max().unwrap_or(0);
+        Duration::from_micros(u64::try_from(wanted_for).unwrap_or(0)).saturating_add(super::DISORDER)
     }
 
     /// What correlations want of an event of a cluster that a rule matches; nothing if none

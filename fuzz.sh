@@ -37,3 +37,4 @@ run detect equivalence
 run detect correlation
 run detect rules rules/*/ tests/broken_rules
 run ingest frames
+run ingest envelope

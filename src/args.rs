@@ -189,7 +189,8 @@ Examples:
 /// Looks for attacks in recorded audit logs
 ///
 /// Alerts go to standard output as they are found, the summary to standard error.
-/// Reads JSON Lines, arrays and event lists, plain or compressed with gzip or zstd.
+/// Reads JSON Lines, arrays and event lists, plain or compressed with gzip or zstd, also as Fluent Bit,
+/// Vector, Elastic's agents, syslog, Azure, AWS and Google Cloud wrap them.
 #[derive(Debug, Args)]
 #[command(after_help = REPLAY_EXAMPLES)]
 pub(crate) struct Replay {

@@ -139,6 +139,7 @@ impl Totals {
         writeln!(page.out)?;
         page.line("read", &self.read(elapsed))?;
         page.line("events", &self.events(elapsed))?;
+        self.write_wrapped(&mut page)?;
         if let Some((first, last)) = self.period.bounds() {
             page.line("time", &format!("{} to {}", seconds(first), seconds(last)))?;
         }
@@ -187,6 +188,18 @@ impl Totals {
     fn events(&self, elapsed: Duration) -> String {
         let speed = HumanCount(per_second(self.event_count, elapsed));
         format!("{} ({speed}/s)", HumanCount(self.event_count))
+    }
+
+    /// What shippers and clouds had wrapped.
+    fn write_wrapped(&self, page: &mut Page<'_>) -> io::Result<()> {
+        let Counts { unwrapped, skipped, .. } = self.counts;
+        if unwrapped > 0 {
+            page.line("unwrapped", &format!("{} of them, from shippers or a cloud", HumanCount(unwrapped)))?;
+        }
+        if skipped > 0 {
+            page.line("skipped", &format!("{} of other logs, as a cloud says", counted(skipped, "record")))?;
+        }
+        Ok(())
     }
 
     /// Matches and groups that correlations had to do without.

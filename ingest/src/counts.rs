@@ -12,6 +12,10 @@ pub struct Counts {
     pub decoded_bytes: u64,
     /// Audit events found.
     pub events: u64,
+    /// How many of them were taken out of what shippers and clouds wrap around them.
+    pub unwrapped: u64,
+    /// Records of clouds that say themselves that they are of other logs; no items of this one.
+    pub skipped: u64,
     /// Malformed items by [`crate::MalformedKind::name`].
     pub malformed: BTreeMap<&'static str, u64>,
 }
@@ -28,6 +32,8 @@ impl AddAssign<&Counts> for Counts {
         self.stored_bytes += other.stored_bytes;
         self.decoded_bytes += other.decoded_bytes;
         self.events += other.events;
+        self.unwrapped += other.unwrapped;
+        self.skipped += other.skipped;
         for (name, count) in &other.malformed {
             *self.malformed.entry(name).or_default() += count;
         }

@@ -48,6 +48,18 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// What the first bytes of a stream say.
+    pub(crate) fn of(first: &[u8]) -> Self {
+        match first {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // A frame, or a frame to be skipped, with which parallel compressors begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
 impl std::fmt::Display for Compression {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
@@ -147,17 +159,16 @@ impl<R: Read> Decoded<R> {
 
 impl<R: Read> Decoder<R> {
     fn new(mut stored: Stored<R>, window_log_max: u32) -> io::Result<(Self, Compression)> {
-        let decoder = match stored.peek_first()? {
-            [0x1f, 0x8b, ..] => Self::Gzip(Box::new(GzDecoder::new(stored))),
-            // A frame, or a frame to be skipped, with which parallel compressors begin.
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+        let compression = Compression::of(stored.peek_first()?);
+        let decoder = match compression {
+            Compression::Gzip => Self::Gzip(Box::new(GzDecoder::new(stored))),
+            Compression::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(stored)?;
                 decoder.window_log_max(window_log_max)?;
                 Self::Zstd(Box::new(decoder))
             }
-            _ => Self::Plain(stored),
+            Compression::None => Self::Plain(stored),
         };
-        let compression = decoder.compression();
         Ok((decoder, compression))
     }
 

@@ -6,12 +6,12 @@
 //! the broken item of a list, else at the next line that begins with `{` or `[`, or at an event
 //! behind the break in the same line.
 //!
-//! Here is the loop over what can come next. `values` reads what should come, `recovery`
-//! steps over what should not, `scanning` looks at one item within limits, `shedding` makes
+//! Here is the loop over what can come next. `values` reads what should come, `unwrapping` what
+//! shippers and clouds have wrapped, `recovery` steps over what should not, `scanning` looks at one item within limits, `shedding` makes
 //! one that is too long short, and `buffer` holds the bytes.
 //!
 //! **Invariant:** the frames depend on the bytes alone, not on how a reader delivers them;
-//! memory stays below twice the event limit (three times with shedding), and no byte is scanned more than a few times.
+//! memory stays below twice the event limit (three times with shedding, and what an envelope takes), and no byte is scanned more than a few times.
 
 // The large variant is the event, which is the common one; a box would be an allocation per event.
 #![allow(clippy::large_enum_variant)]
@@ -22,6 +22,7 @@ mod recovery;
 mod scanning;
 mod search;
 mod shedding;
+mod unwrapping;
 mod values;
 mod walk;
 
@@ -31,6 +32,7 @@ use detect::ScanErrorKind;
 use detect::event::{Event, Spans};
 
 use crate::counts::Counts;
+use crate::envelope::{Opened, Opener};
 use crate::malformed::{Malformed, MalformedKind};
 use buffer::Buffer;
 use search::Search;
@@ -51,7 +53,7 @@ pub enum Frame<'a> {
     Event {
         /// The event, borrowed from the reader's buffer.
         event: Event<'a>,
-        /// Where it begins: bytes from the start of the stream.
+        /// Where it, or what it is wrapped in, begins: bytes from the start of the stream.
         offset: u64,
     },
     /// Bytes that are no event.
@@ -79,6 +81,10 @@ pub struct Frames<R> {
     shedding: Option<Shedding>,
     /// The event that was made short and handed out last.
     shed: Option<Shed>,
+    /// Holds what the envelope at the front holds.
+    opener: Opener,
+    /// What is still to be told of that envelope.
+    opened: Option<Opened>,
 }
 
 /// An event without what made it too long, and where it began.
@@ -98,6 +104,8 @@ enum State {
     Separator,
     /// Inside a list, what stands behind its items.
     ListTail,
+    /// The next event of an envelope of this length.
+    Unwrapping(usize),
     /// The rest of an item that is too long.
     TooLong(Walk, Broken),
     /// The rest of something broken, up to where to read on.
@@ -122,6 +130,8 @@ enum Located {
     Event(Spans, usize),
     /// The event that was shed.
     Shed(Spans),
+    /// The event that was taken out of an envelope.
+    Unwrapped,
     Malformed(Malformed),
 }
 
@@ -134,6 +144,12 @@ impl<R: Read> Frames<R> {
     /// Reads the frames of `source`, items up to `event_bytes_max`.
     pub fn with_event_bytes_max(source: R, event_bytes_max: usize) -> Self {
         Self::reading(Buffer::streaming(source, event_bytes_max), event_bytes_max)
+    }
+
+    /// Reads the frames of `bytes`, which are the whole stream, items up to `event_bytes_max`. `source` is
+    /// kept as long as they are, and never read.
+    pub fn of_bytes(bytes: Vec<u8>, source: R, event_bytes_max: usize) -> Self {
+        Self::reading(Buffer::whole(bytes, source), event_bytes_max)
     }
 
     fn with_state(buffer: Buffer<R>, state: State, event_bytes_max: usize) -> Self {
@@ -150,6 +166,8 @@ impl<R: Read> Frames<R> {
             sheds: false,
             shedding: None,
             shed: None,
+            opener: Opener::default(),
+            opened: None,
         }
     }
 
@@ -177,6 +195,11 @@ impl<R: Read> Frames<R> {
                 let Shed { bytes, offset, .. } = self.shed.as_ref()?;
                 Some(Frame::Event { event: Event::with_spans(bytes, spans), offset: *offset })
             }
+            Located::Unwrapped => {
+                self.counts.events += 1;
+                self.counts.unwrapped += 1;
+                Some(Frame::Event { event: self.opener.event()?, offset: self.buffer.offset })
+            }
             Located::Malformed(malformed) => {
                 *self.counts.malformed.entry(malformed.kind.name()).or_default() += 1;
                 Some(Frame::Malformed(malformed))
@@ -192,6 +215,12 @@ impl<R: Read> Frames<R> {
         }
     }
 
+    /// What the wrapper of the event handed out last says about its cluster. Whoever can write to
+    /// the stream can say anything here.
+    pub fn cluster_hint(&self) -> Option<&str> {
+        matches!(self.state, State::Unwrapping(_)).then(|| self.opener.cluster_hint())?
+    }
+
     /// What has been read so far. `stored_bytes` is left to whoever knows the file.
     pub fn counts(&self) -> Counts {
         Counts { decoded_bytes: self.buffer.read_bytes, ..self.counts.clone() }
@@ -201,6 +230,11 @@ impl<R: Read> Frames<R> {
     pub fn take_counts(&mut self) -> Counts {
         let decoded_bytes = std::mem::take(&mut self.buffer.read_bytes);
         Counts { decoded_bytes, ..std::mem::take(&mut self.counts) }
+    }
+
+    /// The bytes that are held: of frames made by [`Frames::of_bytes`], all of them.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.held()
     }
 
     /// The source of the bytes.
@@ -225,6 +259,7 @@ impl<R: Read> Frames<R> {
                 State::Value(before) => self.value(before),
                 State::Separator => self.separator(),
                 State::ListTail => self.list_tail(),
+                State::Unwrapping(length) => self.unwrap_next(length),
                 State::TooLong(..) => self.walk_on(),
                 State::Rest(_) => self.recover(),
                 State::Drain(_) => self.drain(),

@@ -1,7 +1,7 @@
 //! Bytes of recorded logs in, audit events out.
 //!
 //! [`inputs`] turns what a person named into files in time order, [`decode`] undoes
-//! compression, [`frames`] finds the events, and [`log`] ties the three together. Whatever
+//! compression, [`frames`] finds the events, if need be in an [`envelope`], and [`log`] ties the three together. Whatever
 //! is no event becomes a value that says what is wrong and where; nothing is skipped unsaid.
 //!
 //! **Invariant:** memory is bounded by the largest single event, never by the size of a
@@ -10,6 +10,7 @@
 pub mod chunks;
 pub mod counts;
 pub mod decode;
+pub mod envelope;
 pub mod follow;
 pub mod frames;
 pub mod inputs;

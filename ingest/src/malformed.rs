@@ -6,6 +6,8 @@ use std::sync::Arc;
 use detect::ScanErrorKind;
 use detect::event::Complaint;
 
+use crate::envelope::Refused;
+
 /// Bytes that are no event.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{line} (byte {offset}): {kind}")]
@@ -39,6 +41,9 @@ pub enum MalformedKind {
     /// A JSON object, but not an audit event.
     #[error("{0}")]
     NotAnEvent(Complaint),
+    /// A wrapper of a shipper or a cloud around something else than audit events.
+    #[error("{0}")]
+    Wrapped(Refused),
     /// Neither an object nor an array: a line of text, a lone value.
     #[error("not an audit event: neither an object nor an array")]
     NotAnObject,
@@ -72,6 +77,7 @@ impl MalformedKind {
             Self::Syntax { .. } => "syntax",
             Self::Truncated => "truncated",
             Self::NotAnEvent(_) => "not_an_event",
+            Self::Wrapped(_) => "wrapped",
             Self::NotAnObject => "not_an_object",
             Self::NulBytes(_) => "nul_bytes",
             Self::Utf16 => "utf16",

@@ -73,15 +73,17 @@ fn an_event_behind_a_crash_in_mid_line_is_salvaged() {
 }
 
 #[test]
-fn lines_behind_a_prefix_are_salvaged() {
-    let text = format!("2026-11-20T10:00:00Z stdout F {}\nI1121 started\n{}\n", event(1), event(2));
+fn headers_of_lines_are_passed_and_other_text_is_told() {
+    let header = "2026-11-20T10:00:00Z stdout F ";
+    let text = format!("{header}{}\nI1121 started\n{}\nlost {}\n", event(1), event(2), event(3));
     let outcome = read(text.as_bytes());
-    assert_eq!(outcome.ids, [1, 2]);
+    assert_eq!(outcome.ids, [1, 2, 3]);
+    assert_eq!(outcome.counts.unwrapped, 1);
     assert_eq!(
         outcome.complaints,
         [
-            "1:0 (30 bytes) not an audit event: neither an object nor an array",
             "2:114 (14 bytes) not an audit event: neither an object nor an array",
+            "4:212 (5 bytes) not an audit event: neither an object nor an array",
         ]
     );
 }

@@ -49,6 +49,18 @@ impl Buffer<Empty> {
 }
 
 impl<R: Read> Buffer<R> {
+    /// All bytes of a stream. `source` is kept beside them and never read.
+    pub(super) fn whole(bytes: Vec<u8>, source: R) -> Self {
+        let end = bytes.len();
+        let buffer = Self::new(source, end);
+        Self { bytes, end, read_bytes: end as u64, is_whole: true, ..buffer }
+    }
+
+    /// The bytes that are held, consumed or not: those of the whole stream if that is held whole.
+    pub(super) fn held(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Holds items of up to `event_bytes_max`.
     pub(super) fn streaming(source: R, event_bytes_max: usize) -> Self {
         Self::new(source, event_bytes_max.saturating_add(BUFFER_BYTES))

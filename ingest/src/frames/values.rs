@@ -46,7 +46,7 @@ impl<R: Read> Frames<R> {
             (b',' | b']' | b'}', None) if self.lost_brackets > 0 => self.pass_lost(first),
             (b',', _) => Some(self.stray_commas()),
             (_, Some(_)) => self.lone_value(),
-            (_, None) => self.fail(MalformedKind::NotAnObject),
+            (_, None) => self.line_of_text(),
         }
     }
 
@@ -80,9 +80,7 @@ impl<R: Read> Frames<R> {
     fn object(&mut self) -> Option<Located> {
         match self.scan(scan_object) {
             Ok(Object::Event(spans, length)) => Some(Located::Event(spans, length)),
-            Ok(Object::Complaint(complaint, length)) => {
-                Some(self.bad_value(MalformedKind::NotAnEvent(complaint), length))
-            }
+            Ok(Object::Complaint(complaint, length)) => self.unwrap(complaint, length),
             Ok(Object::EmptyList(length)) => {
                 self.buffer.consume(length);
                 self.after_value();

@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::rejection::Rejection;
 use super::tls::Secured;
-use super::{Tls, TlsError};
+use super::{Party, Tls, TlsError};
 
 /// The cluster of those who name none, where no credential is asked for.
 pub(super) const DEFAULT_CLUSTER: &str = "default";
@@ -100,6 +100,12 @@ impl Access {
             Some(named) if named != cluster => Err(Rejection::OtherCluster),
             _ => Ok(cluster),
         }
+    }
+
+    /// Who answers for what `peer` posts for a cluster: the cluster if that has been proved,
+    /// the peer's address if anybody may say what he likes.
+    pub(super) fn party(&self, cluster: &str, peer: SocketAddr) -> Party {
+        if self.is_open() { Party::at(peer.ip()) } else { Party::Cluster(cluster.into()) }
     }
 
     /// The cluster of the token in a header, if there is one; a wrong one is refused.

@@ -15,8 +15,11 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::rate::Rate;
 use super::room::Memory;
 use super::{Limits, Refusal};
+use crate::Frames;
+use crate::decode::Compression;
 
 /// How many pieces of a body may wait for the reader; a piece is at most what is read from a
 /// connection at once, 32 KiB.
@@ -24,6 +27,10 @@ const PIECES_MAX: usize = 16;
 
 /// The room that a body of unknown size begins with.
 const FIRST_BYTES: usize = 16 * 1024;
+
+/// How many times its size the room becomes when it is full: each time what has come is copied, and until
+/// the rest comes the room is held for nothing.
+const GROWTH: usize = 4;
 
 /// Why a body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,12 +79,9 @@ impl From<BodyError> for io::Error {
 pub(super) struct Arrival {
     stream: BodyDataStream,
     pause_max: Duration,
-    grace: Duration,
-    bytes_per_second_min: u64,
+    rate: Rate,
     bytes_max: u64,
     received_bytes: u64,
-    /// How long the client was waited for.
-    waited: Duration,
 }
 
 impl Arrival {
@@ -85,11 +89,9 @@ impl Arrival {
         Self {
             stream: body.into_data_stream(),
             pause_max: limits.body_pause_max,
-            grace: limits.body_grace,
-            bytes_per_second_min: limits.body_bytes_per_second_min,
+            rate: Rate::new(limits),
             bytes_max: limits.body_bytes_max,
             received_bytes: 0,
-            waited: Duration::ZERO,
         }
     }
 
@@ -97,19 +99,14 @@ impl Arrival {
     async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let start = Instant::now();
         let piece = timeout(self.pause_max, self.stream.next()).await.map_err(|_| BodyError::Slow)?;
-        self.waited += start.elapsed();
+        let waited = start.elapsed();
         let Some(piece) = piece else { return Ok(None) };
         let piece = piece.map_err(|_| BodyError::Disconnected)?;
         self.received_bytes += piece.len() as u64;
         if self.received_bytes > self.bytes_max {
             return Err(BodyError::TooLong { bytes_max: self.bytes_max });
         }
-        if self.is_slow() { Err(BodyError::Slow) } else { Ok(Some(piece)) }
-    }
-
-    fn is_slow(&self) -> bool {
-        let expected_seconds = self.waited.saturating_sub(self.grace).as_secs();
-        self.received_bytes < expected_seconds.saturating_mul(self.bytes_per_second_min)
+        if self.rate.is_slow(waited, piece.len()) { Err(BodyError::Slow) } else { Ok(Some(piece)) }
     }
 
     /// Passes on what is still to come, until it has (true) or nobody wants more (false).
@@ -171,14 +168,14 @@ pub(super) async fn collect(
     }
 }
 
-/// Grows `bytes` for `more`, by doubling, but not past `length` before that much has come.
+/// Grows `bytes` for `more`, to several times its size, but not past `length` before that much has come.
 fn make_room(bytes: &mut Vec<u8>, more: usize, length: usize, memory: &mut Memory) -> Result<(), Refusal> {
     let needed = bytes.len() + more;
     if needed <= bytes.capacity() {
         return Ok(());
     }
-    let doubled = (bytes.capacity() * 2).max(FIRST_BYTES);
-    let capacity = if needed <= length { doubled.min(length) } else { doubled }.max(needed);
+    let grown = (bytes.capacity() * GROWTH).max(FIRST_BYTES);
+    let capacity = if needed <= length { grown.min(length) } else { grown }.max(needed);
     memory.grow_to(capacity)?;
     bytes.reserve_exact(capacity - bytes.len());
     Ok(())
@@ -194,7 +191,11 @@ pub(super) enum Piece {
 /// The bytes of a body as they were sent. Reading may wait for more, so it is for a thread that
 /// may block.
 pub(super) struct Stored {
-    ready: Bytes,
+    /// What was collected, and how far it has been read.
+    collected: Vec<u8>,
+    read_bytes: usize,
+    /// The piece behind it that is being read.
+    piece: Bytes,
     rest: Option<mpsc::Receiver<Piece>>,
     failure: Option<BodyError>,
     /// Kept as long as the bytes are.
@@ -203,16 +204,22 @@ pub(super) struct Stored {
 
 impl Stored {
     fn new(bytes: Vec<u8>, rest: Option<mpsc::Receiver<Piece>>, memory: Memory) -> Self {
-        Self { ready: bytes.into(), rest, failure: None, _memory: memory }
+        Self { collected: bytes, read_bytes: 0, piece: Bytes::new(), rest, failure: None, _memory: memory }
     }
 
     fn failing(bytes: Vec<u8>, failure: BodyError, memory: Memory) -> Self {
-        Self { ready: bytes.into(), rest: None, failure: Some(failure), _memory: memory }
+        Self { failure: Some(failure), ..Self::new(bytes, None, memory) }
     }
 
     /// True if the client was not let send the rest.
     pub(super) fn is_cut(&self) -> bool {
         self.failure.is_some()
+    }
+
+    /// True if it is all there, in plain text and not too long: nothing is to be waited for, undone or refused.
+    pub(super) fn is_whole(&self, bytes_max: u64) -> bool {
+        let is_plain = Compression::of(&self.collected) == Compression::None;
+        is_plain && self.rest.is_none() && !self.is_cut() && self.collected.len() as u64 <= bytes_max
     }
 
     /// Waits for the next piece; false at the end.
@@ -222,7 +229,7 @@ impl Stored {
         }
         let Some(rest) = &mut self.rest else { return Ok(false) };
         match rest.blocking_recv() {
-            Some(Piece::Bytes(bytes)) => self.ready = bytes,
+            Some(Piece::Bytes(bytes)) => self.piece = bytes,
             Some(Piece::End) => self.rest = None,
             Some(Piece::Failure(error)) => self.failure = Some(error),
             None => self.failure = Some(BodyError::Disconnected),
@@ -231,14 +238,43 @@ impl Stored {
     }
 }
 
+/// A body that was collected, as it was sent, in plain text.
+pub struct Whole(Stored);
+
+impl Whole {
+    /// The body, which [`Stored::is_whole`].
+    pub(super) fn new(stored: Stored) -> Self {
+        Self(stored)
+    }
+
+    /// The frames of the body, items up to `event_bytes_max`; the room that it takes is given back with
+    /// them.
+    pub fn into_frames(mut self, event_bytes_max: usize) -> Frames<Self> {
+        let bytes = std::mem::take(&mut self.0.collected);
+        Frames::of_bytes(bytes, self, event_bytes_max)
+    }
+}
+
+impl Read for Whole {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.0.read(room)
+    }
+}
+
 impl Read for Stored {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        while self.ready.is_empty() {
+        let mut collected = self.collected.get(self.read_bytes..).unwrap_or_default();
+        if !collected.is_empty() {
+            let count = collected.read(room)?;
+            self.read_bytes += count;
+            return Ok(count);
+        }
+        while self.piece.is_empty() {
             if !self.advance()? {
                 return Ok(0);
             }
         }
-        let taken = self.ready.split_to(self.ready.len().min(room.len()));
+        let taken = self.piece.split_to(self.piece.len().min(room.len()));
         // Invariant: `taken` is no longer than `room`.
         room[..taken.len()].copy_from_slice(&taken);
         Ok(taken.len())

@@ -249,6 +249,7 @@ impl Shared {
         tokio::select! {
             ended = connection.as_mut() => return note_end(address, ended),
             () = sleep(jittered(self.limits.connection_age_max)) => {}
+            () = pulse.silent.notified() => {}
             () = self.stopping.cancelled() => {}
         }
         // HTTP/1 cannot say beforehand that a connection is about to end, except in an answer.

@@ -4,9 +4,9 @@ use std::io::{self, Read};
 
 use axum::http::{HeaderMap, header};
 
-use super::Limits;
-use super::body::{BodyError, Stored};
+use super::body::{BodyError, Stored, Whole};
 use super::rejection::Rejection;
+use super::{Content, Limits};
 use crate::decode::Decoded;
 
 /// What a body may unfold to whatever its size: a few bytes of blanks are no attack.
@@ -26,8 +26,17 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     if is_known && encodings.next().is_none() { Ok(()) } else { Err(Rejection::Encoding) }
 }
 
+/// What a body holds, within its limits.
+pub(super) fn content(stored: Stored, limits: &Limits) -> Content {
+    if stored.is_whole(limits.decoded_bytes_max) {
+        Content::Whole(Whole::new(stored))
+    } else {
+        Content::Stream(Box::new(Decoding::new(stored, limits)))
+    }
+}
+
 /// A body, decoded as it is read.
-pub(super) struct Decoding {
+struct Decoding {
     state: State,
     decoded_bytes: u64,
     bytes_max: u64,
@@ -43,7 +52,7 @@ enum State {
 }
 
 impl Decoding {
-    pub(super) fn new(stored: Stored, limits: &Limits) -> Self {
+    fn new(stored: Stored, limits: &Limits) -> Self {
         Self {
             state: State::Closed(stored),
             decoded_bytes: 0,

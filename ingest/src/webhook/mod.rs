@@ -15,12 +15,15 @@ use std::ops::AddAssign;
 
 mod access;
 mod addresses;
+mod blocks;
 mod body;
 mod connection;
 mod decoding;
 mod observer;
+mod party;
 mod peer;
 mod pulse;
+mod rate;
 mod rejection;
 mod request;
 mod room;
@@ -29,9 +32,10 @@ mod settings;
 mod tls;
 
 pub use access::{AccessError, Token};
-pub use body::BodyError;
+pub use body::{BodyError, Whole};
 pub use observer::{Observer, Refused};
-pub use server::{BindError, Receiver, Reloader};
+pub use party::Party;
+pub use server::{BindError, Prepared, Receiver, Reloader};
 pub use settings::{Limits, Settings};
 pub use tls::{Tls, TlsError};
 
@@ -42,10 +46,31 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A body that was received, decoded.
 pub struct Body {
-    /// The bytes, decoded; an error means that the rest never came, see [`BodyError::of`].
-    pub reader: Box<dyn Read + Send>,
+    /// What it holds.
+    pub content: Content,
     /// Which credential or path it came by.
     pub cluster: String,
+    /// Who answers for it.
+    pub party: Party,
+}
+
+/// What a body holds.
+pub enum Content {
+    /// All of it, in memory: reading it waits for nobody.
+    Whole(Whole),
+    /// The bytes, decoded as they are read, which may wait for the client; an error means that the rest
+    /// never came, see [`BodyError::of`].
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Content {
+    /// The bytes, decoded.
+    pub fn into_reader(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::Whole(whole) => Box::new(whole),
+            Self::Stream(reader) => reader,
+        }
+    }
 }
 
 /// What became of a body.
@@ -76,15 +101,64 @@ pub enum Refusal {
     /// There is too much to do.
     #[error("too much to do")]
     Busy,
+    /// There is no more of something.
+    #[error("there is no room for more {0}")]
+    Full(Scarce),
+    /// Whoever posts has taken as much of something as leaves enough for the others.
+    #[error("what is left of {0} is for others")]
+    Share(Scarce),
+    /// There are too many clusters, or too many that one client has named.
+    #[error("there is no room for more clusters")]
+    Clusters,
     /// It is about to stop.
     #[error("stopping")]
     Stopping,
 }
 
+impl Refusal {
+    /// A short stable name, for counting.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Incomplete => "incomplete",
+            Self::Busy => "busy",
+            Self::Full(Scarce::Memory) => "memory",
+            Self::Full(Scarce::Requests) => "requests",
+            Self::Full(Scarce::Streams) => "streams",
+            Self::Share(Scarce::Memory) => "memory_share",
+            Self::Share(Scarce::Requests) => "requests_share",
+            Self::Share(Scarce::Streams) => "streams_share",
+            Self::Clusters => "clusters",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// What there is only so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scarce {
+    /// Memory for bodies.
+    Memory,
+    /// Bodies that are judged.
+    Requests,
+    /// Bodies that are judged as they arrive.
+    Streams,
+}
+
+impl std::fmt::Display for Scarce {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Memory => "memory",
+            Self::Requests => "bodies",
+            Self::Streams => "long bodies",
+        })
+    }
+}
+
 /// Whoever evaluates events and makes durable what they give.
 pub trait Judge: Send + Sync + 'static {
-    /// Takes all of a body. Returns once everything it gave is durable. The reader is read on a
-    /// thread that may block, not on the caller's.
+    /// Takes all of a body. Returns once everything it gave is durable. What is
+    /// read is read on a thread of its own, not on the caller's; a stream on one that may block.
     ///
     /// The future is driven to its end even if whoever posted the body goes away.
     fn judge(&self, body: Body) -> impl Future<Output = Result<Judged, Refusal>> + Send;

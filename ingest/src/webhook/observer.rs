@@ -5,6 +5,9 @@ pub trait Observer: Send + Sync + 'static {
     /// A request was answered with this status code.
     fn answered(&self, _code: u16) {}
 
+    /// A request was answered so that it comes again; `why` is a short stable name.
+    fn refused(&self, _why: &'static str) {}
+
     /// A request has come; it is in flight until it has ended.
     fn request_begun(&self) {}
 

@@ -1,7 +1,8 @@
 //! Ends connections on which nothing happens for too long.
 //!
 //! A connection may be silent before its first request, while a header arrives, and between
-//! requests, each for so long. While a request is in hand its own limits count.
+//! requests, each for so long. While a request is in hand its own limits count, and on HTTP/2 the
+//! time of a header that begins meanwhile. An HTTP/2 client that is silent is told before it ends.
 
 use std::io;
 use std::pin::Pin;
@@ -12,9 +13,11 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Limits;
+use super::blocks::Blocks;
 
 /// How long what a client still sends is read and thrown away when its connection ends: closing
 /// at once would reset the connection and could take the answer with it.
@@ -32,6 +35,8 @@ const SCRAP_BYTES: usize = 16 * 1024;
 pub(super) struct Pulse {
     in_flight: AtomicUsize,
     begun: AtomicUsize,
+    /// The connection is to end, as nothing comes.
+    pub(super) silent: Notify,
     /// HTTP/2 sends more than requests, so bytes alone do not begin a header.
     is_multiplexed: AtomicBool,
     /// The connection is to end soon.
@@ -91,6 +96,9 @@ pub(super) struct Watched<S> {
     quiet_since: Instant,
     /// Since when a header has been arriving.
     header_since: Option<Instant>,
+    blocks: Blocks,
+    /// Until when a client may take leave that was told that its connection ends.
+    leave_until: Option<Instant>,
     /// Until when what still comes is thrown away.
     linger_until: Option<Instant>,
     /// How much has been thrown away.
@@ -110,6 +118,8 @@ impl<S> Watched<S> {
             seen: 0,
             quiet_since: now,
             header_since: None,
+            blocks: Blocks::default(),
+            leave_until: None,
             linger_until: None,
             scrapped_bytes: 0,
             alarm: Box::pin(sleep_until(now)),
@@ -123,17 +133,28 @@ impl<S> Watched<S> {
         if is_busy || begun != self.seen {
             self.seen = begun;
             self.quiet_since = Instant::now();
-            self.header_since = None;
+            if !self.blocks.is_open() {
+                self.header_since = None;
+            }
         }
         match self.header_since {
+            Some(since) if self.blocks.is_open() => Some(since + self.header_max),
             _ if is_busy => None,
+            _ if self.leave_until.is_some() => self.leave_until,
             Some(since) => Some(since + self.header_max),
             None if begun == 0 => Some(self.quiet_since + self.first_request_max),
             None => Some(self.quiet_since + self.idle_max),
         }
     }
 
-    fn note_bytes(&mut self) {
+    fn note_bytes(&mut self, bytes: &[u8]) {
+        if self.blocks.read(bytes) {
+            self.header_since = Some(Instant::now());
+        }
+        if self.blocks.is_multiplexed() {
+            self.pulse.is_multiplexed.store(true, Ordering::Relaxed);
+            return;
+        }
         let is_header = self.pulse.in_flight.load(Ordering::Relaxed) == 0 && !self.pulse.is_multiplexed();
         if is_header && self.header_since.is_none() {
             self.header_since = Some(Instant::now());
@@ -183,8 +204,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let deadline = this.deadline();
         let filled = room.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(context, room) {
-            if room.filled().len() > filled {
-                this.note_bytes();
+            if let Some(bytes) = room.filled().get(filled..).filter(|bytes| !bytes.is_empty()) {
+                this.note_bytes(bytes);
             }
             // Bytes that trickle in do not put off the end of the time for a header.
             return match deadline {
@@ -194,12 +215,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
                 _ => Poll::Ready(result),
             };
         }
-        match deadline {
-            Some(deadline) => {
-                this.poll_alarm(deadline, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
-            }
-            None => Poll::Pending,
+        let Some(deadline) = deadline else { return Poll::Pending };
+        std::task::ready!(this.poll_alarm(deadline, context));
+        if !this.blocks.is_multiplexed() || this.blocks.is_open() || this.leave_until.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        let until = Instant::now() + this.header_max;
+        this.leave_until = Some(until);
+        this.pulse.silent.notify_one();
+        this.poll_alarm(until, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

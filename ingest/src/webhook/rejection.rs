@@ -49,6 +49,22 @@ impl Rejection {
     }
 }
 
+impl Rejection {
+    /// Why the same request is welcome later, by a short stable name; nothing if it is not.
+    pub(super) fn passing(self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.name()),
+            Self::Failed => Some("failed"),
+            Self::Path
+            | Self::Method
+            | Self::Credential
+            | Self::OtherCluster
+            | Self::Encoding
+            | Self::Browser => None,
+        }
+    }
+}
+
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(format!("{self}\n")));

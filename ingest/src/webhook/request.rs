@@ -13,17 +13,17 @@ use axum::http::{HeaderValue, Method, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::TaskTracker;
 
 use super::access::{Access, is_cluster_name};
 use super::body::{self, Arrival, Piece, Received, Stored};
-use super::decoding::{Decoding, check_encoding};
+use super::decoding::{self, check_encoding};
 use super::peer::Peer;
 use super::rejection::Rejection;
-use super::room::Room;
-use super::{Body, Judge, Judged, Limits, Refusal};
+use super::room::{Room, Share};
+use super::{Body, Judge, Judged, Limits, Observer, Party, Refusal};
 
 /// What all requests share.
 pub(super) struct Service<J> {
@@ -32,6 +32,15 @@ pub(super) struct Service<J> {
     pub(super) room: Room,
     pub(super) limits: Limits,
     pub(super) judging: TaskTracker,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+/// What is known of a request that is let in.
+struct Admitted {
+    cluster: String,
+    party: Party,
+    /// The length of its body, if it is known.
+    length: Option<u64>,
 }
 
 /// Everything that can be asked of a receiver.
@@ -86,25 +95,32 @@ async fn receive_named<J: Judge>(
 impl<J: Judge> Service<J> {
     async fn respond(&self, peer: &Peer, named: Option<&str>, request: Request) -> Response {
         let mut rest = Rest::of(&request);
-        let (cluster, length) = match self.admit(peer, named, &request) {
-            Ok(admitted) => admitted,
-            Err(rejection) => return reject(rejection, &rest),
+        let taken = match self.admit(peer, named, &request) {
+            Ok(admitted) => {
+                let arrival = Arrival::new(request.into_body(), &self.limits);
+                self.take(admitted, arrival, &mut rest).await
+            }
+            Err(rejection) => Err(rejection),
         };
-        let arrival = Arrival::new(request.into_body(), &self.limits);
-        match self.take(cluster, arrival, length, &mut rest).await {
+        match taken {
             Ok(judged) => accept(judged, &rest),
-            Err(rejection) => reject(rejection, &rest),
+            Err(rejection) => {
+                self.note(peer, named, rejection);
+                reject(rejection, &rest)
+            }
         }
     }
 
-    /// The cluster that a request is for and the length of its body, if that is known; or why it
-    /// is not taken.
-    fn admit(
-        &self,
-        peer: &Peer,
-        named: Option<&str>,
-        request: &Request,
-    ) -> Result<(String, Option<u64>), Rejection> {
+    /// Counts and tells what is to be sent again.
+    fn note(&self, peer: &Peer, named: Option<&str>, rejection: Rejection) {
+        if let Some(reason) = rejection.passing() {
+            self.observer.refused(reason);
+            tracing::warn!(peer = %peer.address, path = named, reason, "a request is to be sent again");
+        }
+    }
+
+    /// What is known of a request, or why it is not taken.
+    fn admit(&self, peer: &Peer, named: Option<&str>, request: &Request) -> Result<Admitted, Rejection> {
         if request.method() != Method::POST {
             return Err(Rejection::Method);
         }
@@ -118,42 +134,38 @@ impl<J: Judge> Service<J> {
             .cluster(peer.certified_cluster(&access), request.headers(), named)
             .inspect_err(|rejection| tracing::info!(peer = %peer.address, %rejection, "refused a request"))?;
         check_encoding(request.headers())?;
+        let party = access.party(&cluster, peer.address);
         let length = request.body().size_hint().exact();
         let collected_bytes_max = self.limits.collected_bytes_max;
         let expected = length.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        self.room.expect(if expected > collected_bytes_max { 0 } else { expected })?;
-        Ok((cluster, length))
+        self.room.expect(&party, if expected > collected_bytes_max { 0 } else { expected })?;
+        Ok(Admitted { cluster, party, length })
     }
 
     /// Receives a body and has it judged.
-    async fn take(
-        &self,
-        cluster: String,
-        arrival: Arrival,
-        length: Option<u64>,
-        rest: &mut Rest,
-    ) -> Result<Judged, Rejection> {
-        let stored = match body::collect(arrival, self.room.memory(), length, &self.limits).await? {
+    async fn take(&self, admitted: Admitted, arrival: Arrival, rest: &mut Rest) -> Result<Judged, Rejection> {
+        let memory = self.room.memory(&admitted.party);
+        let stored = match body::collect(arrival, memory, admitted.length, &self.limits).await? {
             Received::Part(stored, pieces, arrival) => {
-                return self.take_part(cluster, stored, pieces, arrival, rest).await;
+                return self.take_part(admitted, stored, pieces, arrival, rest).await;
             }
             Received::Whole(stored) => stored,
         };
         rest.is_left = stored.is_cut();
-        self.judge(cluster, stored, None)?.await.map_err(|error| failed(&error))?.map_err(Rejection::Refused)
+        self.judge(admitted, stored, None)?.await.map_err(|error| failed(&error))?.map_err(Rejection::Refused)
     }
 
     /// Has a body judged while it arrives.
     async fn take_part(
         &self,
-        cluster: String,
+        admitted: Admitted,
         stored: Stored,
         pieces: mpsc::Sender<Piece>,
         arrival: Arrival,
         rest: &mut Rest,
     ) -> Result<Judged, Rejection> {
-        let stream = self.room.stream()?;
-        let judging = self.judge(cluster, stored, Some(stream))?;
+        let stream = self.room.stream(&admitted.party)?;
+        let judging = self.judge(admitted, stored, Some(stream))?;
         let (passed_on, judged) = tokio::join!(arrival.pass_on(pieces), judging);
         match passed_on {
             Ok(is_all) => rest.is_left = !is_all,
@@ -167,15 +179,16 @@ impl<J: Judge> Service<J> {
     /// everybody who counts on it, whether or not the client still waits.
     fn judge(
         &self,
-        cluster: String,
+        admitted: Admitted,
         stored: Stored,
-        stream: Option<OwnedSemaphorePermit>,
+        stream: Option<Share>,
     ) -> Result<JoinHandle<Result<Judged, Refusal>>, Refusal> {
-        let request = self.room.request()?;
+        let Admitted { cluster, party, .. } = admitted;
+        let request = self.room.request(&party)?;
         let judge = Arc::clone(&self.judge);
-        let reader = Box::new(Decoding::new(stored, &self.limits));
+        let content = decoding::content(stored, &self.limits);
         Ok(self.judging.spawn(async move {
-            let judged = judge.judge(Body { reader, cluster }).await;
+            let judged = judge.judge(Body { content, cluster, party }).await;
             drop((request, stream));
             judged
         }))

@@ -83,6 +83,7 @@ impl Receiver {
             room: Room::new(&limits),
             limits: limits.clone(),
             judging: judging.clone(),
+            observer: Arc::clone(&observer),
         };
         let drain_max = limits.drain_max;
         let connections = Connections::new(router(Arc::new(service)), reloader.access, limits, observer);
@@ -112,11 +113,29 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// From now on new connections see these certificates, and every request, also on open
-    /// connections, is let in by these tokens and authorities. Nothing changes on an error.
+    /// The same as [`prepare`](Self::prepare) and [`put_in_force`](Prepared::put_in_force) at once.
     pub fn reload(&self, tls: Option<Tls>, tokens: Vec<Token>) -> Result<(), AccessError> {
+        self.prepare(tls, tokens).map(Prepared::put_in_force)
+    }
+
+    /// Makes ready other certificates and tokens; nothing changes yet.
+    pub fn prepare(&self, tls: Option<Tls>, tokens: Vec<Token>) -> Result<Prepared, AccessError> {
         let access = Access::new(tls, tokens)?.checked_for(self.address, self.insecure)?;
-        self.access.store(Arc::new(access));
-        Ok(())
+        Ok(Prepared { access: Arc::new(access), in_force: Arc::clone(&self.access) })
+    }
+}
+
+/// Certificates and tokens with which nothing can be wrong any more.
+#[must_use]
+pub struct Prepared {
+    access: Arc<Access>,
+    in_force: Arc<ArcSwap<Access>>,
+}
+
+impl Prepared {
+    /// From now on new connections see these certificates, and every request, also on open
+    /// connections, is let in by these tokens and authorities.
+    pub fn put_in_force(self) {
+        self.in_force.store(self.access);
     }
 }

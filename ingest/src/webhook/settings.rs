@@ -35,8 +35,8 @@ const CONNECTIONS_MAX: usize = 4096;
 const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
 
 /// Bodies being judged. Judging is work for processors, so more at once only wait for each
-/// other; commits are shared, so some waiting is cheap.
-const REQUESTS_MAX: usize = 128;
+/// other; commits are shared, so some waiting is cheap. One client has half of them.
+const REQUESTS_MAX: usize = 256;
 
 /// Bodies held at once. A batch of 400 events is about 1 MiB.
 const MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -45,7 +45,8 @@ const MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 const COLLECTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Larger bodies judged while they arrive: each keeps a thread as long as its client is slow.
-const STREAMS_MAX: usize = 4;
+/// One client has half of them.
+const STREAMS_MAX: usize = 8;
 
 /// A batch has no limit of its own when truncation is off; 400 events of 1.5 MiB fit in this.
 const BODY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -83,6 +84,9 @@ const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a body may be waited for whatever its rate.
 const BODY_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a rate is looked at: long enough that one lost packet does not count.
+const BODY_RATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// Slower than any network between data centres.
 const BODY_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
@@ -133,7 +137,9 @@ pub struct Limits {
     pub body_pause_max: Duration,
     /// How long a body may be waited for before its rate counts.
     pub body_grace: Duration,
-    /// The rate that a body must keep up.
+    /// For how long at a time the rate of a body is measured.
+    pub body_rate_window: Duration,
+    /// The rate that a body must keep up, in every such time.
     pub body_bytes_per_second_min: u64,
     /// How old a connection may become, give or take a fifth.
     pub connection_age_max: Duration,
@@ -162,6 +168,7 @@ impl Default for Limits {
             idle_max: IDLE_MAX,
             body_pause_max: BODY_PAUSE_MAX,
             body_grace: BODY_GRACE,
+            body_rate_window: BODY_RATE_WINDOW,
             body_bytes_per_second_min: BODY_BYTES_PER_SECOND_MIN,
             connection_age_max: CONNECTION_AGE_MAX,
             drain_max: DRAIN_MAX,

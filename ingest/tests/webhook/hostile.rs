@@ -23,6 +23,7 @@ fn impatient() -> Limits {
         idle_max: short,
         body_pause_max: short,
         body_grace: short,
+        body_rate_window: short,
         ..Limits::default()
     }
 }
@@ -73,6 +74,65 @@ async fn bodies_that_pause_or_trickle_in_end() {
     assert!(server.judge.seen().is_empty());
 }
 
+/// What came in time at first does not make up for what comes too slowly then.
+#[tokio::test]
+async fn bodies_that_begin_well_and_then_trickle_in_end() {
+    let server = serve(with_limits(Limits { body_bytes_per_second_min: 1_000, ..impatient() }));
+    let head = format!("{HEAD}Content-Length: 3000000\r\n\r\n{}", " ".repeat(1_000_000));
+    let answer = trickle(raw(&server, &head).await, b' ').await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(*server.codes.refused.lock().unwrap(), ["incomplete"]);
+}
+
+/// Bodies that are sent up to their last piece and wait there.
+async fn hold(server: &Server, head: &str, count: usize) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let text = format!("{head}Content-Length: {BODY_BYTES}\r\n\r\n{}", " ".repeat(BODY_BYTES - 1));
+        held.push(raw(server, text).await);
+    }
+    server.codes.requests.begin(count).await;
+    held
+}
+
+/// The size of bodies of which a few take all the memory there is.
+const BODY_BYTES: usize = 256 * 1024;
+
+fn crowded() -> Limits {
+    Limits { memory_bytes_max: 4 * BODY_BYTES, collected_bytes_max: BODY_BYTES, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn one_cluster_leaves_memory_to_the_others() {
+    let tokens = vec![token("one", "greedy"), token("two", "prod")];
+    let server = serve(Settings { tokens, ..with_limits(crowded()) });
+    let held = hold(&server, &format!("{HEAD}Authorization: Bearer one\r\n"), 8).await;
+    wait_for(|| server.codes.refused.lock().unwrap().len() == 6).await;
+    let body = vec![b' '; BODY_BYTES];
+    let post = |token| client().post(server.url("/audit")).bearer_auth(token).body(body.clone()).send();
+    assert_eq!(post("two").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(post("one").await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(*server.codes.refused.lock().unwrap(), ["memory_share"; 7]);
+    drop(held);
+    server.codes.connections.end().await;
+    assert_eq!(post("one").await.unwrap().status(), StatusCode::OK);
+}
+
+/// Whoever need not prove anything could otherwise be as many as he likes.
+#[tokio::test]
+async fn one_address_leaves_memory_to_the_others_whatever_clusters_it_names() {
+    let server = serve(with_limits(crowded()));
+    let mut held = Vec::new();
+    for number in 0..8 {
+        let head = HEAD.replace("/audit", &format!("/audit/made-up-{number}"));
+        held.extend(hold(&server, &head, 1).await);
+    }
+    wait_for(|| server.codes.refused.lock().unwrap().len() == 6).await;
+    let elsewhere = client_builder().local_address("127.0.0.2".parse::<std::net::IpAddr>().ok());
+    let request = elsewhere.build().unwrap().post(server.url("/audit/lab")).body(vec![b' '; BODY_BYTES]);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+}
+
 #[tokio::test]
 async fn large_bodies_that_pause_are_known_to_be_half() {
     let limits = Limits { collected_bytes_max: 1000, ..impatient() };
@@ -81,6 +141,49 @@ async fn large_bodies_that_pause_are_known_to_be_half() {
     let answer = read_all(stream).await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert_eq!(server.judge.seen()[0].failure, Some(BodyError::Slow));
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A frame of settings, without any.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// Nothing else would end them so soon: a client says something all the time.
+#[tokio::test]
+async fn http_2_headers_that_trickle_in_end() {
+    let short = Duration::from_millis(200);
+    let server = serve(with_limits(Limits { header_max: short, ..Limits::default() }));
+    // The beginning of a header of 16 KiB.
+    let begun = [PREFACE, SETTINGS, &[0, 0x40, 0, 1, 0, 0, 0, 0, 1]].concat();
+    let mut stream = raw(&server, begun).await;
+    let (mut reader, mut writer) = stream.split();
+    let writing = async {
+        while writer.write_all(&[0x40]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut said = Vec::new();
+    let reading = async { reader.read_to_end(&mut said).await };
+    let ended = tokio::time::timeout(PATIENCE, async { tokio::join!(writing, reading) }).await;
+    assert!(ended.is_ok(), "the connection stays open");
+    assert_eq!(server.codes.requests.begun(), 0);
+}
+
+/// The frame that says that a connection ends.
+const GOAWAY: u8 = 7;
+
+#[tokio::test]
+async fn silent_http_2_clients_are_told_before_their_connection_ends() {
+    let server = serve(with_limits(impatient()));
+    let mut stream = raw(&server, [PREFACE, SETTINGS].concat()).await;
+    let mut said = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("it ends").unwrap();
+    let (mut kinds, mut rest) = (Vec::new(), &said[..]);
+    while let [high, middle, low, kind, others @ ..] = rest {
+        kinds.push(*kind);
+        let length = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+        rest = &others[5 + length..];
+    }
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
 }
 
 #[tokio::test]

@@ -101,8 +101,8 @@ impl Judge for Recorder {
 }
 
 fn read(body: Body, pause: Duration) -> Seen {
-    let Body { reader, cluster } = body;
-    let mut frames = Frames::new(reader);
+    let Body { content, cluster, .. } = body;
+    let mut frames = Frames::new(content.into_reader());
     let mut seen = Seen { cluster, events: 0, malformed: Vec::new(), failure: None };
     while let Some(frame) = frames.next() {
         match frame {
@@ -151,6 +151,7 @@ impl Server {
 #[derive(Default)]
 pub(crate) struct Codes {
     pub(crate) answered: Mutex<Vec<u16>>,
+    pub(crate) refused: Mutex<Vec<&'static str>>,
     pub(crate) connections: Tally,
     pub(crate) requests: Tally,
 }
@@ -195,6 +196,10 @@ pub(crate) async fn wait_for(is_true: impl Fn() -> bool) {
 impl Observer for Codes {
     fn answered(&self, code: u16) {
         self.answered.lock().unwrap().push(code);
+    }
+
+    fn refused(&self, why: &'static str) {
+        self.refused.lock().unwrap().push(why);
     }
 
     fn request_begun(&self) {

@@ -13,6 +13,9 @@ pub const QUARANTINE_BYTES_MAX: i64 = 256 * 1024 * 1024;
 /// The longest text that is kept beside the bytes in quarantine.
 const QUARANTINE_TEXT_BYTES_MAX: usize = 4 * 1024;
 
+/// What a match takes beside its body, with its indexes; the migration to schema 2 counts with the same.
+pub(super) const MATCH_ROW_BYTES: usize = 250;
+
 /// Writes an entry within a transaction.
 pub(super) fn write(connection: &Connection, entry: &Entry, now_us: i64) -> Result<Receipt, StoreError> {
     let receipt = Receipt {
@@ -81,6 +84,9 @@ fn write_matches(connection: &Connection, matches: &[NewMatch]) -> Result<Vec<bo
         .collect::<Result<Vec<bool>, rusqlite::Error>>()?;
     let new_count = are_new.iter().filter(|is_new| **is_new).count();
     add(connection, "UPDATE store SET matches = matches + ?1", new_count)?;
+    let new = matches.iter().zip(&are_new).filter(|(_, is_new)| **is_new);
+    let new_bytes = new.map(|(found, _)| found.body.len() + MATCH_ROW_BYTES).sum();
+    add(connection, "UPDATE store SET match_bytes = match_bytes + ?1", new_bytes)?;
     Ok(are_new)
 }
 

@@ -30,6 +30,12 @@ pub enum StoreError {
         /// The state folder.
         folder: PathBuf,
     },
+    /// What lies where the store should be is somebody else's.
+    #[error("`{}` is no database of masthead; it is left as it is", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// A newer program has written the store.
     #[error("the store has schema {found}, and this version of masthead knows {known}")]
     Newer {
@@ -62,6 +68,18 @@ impl StoreError {
     /// An error of a file.
     pub(super) fn file(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::File { path: path.into(), source: Arc::new(source) }
+    }
+
+    /// True if this user may not read or write what is there.
+    pub fn is_denied(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+        match self {
+            Self::File { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Database(error) => {
+                matches!(error.sqlite_error_code(), Some(CannotOpen | PermissionDenied | ReadOnly))
+            }
+            _ => false,
+        }
     }
 
     /// True if the place failed, not what was to be written: the same write may succeed later.

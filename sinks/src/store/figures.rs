@@ -16,6 +16,10 @@ pub struct Figures {
     pub alerts_kept: u64,
     /// The matches that are kept.
     pub matches: u64,
+    /// About what matches take, in bytes.
+    pub match_bytes: u64,
+    /// Matches that had to go for lack of room though windows still wanted them.
+    pub matches_dropped: u64,
     /// What ever went into quarantine, repetitions included.
     pub quarantined_total: u64,
     /// The different items in quarantine.
@@ -101,7 +105,8 @@ fn bytes_of(path: &Path) -> u64 {
 pub(super) fn figures(connection: &Connection) -> Result<Figures, StoreError> {
     let transaction = connection.unchecked_transaction()?;
     let mut statement = transaction.prepare_cached(
-        "SELECT number, number - kept_after, matches, quarantined, quarantined_kept, dead_dropped, kept_after
+        "SELECT number, number - kept_after, matches, quarantined, quarantined_kept, dead_dropped, kept_after,
+                match_bytes, matches_dropped
          FROM store",
     )?;
     let (mut figures, kept_after) = statement.query_row([], |row| {
@@ -112,6 +117,8 @@ pub(super) fn figures(connection: &Connection) -> Result<Figures, StoreError> {
             quarantined_total: count(row, 3)?,
             quarantined_kept: count(row, 4)?,
             dead_dropped: count(row, 5)?,
+            match_bytes: count(row, 7)?,
+            matches_dropped: count(row, 8)?,
             ..Figures::default()
         };
         Ok((figures, count(row, 6)?))

@@ -164,6 +164,12 @@ impl Folder {
         self.path.join("signing.key")
     }
 
+    /// True if there is a signing key, which the first store of a folder makes.
+    pub(super) fn has_secret(&self) -> Result<bool, StoreError> {
+        let path = self.key_path();
+        path.try_exists().map_err(|error| StoreError::file(path, error))
+    }
+
     /// The secret of the signing key, made if there is none; and whether it was made.
     pub(super) fn secret(&self) -> Result<([u8; 32], bool), StoreError> {
         match self.existing_secret() {

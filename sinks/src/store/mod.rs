@@ -27,6 +27,7 @@ mod entry;
 mod error;
 mod figures;
 mod folder;
+mod foreign;
 mod note;
 mod opening;
 mod outgoing;

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
-use super::{StoreError, entry, renewal, schema};
+use super::{StoreError, entry, foreign, renewal, schema};
 
 /// What happened when a store was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub struct Damaged {
 
 /// Opens the database, which then has the current schema and an id.
 pub(super) fn open(folder: &Folder) -> Result<(Connection, Opening), StoreError> {
+    foreign::refuse(folder)?;
     let damaged = renewal::resume(folder)?;
     let mut opening = Opening { is_fresh: !folder.database().exists(), damaged, ..Opening::default() };
     if opening.is_fresh {

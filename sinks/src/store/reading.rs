@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 use super::figures::{self, Figures};
 use super::folder::Folder;
 use super::note::Signer;
-use super::{SignedNote, StoreError, VerificationKey, outgoing, schema};
+use super::{SignedNote, StoreError, VerificationKey, foreign, outgoing, schema};
 use crate::outbox::{DeadLetter, Outgoing, Quarantined};
 
 /// Alerts that are read at once.
@@ -63,9 +63,11 @@ impl Reading {
     /// Opens the store of a state folder for reading.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let folder = Folder::new(folder);
-        if !folder.database().exists() {
+        let path = folder.database();
+        if !path.try_exists().map_err(|error| StoreError::file(&path, error))? {
             return Err(StoreError::Absent { folder: folder.path().to_owned() });
         }
+        foreign::refuse(&folder)?;
         let connection = schema::open_for_reading(&folder.database())?;
         match schema::check_version(&connection)? {
             0 => Err(StoreError::Absent { folder: folder.path().to_owned() }),

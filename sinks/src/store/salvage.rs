@@ -12,8 +12,15 @@ use super::opening::Damaged;
 use super::{StoreError, schema};
 
 /// The tables, those first that the others can be judged by.
-const TABLES: [&str; 8] =
+pub(super) const TABLES: [&str; 8] =
     ["store", "cursors", "checkpoints", "positions", "alerts", "dead_letters", "matches", "quarantine"];
+
+/// Counts anew what is cheaper counted than asked for.
+const RECOUNT: &str = "UPDATE store SET
+    matches = (SELECT count(*) FROM matches),
+    match_bytes = (SELECT coalesce(sum(length(body) + 250), 0) FROM matches),
+    quarantined_kept = (SELECT count(*) FROM quarantine),
+    quarantined_bytes = (SELECT coalesce(sum(length(bytes)), 0) FROM quarantine)";
 
 /// Copies what can be read at `path` into a new database. Where the damaged one is to lie is
 /// left open.
@@ -37,6 +44,8 @@ pub(super) fn salvage(path: &Path, target: &mut Connection) -> Result<Damaged, S
             _ => damaged.others_salvaged += copied,
         }
     }
+    // Counts of what is not there any more.
+    transaction.execute_batch(RECOUNT)?;
     transaction.commit()?;
     Ok(damaged)
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 use super::{Chain, StoreError};
 
 /// What turns schema n into schema n + 1. Only ever add to it.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// How long a statement waits for a lock that another process has, such as a reader that
 /// recovers the write-ahead log.
@@ -59,6 +59,14 @@ fn open_read_only(path: &Path, name: &Path) -> Result<Connection, rusqlite::Erro
     // The file is not touched before the first question.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
+}
+
+/// The names of the tables that a database has in its file itself. Leaves no trace beside it.
+pub(super) fn names(path: &Path) -> Result<Vec<String>, StoreError> {
+    let connection = open_read_only(path, &immutable(path))?;
+    let mut select = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let names = select.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
 }
 
 fn is_beyond_opening(error: &rusqlite::Error) -> bool {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, Row};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, prune};
 use crate::outbox::NewMatch;
 
 /// The most matches of one page.
@@ -36,6 +36,17 @@ impl Store {
         let (time_us, id) =
             after.map_or((i64::MIN, Vec::new()), |last| (last.time_us, last.id.to_be_bytes().to_vec()));
         self.read(move |connection| page(connection, &cluster, wanted_at_us, time_us, &id)).await
+    }
+
+    /// Lets go of a cluster: of the position of this name, and of some of its matches. Gives whether
+    /// some are left.
+    pub async fn forget_cluster(&self, cluster: &str, position: &str) -> Result<bool, StoreError> {
+        let (cluster, position) = (cluster.to_owned(), position.to_owned());
+        self.commit(cluster.len(), move |connection| {
+            connection.execute("DELETE FROM positions WHERE name = ?1", [&position])?;
+            prune::drop_matches_of(connection, &cluster)
+        })
+        .await
     }
 
     /// How far sources were, by name.

@@ -71,6 +71,8 @@ fn a_newer_store_is_refused_and_left_as_it_is() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
+    // Only where there has been a store, which left its key.
+    open(folder.path()).close().await;
     fs::write(folder.path().join("masthead.db"), "no database".repeat(1000)).unwrap();
     let (store, opening) = Store::open(folder.path(), Options::default()).unwrap();
     let damaged = opening.damaged.unwrap();
@@ -78,6 +80,30 @@ async fn a_file_that_is_no_database_is_set_aside() {
     assert_eq!((damaged.alerts_salvaged, damaged.tables_cut.len()), (0, 8));
     store.write(alerts([1])).await.unwrap();
     assert_eq!(numbers(&kept(&store).await), [1]);
+}
+
+#[test]
+fn what_is_somebody_elses_is_refused_and_left_as_it_is() {
+    let [text, database, beside_a_key] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    fs::write(text.path().join("masthead.db"), "no database".repeat(1000)).unwrap();
+    for folder in [&database, &beside_a_key] {
+        let connection = Connection::open(folder.path().join("masthead.db")).unwrap();
+        connection.execute_batch("CREATE TABLE bookmarks (url); INSERT INTO bookmarks VALUES ('a')").unwrap();
+    }
+    fs::write(beside_a_key.path().join("signing.key"), "x").unwrap();
+    for folder in [text, database, beside_a_key] {
+        let path = folder.path().join("masthead.db");
+        let before = fs::read(&path).unwrap();
+        let refused = Store::open(folder.path(), Options::default()).err().unwrap();
+        assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
+        let refused = Reading::open(folder.path()).err().unwrap();
+        assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
+        assert!(fs::read(&path).unwrap() == before, "{} was changed", path.display());
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.retain(|name| name != "masthead.lock" && name != "signing.key");
+        assert_eq!(names, ["masthead.db"]);
+    }
 }
 
 #[tokio::test]

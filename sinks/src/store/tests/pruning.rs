@@ -106,6 +106,50 @@ async fn matches_go_when_no_window_wants_them() {
 }
 
 #[tokio::test]
+async fn matches_push_out_no_alert_and_have_a_limit_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let large = |id: u16| NewMatch { body: vec![7; 10_000], ..match_at(id.into(), id.into()) };
+    for first in (0..1000).step_by(100) {
+        store.write(matches((first..first + 100).map(large).collect())).await.unwrap();
+    }
+    store.write(alerts(1..=10)).await.unwrap();
+    let before = store.figures().await.unwrap();
+    assert_eq!(before.match_bytes, 1000 * 10_250);
+    // Ten megabytes of matches, and room for three: half of it beside what alerts may take.
+    let keep = Retention { age: HOUR, bytes_max: 6_000_000, matches_before_us: 150 };
+    let pruned = store.prune(clock::now_us(), keep).await.unwrap();
+    assert_eq!((pruned.alerts, pruned.matches), (0, 50 + pruned.matches_lost), "{pruned:?}");
+    assert!(pruned.matches_lost >= 650, "{pruned:?}");
+    let after = store.figures().await.unwrap();
+    assert!(after.match_bytes <= 3_000_000, "{after:?}");
+    assert_eq!((after.alerts_kept, after.matches_dropped), (10, pruned.matches_lost));
+    assert_eq!(after.match_bytes, after.matches * 10_250);
+    // What lasts longest is still there.
+    assert_eq!(store.matches("lab", 0, None).await.unwrap().last().map(|last| last.time_us), Some(999));
+}
+
+#[tokio::test]
+async fn a_cluster_is_forgotten_with_its_matches_and_its_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(matches((0..700).map(|id: u16| match_at(id.into(), id.into())).collect())).await.unwrap();
+    let other = NewMatch { cluster: "prod".to_owned(), ..match_at(1000, 1) };
+    let positions =
+        [("correlations/lab", 1), ("correlations/prod", 2)].map(|(name, byte)| (name.to_owned(), vec![byte]));
+    store.write(Entry { positions: positions.to_vec(), ..matches(vec![other]) }).await.unwrap();
+    let mut steps = 1;
+    while store.forget_cluster("lab", "correlations/lab").await.unwrap() {
+        steps += 1;
+    }
+    assert_eq!(steps, 3);
+    assert_eq!(store.clusters().await.unwrap(), ["prod"]);
+    assert_eq!(store.positions().await.unwrap().into_keys().collect::<Vec<_>>(), ["correlations/prod"]);
+    let figures = store.figures().await.unwrap();
+    assert_eq!((figures.matches, figures.match_bytes), (1, 260));
+}
+
+#[tokio::test]
 async fn dead_letters_keep_their_alert_and_can_be_given_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

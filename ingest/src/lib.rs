@@ -14,6 +14,8 @@ pub mod envelope;
 pub mod follow;
 pub mod frames;
 pub mod inputs;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod log;
 pub mod malformed;
 pub mod webhook;

@@ -12,6 +12,8 @@ pub mod delivery;
 pub mod file;
 pub mod http;
 mod jsonl;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod outbox;
 pub mod palette;
 pub mod stdout;

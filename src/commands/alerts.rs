@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -12,7 +13,9 @@ use detect::summary::counted;
 use serde::Serialize;
 use sinks::outbox::{DeadLetter, Outgoing};
 use sinks::palette::level_name;
-use sinks::store::{Filter, NOTE_BYTES_MAX, QuarantinedItem, Reading, SignedNote, VerificationKey, verify};
+use sinks::store::{
+    Filter, NOTE_BYTES_MAX, QuarantinedItem, Reading, SignedNote, StoreError, VerificationKey, verify,
+};
 use sinks::{Text, clean, escaped};
 
 use super::Ending;
@@ -31,8 +34,7 @@ const LEVELS: [Level; 5] = [Level::Informational, Level::Low, Level::Medium, Lev
 /// Does what was asked with the alerts of a state folder.
 pub(crate) fn run(args: &Alerts, terminal: &Terminal) -> anyhow::Result<Ending> {
     let folder = args.state_dir.clone().unwrap_or_else(config::default_state_dir);
-    let open =
-        || Reading::open(&folder).with_context(|| format!("cannot read the store in `{}`", folder.display()));
+    let open = || Reading::open(&folder).map_err(|error| explained(error, &folder));
     let out = &mut BufWriter::new(io::stdout().lock());
     let ending = match &args.action {
         AlertsAction::List(list) => write_list(out, &open()?, list, terminal)?,
@@ -44,6 +46,36 @@ pub(crate) fn run(args: &Alerts, terminal: &Terminal) -> anyhow::Result<Ending> 
     };
     out.flush()?;
     Ok(ending)
+}
+
+/// Says what stands in the way, and what to do about it.
+fn explained(error: StoreError, folder: &Path) -> anyhow::Error {
+    let place = folder.display();
+    let advice = match &error {
+        StoreError::Absent { .. } => Some(format!(
+            "`masthead run` stores alerts there once it runs; if it stores them elsewhere, name its folder by \
+             `--state-dir` (now `{place}`)"
+        )),
+        StoreError::Foreign { .. } => Some("name the state folder of masthead by `--state-dir`".to_owned()),
+        error if error.is_denied() => Some(denied(folder)),
+        _ => None,
+    };
+    let context = format!("cannot read the store in `{place}`");
+    match advice {
+        None => anyhow::Error::new(error).context(context),
+        Some(advice) => anyhow::Error::new(error).context(format!("{context} ({advice})")),
+    }
+}
+
+/// What to do where somebody else may read alone.
+fn denied(folder: &Path) -> String {
+    // The folder itself may be hidden: then the nearest that is not.
+    let owner = folder.ancestors().find_map(|path| Some(fs::metadata(path).ok()?.uid()));
+    let owner = owner
+        .map_or_else(|| "another user".to_owned(), |number| format!("the user with the number {number}"));
+    format!(
+        "it is for {owner} alone: ask as that user, such as by `sudo -u`, or name your own by `--state-dir`"
+    )
 }
 
 fn write_list(
@@ -106,8 +138,7 @@ fn write_verdict(out: &mut dyn Write, folder: &Path, args: &Verify) -> anyhow::R
     let notes: Vec<SignedNote> = args.checkpoint.iter().map(read_note).collect::<Result<_, _>>()?;
     let key: Option<VerificationKey> =
         args.key.as_deref().map(str::parse).transpose().context("the verification key cannot be read")?;
-    let verified = verify(folder, key.as_ref(), &notes)
-        .with_context(|| format!("cannot read the store in `{}`", folder.display()))?;
+    let verified = verify(folder, key.as_ref(), &notes).map_err(|error| explained(error, folder))?;
     for finding in &verified.findings {
         writeln!(out, "error: {finding}")?;
     }
@@ -220,4 +251,30 @@ fn write_dead(out: &mut dyn Write, reading: &Reading) -> anyhow::Result<Ending> 
 fn time(time_us: i64) -> String {
     DateTime::from_timestamp_micros(time_us)
         .map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_the_store_is_told_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let denied = |folder: &Path| StoreError::File {
+            path: folder.join("masthead.db"),
+            source: Arc::new(io::ErrorKind::PermissionDenied.into()),
+        };
+        for folder in [folder.path(), &folder.path().join("hidden")] {
+            let told = format!("{:#}", explained(denied(folder), folder));
+            assert!(
+                told.contains("it is for the user with the number ") && told.contains("sudo -u"),
+                "{told}"
+            );
+        }
+        let absent = StoreError::Absent { folder: folder.path().to_owned() };
+        let told = format!("{:#}", explained(absent, folder.path()));
+        assert!(told.contains("--state-dir") && told.contains("holds no store"), "{told}");
+    }
 }

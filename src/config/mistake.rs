@@ -107,7 +107,7 @@ impl Mistake {
         match &self.kind {
             MistakeKind::UnknownKey { name, known } => suggestion(name, known),
             MistakeKind::UnknownValue { value, .. } if value == "kafka" => {
-                Some("sources of type `kafka` are not built in yet; `webhook` and `file` are".to_owned())
+                Some("this program was built without its feature `kafka`".to_owned())
             }
             MistakeKind::UnknownValue { value, known } => suggestion(value, known),
             MistakeKind::NoSuch { name, known, .. } => suggestion(name, known),

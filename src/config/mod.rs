@@ -14,6 +14,10 @@ use serde::Deserialize;
 use crate::args::{RuleChoice, SetupChoice};
 
 mod check;
+#[cfg(feature = "kafka")]
+mod fleet;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod mistake;
 mod read;
 mod reader;
@@ -26,11 +30,19 @@ mod tree;
 mod units;
 mod watch;
 
+#[cfg(feature = "kafka")]
+pub(crate) use fleet::Fleet;
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::{Connection, ConnectionError, bearer_token};
 pub(crate) use mistake::Mistakes;
 pub(crate) use routes::Routes;
 pub(crate) use schema::schema;
 pub(crate) use secret::SecretSource;
 pub(crate) use sink::{Batch, BatchForm, Format, HeaderValue, Http, Sink, Stdout};
+#[cfg(feature = "kafka")]
+pub(crate) use sink::{KafkaCompression, KafkaKey, KafkaSink};
+#[cfg(feature = "kafka")]
+pub(crate) use source::{ClusterFrom, KafkaSource};
 pub(crate) use source::{FileSource, Limits, Source, StartAt, Webhook};
 pub(crate) use units::{Address, FilePath, Name, Network, Size, Timespan};
 pub(crate) use watch::Watch;
@@ -56,6 +68,9 @@ pub(crate) struct Config {
     pub(crate) routes: Routes,
     /// Metrics and health, for those who run Masthead.
     pub(crate) admin: Admin,
+    /// Several instances that correlate together. Without, each correlates what it receives itself.
+    #[cfg(feature = "kafka")]
+    pub(crate) fleet: Option<Fleet>,
     /// How long alerts are kept. Those that a sink still waits for are kept longer.
     pub(crate) retention: Retention,
     /// When silence is an alert.
@@ -95,15 +110,23 @@ impl Config {
             .map(|path| &**path)
             .collect();
         for source in self.sources.values() {
-            if let Source::Webhook(webhook) = source {
-                files.extend(webhook.files());
+            match source {
+                Source::Webhook(webhook) => files.extend(webhook.files()),
+                Source::File(_) => {}
+                #[cfg(feature = "kafka")]
+                Source::Kafka(kafka) => files.extend(kafka.files()),
             }
         }
         for sink in self.sinks.values() {
-            if let Sink::Http(http) = sink {
-                files.extend(http.files());
+            match sink {
+                Sink::Http(http) => files.extend(http.files()),
+                #[cfg(feature = "kafka")]
+                Sink::Kafka(kafka) => files.extend(kafka.files()),
+                Sink::Stdout(_) | Sink::File(_) => {}
             }
         }
+        #[cfg(feature = "kafka")]
+        files.extend(self.fleet.iter().flat_map(Fleet::files));
         own.into_iter().chain(files.into_iter().map(Path::to_path_buf)).collect()
     }
 
@@ -128,6 +151,8 @@ impl Default for Config {
             sinks: BTreeMap::new(),
             routes: Routes::default(),
             admin: Admin::default(),
+            #[cfg(feature = "kafka")]
+            fleet: None,
             retention: Retention::default(),
             silence: Silence::default(),
             checkpoint_every: Timespan::seconds(3600),

@@ -57,6 +57,9 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// The key of headers that a sink sends.
+const HEADERS: &str = "headers";
+
 /// Understands the text in `mistakes` and adds to these.
 pub(super) fn understand(folder: &Path, mistakes: &mut Mistakes) -> Option<Config> {
     let tree = tree::read(&mistakes.text, &mut mistakes.list)?;
@@ -171,10 +174,24 @@ fn blot_out_secrets(mistakes: &mut Mistakes, node: &Node) {
                 let is_scalar = matches!(entry.value.content, Content::Scalar(_));
                 if is_scalar && is_secret_name(&entry.name) {
                     blot_out(mistakes, &entry.value);
+                } else if entry.name == HEADERS {
+                    blot_out_values(mistakes, &entry.value);
                 } else {
                     blot_out_secrets(mistakes, &entry.value);
                 }
             }
+        }
+    }
+}
+
+/// Keeps the values of headers from being drawn: many are keys, whatever their names are.
+fn blot_out_values(mistakes: &mut Mistakes, headers: &Node) {
+    let Content::Map(map) = &headers.content else { return blot_out(mistakes, headers) };
+    for entry in &map.entries {
+        match &entry.value.content {
+            // Where a secret is to be read from is none.
+            Content::Map(_) => blot_out_secrets(mistakes, &entry.value),
+            _ => blot_out(mistakes, &entry.value),
         }
     }
 }

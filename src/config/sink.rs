@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
+#[cfg(feature = "kafka")]
+use super::kafka::{BrokerAddress, Connection, KafkaTls, Sasl, Topic};
 use super::mistake::told;
 use super::secret::SecretSource;
 use super::units::{FilePath, Size, Timespan};
@@ -25,6 +27,9 @@ pub(crate) enum Sink {
     File(FileSink),
     /// Posts alerts to a URL.
     Http(Box<Http>),
+    /// Writes alerts to a topic of Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<KafkaSink>),
 }
 
 /// Prints alerts to standard output.
@@ -186,6 +191,94 @@ pub(crate) enum BatchForm {
     Lines,
     /// A JSON array.
     Array,
+}
+
+/// Writes alerts to a topic of Kafka.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KafkaSink {
+    /// The brokers that are asked first, with their ports; they tell of the others.
+    #[schemars(length(min = 1))]
+    pub(crate) brokers: Vec<BrokerAddress>,
+    /// Certificates; `{}` to believe whom the system believes. Without, alerts can be read and forged
+    /// on their way.
+    #[serde(default)]
+    pub(crate) tls: Option<KafkaTls>,
+    /// How Masthead says who it is.
+    #[serde(default)]
+    pub(crate) sasl: Option<Sasl>,
+    /// Allows to send a password or a token that can be read on its way.
+    #[serde(default)]
+    pub(crate) insecure: bool,
+    /// The topic.
+    pub(crate) topic: Topic,
+    /// What is the same of alerts that stay in order, in one partition.
+    #[serde(default)]
+    pub(crate) key: KafkaKey,
+    /// How messages are compressed.
+    #[serde(default)]
+    pub(crate) compression: KafkaCompression,
+    /// The largest message, before compression. The topic must take it: see its `max.message.bytes`.
+    #[serde(default = "default_message_max")]
+    pub(crate) message_max: Size,
+}
+
+#[cfg(feature = "kafka")]
+impl KafkaSink {
+    /// The files that it names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let tls = self.tls.iter().flat_map(KafkaTls::files);
+        tls.chain(self.sasl.iter().flat_map(Sasl::files))
+    }
+
+    /// How its brokers are reached.
+    pub(crate) fn connection(&self) -> Connection {
+        Connection {
+            brokers: self.brokers.clone(),
+            tls: self.tls.clone(),
+            sasl: self.sasl.clone(),
+            insecure: self.insecure,
+        }
+    }
+}
+
+/// What brokers take unless told otherwise, less what a message has besides the alert.
+#[cfg(feature = "kafka")]
+fn default_message_max() -> Size {
+    Size(1_000_000)
+}
+
+/// What is the same of alerts that stay in order, in one partition.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum KafkaKey {
+    /// Nothing: the id of the alert.
+    #[default]
+    Id,
+    /// The cluster.
+    Cluster,
+    /// The id of the rule.
+    Rule,
+    /// The effective user.
+    Actor,
+}
+
+/// How messages are compressed.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum KafkaCompression {
+    /// Not at all.
+    None,
+    /// Fast.
+    Lz4,
+    /// Small.
+    #[default]
+    Zstd,
 }
 
 /// A URL with a host and without a user or password: the text, or where it is read from if it

@@ -11,6 +11,12 @@ use serde::Deserialize;
 use super::secret::{self, SecretSource};
 use super::units::{Address, FilePath, Hash, Name, Size, Timespan};
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::{ClusterFrom, KafkaSource};
+
 /// Where the webhook listens unless told otherwise: on this machine only.
 pub(crate) const WEBHOOK_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9880);
 
@@ -23,6 +29,9 @@ pub(crate) enum Source {
     Webhook(Webhook),
     /// Follows audit log files.
     File(FileSource),
+    /// Reads topics of Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<KafkaSource>),
 }
 
 /// Receives what kube-apiservers post.

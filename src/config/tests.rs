@@ -32,7 +32,7 @@ sources:
   node:
     type: file
     path: [/var/log/audit.log]
-  managed: { type: kafka, brokers: [a] }
+  managed: { type: kafka, brokers: [a], topic: [b] }
 sinks:
   siem: { type: http, url: 'https://u:hunter2@siem.corp', token: s3cret, timeout: 90 }
 routes:
@@ -46,7 +46,7 @@ admin:
     let expected = [
         "4:11 unknown value `webhok`",
         "8:5 unknown key `path`",
-        "9:20 unknown value `kafka`",
+        "9:41 unknown key `topic`",
         "11:28 a user or password does not belong into a URL: use `user` with `password_file` or `password_env`",
         "11:59 `token` holds a secret, which does not belong into this file",
         "11:83 expected a duration with its unit, such as `90s`, `5m` or `12h`",
@@ -59,7 +59,7 @@ admin:
     let help = |number: usize| mistakes.list[number].help().unwrap_or_default();
     assert_eq!(help(0), "did you mean `webhook`?");
     assert_eq!(help(1), "did you mean `paths`?");
-    assert!(help(2).contains("not built in yet"));
+    assert_eq!(help(2), "did you mean `topics`?");
     assert!(help(4).contains("`token_file` or `token_env`"));
     let shown = format!("{mistakes:?}");
     assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
@@ -68,7 +68,7 @@ admin:
 #[test]
 fn the_example_is_right_and_says_the_defaults() {
     let folder = Folder::new();
-    for file in ["siem.token", "siem.hmac", "siem.key"] {
+    for file in ["siem.token", "siem.hmac", "siem.key", "kafka.password"] {
         folder.write(file, "s3cret\n", 0o600);
     }
     folder.write("chat.url", "https://chat.example.com/hooks/s3cret", 0o600);
@@ -78,6 +78,9 @@ fn the_example_is_right_and_says_the_defaults() {
     let pair = Folder::pair(90);
     folder.write("tls.crt", &pair.0, 0o644);
     folder.write("tls.key", &pair.1, 0o600);
+    folder.write("kafka.crt", &pair.0, 0o644);
+    folder.write("kafka.key", &pair.1, 0o600);
+    folder.write("kafka-ca.crt", &Folder::pair(90).0, 0o644);
     folder.write("clusters-ca.crt", &Folder::pair(90).0, 0o644);
     folder.write("siem-ca.crt", &Folder::pair(90).0, 0o644);
     folder.write(
@@ -104,7 +107,17 @@ fn the_example_is_right_and_says_the_defaults() {
     assert_eq!(config.log, default.log);
     assert_eq!(config.routes.0.len(), 4);
     assert_eq!(config.rules.paths[0].0, folder.path("rules"));
-    for file in ["masthead.yml", "siem.key", "chat.url", "tls.key", "prod.sha256", "rules", "lists"] {
+    for file in [
+        "masthead.yml",
+        "siem.key",
+        "chat.url",
+        "tls.key",
+        "kafka.key",
+        "kafka.password",
+        "prod.sha256",
+        "rules",
+        "lists",
+    ] {
         assert!(config.files().contains(&folder.path(file)), "{file} is watched");
     }
     assert!(!format!("{config:?}").contains("s3cret"));
@@ -144,6 +157,8 @@ fn a_secret_is_blotted_out_however_it_is_written() {
         "token: !!str s3cret",
         "headers: { Authorization: s3cret }",
         "url: https://a:s3cret@b",
+        "headers: { X-Routing: s3cret, X-Of: [s3cret] }",
+        "headers: s3cret",
         "token: &anchor s3cret\n    user: *anchor",
     ];
     for form in forms {
@@ -235,6 +250,97 @@ fn what_does_not_fit_together_is_told() {
         ("log: { level: info", "1:6 unclosed bracket"),
         ("routes: [{ match: { actor: [] }, to: [stdout] }]", "1:28 an empty list matches nothing"),
     ];
+    check_told(&cases);
+}
+
+#[test]
+fn what_works_against_its_purpose_is_told() {
+    check_told(&[
+        ("retention: { size: 0B }", "1:20 hardly an alert could be kept"),
+        ("retention: { age: 59m }", "1:19 alerts would be forgotten before"),
+        ("checkpoint_every: 1s", "1:19 there would be more checkpoints than alerts"),
+        ("silence: { cluster_after: 1s }", "1:27 every pause would be an alert"),
+        (
+            "sources: { a: { type: webhook, limits: { requests: 1 } } }",
+            "1:52 one client could shut out all others",
+        ),
+        ("sources: { a: { type: webhook, limits: { memory: 64KiB } } }", "1:50 hardly a body could be held"),
+        (
+            "sources: { a: { type: webhook, limits: { connection_age: 1s } } }",
+            "1:58 connections would do little but begin",
+        ),
+        (
+            "sinks: { a: { type: http, url: 'http://a', timeout: 1ms } }",
+            "1:53 hardly a request would be answered in time",
+        ),
+    ]);
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn what_does_not_fit_together_for_kafka_is_told() {
+    check_told(&[
+        ("sources: { a: { type: kafka, brokers: [a], topics: [] } }", "1:52 no topic is named"),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: ['a b'] } }",
+            "1:52 `a b` is no name of a topic",
+        ),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: [t], cluster_from: { topic: t } } }",
+            "1:80 nothing is captured",
+        ),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: [t], cluster_from: { key: true, header: h } } }",
+            "1:73 this does not say what the cluster is",
+        ),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: [t], dead_letter_topic: t } }",
+            "1:76 this topic is read, so letters would come back",
+        ),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: [t], session_timeout: 1ms } }",
+            "1:74 sessions cannot last so long",
+        ),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: [t], group: '' } }",
+            "1:64 no group can have this name",
+        ),
+        ("sinks: { a: { type: kafka, brokers: [], topic: t } }", "1:37 there are no brokers to ask"),
+        (
+            "sinks: { a: { type: kafka, brokers: [a/b], topic: t } }",
+            "1:38 expected a host and a port, such as `kafka-0:9092`",
+        ),
+        ("sinks: { a: { type: kafka, brokers: [a], topic: 'a b' } }", "1:49 a topic has at most 249"),
+        (
+            "sinks: { a: { type: kafka, brokers: [a], topic: t, sasl: { mechanism: PLAIN, user: u, password_env: PATH } } }",
+            "1:71 the password could be read on its way",
+        ),
+        (
+            "sinks: { a: { type: kafka, brokers: [a], topic: t, tls: {}, sasl: { mechanism: SCRAM-SHA-256 } } }",
+            "1:80 `SCRAM-SHA-256` takes a user and a password",
+        ),
+        (
+            "sinks: { a: { type: kafka, brokers: [a], topic: t, tls: {}, sasl: { mechanism: OAUTHBEARER, user: u } } }",
+            "1:80 `OAUTHBEARER` takes a token, not a user",
+        ),
+        (
+            "sinks: { a: { type: kafka, brokers: [a], topic: t, tls: { key_file: k } } }",
+            "1:59 a certificate without its key, or the other way round",
+        ),
+        (
+            "sinks: { a: { type: kafka, brokers: [a], topic: t, message_max: 1KiB } }",
+            "1:65 messages cannot have this size",
+        ),
+        (
+            "sinks: { a: { type: kafka, brokers: [a], topic: t, sasl: { mechanism: PLAIN, user: u, password: s3cret } } }",
+            "1:87 `password` holds a secret, which does not belong into this file",
+        ),
+    ]);
+}
+
+/// Checks that each configuration has the one mistake that is expected.
+#[track_caller]
+fn check_told(cases: &[(&str, &str)]) {
     let mut differing = Vec::new();
     for (yaml, expected) in cases {
         let mistakes = Folder::new().load(&yaml.replace("HASH", &"ab".repeat(32))).expect_err(yaml);

@@ -31,7 +31,7 @@ const DEPTH_MAX: usize = 16;
 
 /// Watches files and folders as long as it is held.
 pub(crate) struct Watch {
-    paths: Arc<Mutex<BTreeSet<PathBuf>>>,
+    seen: Seen,
     /// Nothing where the system cannot tell; then it is looked now and then.
     watcher: Option<RecommendedWatcher>,
     /// Where the system has been asked to look.
@@ -55,17 +55,13 @@ impl Watch {
     ) -> std::io::Result<(Self, mpsc::Receiver<()>)> {
         let (wake, woken) = sync_channel(1);
         let (changed, changes) = mpsc::channel(1);
-        let paths: BTreeSet<PathBuf> = paths.into_iter().collect();
-        let mut last = fingerprint(&paths);
-        let mut watch =
-            Self { paths: Arc::new(Mutex::new(paths)), watcher: None, folders: BTreeSet::new(), wake };
+        let seen = Seen::of(paths.into_iter().collect());
+        let mut watch = Self { seen: seen.clone(), watcher: None, folders: BTreeSet::new(), wake };
         watch.watcher = watch.watcher();
         watch.listen();
-        let paths = Arc::clone(&watch.paths);
         thread::Builder::new().name("watch".to_owned()).spawn(move || {
             while wait(&woken, pace) {
-                let current = fingerprint(&paths.lock().unwrap_or_else(PoisonError::into_inner).clone());
-                if std::mem::replace(&mut last, current) != current && told(&changed).is_err() {
+                if seen.changes(|| told(&changed)).is_err() {
                     return;
                 }
             }
@@ -76,9 +72,13 @@ impl Watch {
     /// Watches other files and folders from now on. If they are not those from before, that is
     /// told as a change, since they may have changed before they were watched.
     pub(crate) fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let paths: BTreeSet<PathBuf> = paths.into_iter().collect();
-        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = paths;
+        self.seen.watch(paths.into_iter().collect());
         self.listen();
+    }
+
+    /// What has been seen, to be told that all of it is known.
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.clone()
     }
 
     fn watcher(&self) -> Option<RecommendedWatcher> {
@@ -94,7 +94,7 @@ impl Watch {
 
     /// Asks the system to tell of the folders of files, and of everything in folders.
     fn listen(&mut self) {
-        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let paths = self.seen.paths();
         let Some(watcher) = &mut self.watcher else { return };
         let wanted = folders(&paths);
         for folder in self.folders.difference(&wanted) {
@@ -107,6 +107,42 @@ impl Watch {
             }
         }
         self.folders = wanted;
+    }
+}
+
+/// What is watched, and how it was when it was last looked at.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    paths: Arc<Mutex<BTreeSet<PathBuf>>>,
+    last: Arc<Mutex<u64>>,
+}
+
+impl Seen {
+    fn of(paths: BTreeSet<PathBuf>) -> Self {
+        let last = Arc::new(Mutex::new(fingerprint(&paths)));
+        Self { paths: Arc::new(Mutex::new(paths)), last }
+    }
+
+    /// Notes that whatever has changed until now is known. Looks at all files.
+    pub(crate) fn all(&self) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = fingerprint(&self.paths());
+    }
+
+    /// Looks at all files, and tells if something has changed that was not known.
+    fn changes(&self, tell: impl FnOnce() -> Result<(), ()>) -> Result<(), ()> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = fingerprint(&self.paths());
+        // Told while nobody can say that all is known, so that it is not told after that.
+        if std::mem::replace(&mut *last, current) == current { Ok(()) } else { tell() }
+    }
+
+    fn watch(&self, paths: BTreeSet<PathBuf>) {
+        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = paths;
+    }
+
+    fn paths(&self) -> BTreeSet<PathBuf> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -240,6 +276,21 @@ mod tests {
         assert!(wakes.recv_timeout(Duration::from_millis(300)).is_err());
         fs::write(rules.join("rule.yml"), "y").expect("writable");
         assert!(wakes.recv_timeout(PATIENCE).is_ok());
+    }
+
+    #[test]
+    fn what_is_known_is_not_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        let (watch, mut changes) = watch(&[&file], Duration::from_secs(3600));
+        fs::write(&file, "x").expect("writable");
+        watch.seen().all();
+        // A look that came before the note has told; what comes after it must not.
+        while changes.try_recv().is_ok() {}
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(changes.try_recv().is_err());
+        fs::write(&file, "yy").expect("writable");
+        assert!(is_told(&mut changes));
     }
 
     #[test]

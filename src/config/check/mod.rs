@@ -7,14 +7,19 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use bytesize::ByteSize;
 use detect::sigma::Place;
 
 use super::mistake::{Mistake, MistakeKind, Mistakes};
 use super::secret::{SecretSource, read_bounded};
 use super::tree::{self, Spot};
-use super::units::{FilePath, Timespan};
+use super::units::{FilePath, Size, Timespan};
 use super::{Config, Routes, Source};
+use least::Least;
 
+#[cfg(feature = "kafka")]
+mod kafka;
+mod least;
 mod routes;
 mod sinks;
 mod sources;
@@ -30,6 +35,10 @@ pub(super) fn check(config: &Config, spot: Spot<'_>, mistakes: &mut Mistakes) {
     sources::check(&config.sources, spot.at("sources"), mistakes);
     sinks::check(config, spot.at("sinks"), mistakes);
     routes::check(config, spot, mistakes);
+    #[cfg(feature = "kafka")]
+    if let Some(fleet) = &config.fleet {
+        kafka::fleet(fleet, spot.at("fleet"), mistakes);
+    }
 }
 
 impl Mistakes {
@@ -83,16 +92,26 @@ fn general(config: &Config, spot: Spot<'_>, mistakes: &mut Mistakes) {
         mistakes.contradict(rules.at("default").place, "there are no rules to look for", advice);
     }
     let retention = spot.at("retention");
-    must_last(config.retention.age, retention.at("age"), mistakes);
-    must_last(config.checkpoint_every, spot.at("checkpoint_every"), mistakes);
-    if config.retention.size.0 == 0 {
-        mistakes.contradict(retention.at("size").place, "nothing could be kept", "give it some space");
+    must_last(config.retention.age, least::RETENTION_AGE, retention.at("age"), mistakes);
+    must_hold(config.retention.size, least::RETENTION_SIZE, retention.at("size"), mistakes);
+    must_last(config.checkpoint_every, least::CHECKPOINT_EVERY, spot.at("checkpoint_every"), mistakes);
+    if !config.silence.cluster_after.0.is_zero() {
+        let silence = spot.at("silence").at("cluster_after");
+        must_last(config.silence.cluster_after, least::SILENCE, silence, mistakes);
     }
 }
 
-fn must_last(span: Timespan, spot: Spot<'_>, mistakes: &mut Mistakes) {
-    if span.0.is_zero() {
-        mistakes.contradict(spot.place, "this cannot take no time", "give it some time, such as `1h`");
+fn must_last(span: Timespan, least: Least<Timespan>, spot: Spot<'_>, mistakes: &mut Mistakes) {
+    if span < least.value {
+        let text = humantime::format_duration(least.value.0);
+        mistakes.contradict(spot.place, least.complaint, format!("give it at least `{text}`"));
+    }
+}
+
+fn must_hold(size: Size, least: Least<Size>, spot: Spot<'_>, mistakes: &mut Mistakes) {
+    if size < least.value {
+        let text = ByteSize::b(least.value.0).display().iec().to_string().replace(' ', "");
+        mistakes.contradict(spot.place, least.complaint, format!("give it at least `{text}`"));
     }
 }
 
@@ -137,7 +156,7 @@ fn at_most_one(spot: Spot<'_>, keys: &[&str], mistakes: &mut Mistakes) {
 fn addresses(config: &Config, spot: Spot<'_>, mistakes: &mut Mistakes) {
     let webhooks = config.sources.iter().filter_map(|(name, source)| match source {
         Source::Webhook(webhook) => Some((name, webhook.listen.0)),
-        Source::File(_) => None,
+        _ => None,
     });
     let listening = webhooks.map(|(name, address)| {
         (format!("source `{name}`"), address, spot.at("sources").at(name).at("listen").place)

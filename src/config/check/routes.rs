@@ -53,6 +53,12 @@ fn clusters(config: &Config) -> Option<Vec<String>> {
     for source in config.sources.values() {
         match source {
             Source::File(files) => known.push(files.cluster.to_string()),
+            #[cfg(feature = "kafka")]
+            Source::Kafka(kafka) if kafka.cluster_from.is_some() => return None,
+            #[cfg(feature = "kafka")]
+            Source::Kafka(kafka) => {
+                known.push(kafka.cluster.as_ref().map_or("default", |name| name).to_owned());
+            }
             Source::Webhook(webhook) => {
                 let client_clusters = webhook.tls.as_ref().filter(|tls| tls.client_ca_file.is_some());
                 let client_clusters = client_clusters.map(|tls| &tls.client_clusters);

@@ -1,6 +1,7 @@
 //! Whether sinks can be set up.
 
 use std::collections::HashMap;
+use std::fs::OpenOptions;
 use std::path::Path;
 
 use sinks::http::{self, HttpError, Template};
@@ -11,7 +12,9 @@ use super::super::secret::is_secret_name;
 use super::super::sink::{FileSink, HeaderValue, Http, Sink};
 use super::super::tree::Spot;
 use super::super::units::Name;
-use super::{at_most_one, must_be_readable, must_last, secret, tls};
+#[cfg(feature = "kafka")]
+use super::kafka;
+use super::{at_most_one, least, must_be_readable, must_hold, must_last, secret, tls};
 
 /// The most alerts in one request.
 const BATCH_COUNT_MAX: u32 = 10_000;
@@ -24,6 +27,8 @@ pub(super) fn check(config: &Config, spot: Spot<'_>, mistakes: &mut Mistakes) {
         match sink {
             Sink::Stdout(_) => {}
             Sink::Http(sink) => posts(sink, spot, mistakes),
+            #[cfg(feature = "kafka")]
+            Sink::Kafka(sink) => kafka::sink(sink, spot, mistakes),
             Sink::File(sink) => {
                 file(sink, config, spot, mistakes);
                 if let Some(other) = written.insert(&sink.path, name) {
@@ -48,11 +53,15 @@ fn file(sink: &FileSink, config: &Config, spot: Spot<'_>, mistakes: &mut Mistake
         mistakes.contradict(place, message, "make it first, for the user that Masthead runs as");
     }
     if let Some(age) = sink.rotate.as_ref().and_then(|rotate| rotate.age) {
-        must_last(age, spot.at("rotate").at("age"), mistakes);
+        must_last(age, least::ROTATE_AGE, spot.at("rotate").at("age"), mistakes);
     }
-    if sink.rotate.as_ref().is_some_and(|rotate| rotate.size.0 == 0) {
-        let message = "each alert would have a file of its own";
-        mistakes.contradict(spot.at("rotate").at("size").place, message, "allow some size, such as `100MiB`");
+    if let Some(rotate) = &sink.rotate {
+        must_hold(rotate.size, least::ROTATE_SIZE, spot.at("rotate").at("size"), mistakes);
+    }
+    let is_file = sink.path.is_file();
+    if let Some(error) = is_file.then(|| OpenOptions::new().append(true).open(&*sink.path).err()).flatten() {
+        let message = format!("`{}` cannot be written: {error}", sink.path.display());
+        mistakes.contradict(place, message, "let the user that Masthead runs as write it");
     }
 }
 
@@ -76,7 +85,7 @@ fn posts(sink: &Http, spot: Spot<'_>, mistakes: &mut Mistakes) {
     if let Some(path) = &sink.ca_file {
         tls::authorities(path, spot.at("ca_file"), mistakes);
     }
-    must_last(sink.timeout, spot.at("timeout"), mistakes);
+    must_last(sink.timeout, least::SINK_TIMEOUT, spot.at("timeout"), mistakes);
     requests(sink, spot, mistakes);
     headers(sink, spot.at("headers"), mistakes);
     body(sink, spot, mistakes);

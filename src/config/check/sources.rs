@@ -1,18 +1,36 @@
 //! Whether sources can be set up, and who may send to them.
 
 use std::collections::{BTreeMap, HashMap};
+#[cfg(feature = "kafka")]
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "kafka")]
+use std::time::Duration;
 
 use ingest::follow::{FollowError, FollowOptions, Follower};
 
 use super::super::mistake::{MistakeKind, Mistakes, told};
+#[cfg(feature = "kafka")]
+use super::super::source::KafkaSource;
 use super::super::source::{FileSource, Limits, Source, Token, Webhook};
 use super::super::tree::Spot;
 use super::super::units::Name;
-use super::{at_most_one, must_last, tls};
+use super::{at_most_one, least, must_hold, must_last, tls};
 
+/// How long the name of a consumer group may be, in bytes.
+#[cfg(feature = "kafka")]
+const GROUP_BYTES: RangeInclusive<usize> = 1..=249;
+/// How long a session of a consumer may last: what clients and brokers take at all.
+#[cfg(feature = "kafka")]
+const SESSION_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(1800);
+/// How many batches may be evaluated at once: more threads than that wait for one another.
+#[cfg(feature = "kafka")]
+const WORKERS: RangeInclusive<u32> = 1..=256;
 /// What says the hash of a token.
 const HASH_KEYS: [&str; 3] = ["sha256", "sha256_file", "sha256_env"];
+
+/// The least number of connections and requests: a client has half of them, an API server a few.
+const AMOUNT_MIN: u32 = 8;
 
 /// Notes what is wrong with sources.
 pub(super) fn check(sources: &BTreeMap<Name, Source>, spot: Spot<'_>, mistakes: &mut Mistakes) {
@@ -21,6 +39,8 @@ pub(super) fn check(sources: &BTreeMap<Name, Source>, spot: Spot<'_>, mistakes: 
         let spot = spot.at(name);
         match source {
             Source::Webhook(source) => webhook(source, spot, mistakes),
+            #[cfg(feature = "kafka")]
+            Source::Kafka(source) => kafka(source, spot, mistakes),
             Source::File(source) => {
                 files(source, spot, mistakes);
                 for (index, path) in source.paths.iter().enumerate() {
@@ -51,6 +71,45 @@ fn files(source: &FileSource, spot: Spot<'_>, mistakes: &mut Mistakes) {
             let message = format!("there is no folder `{}` yet", folder.display());
             mistakes.doubt(spot.at("paths").item(index).place, message);
         }
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(source: &KafkaSource, spot: Spot<'_>, mistakes: &mut Mistakes) {
+    super::kafka::connection(&source.connection(), spot, mistakes);
+    let topics = spot.at("topics").place;
+    if let Err(error) = ingest::kafka::Topics::new(&source.topics) {
+        mistakes.contradict(topics, told(&error), "name topics, or patterns, which begin with `^`");
+    }
+    if let Some(letters) = &source.dead_letter_topic
+        && source.topics.iter().any(|topic| topic == letters.as_str())
+    {
+        let place = spot.at("dead_letter_topic").place;
+        mistakes.contradict(place, "this topic is read, so letters would come back", "name another topic");
+    }
+    if !GROUP_BYTES.contains(&source.group.len()) || source.group.contains(char::is_control) {
+        mistakes.contradict(spot.at("group").place, "no group can have this name", "name it as topics are");
+    }
+    let spot_of_timeout = spot.at("session_timeout").place;
+    if !SESSION_TIMEOUT.contains(&source.session_timeout.0) {
+        let advice = "`1s` to `30m`; brokers take `6s` to `30m` unless told otherwise";
+        mistakes.contradict(spot_of_timeout, "sessions cannot last so long", advice);
+    }
+    if let Some(from) = &source.cluster_from {
+        let ways = [from.topic.is_some(), from.header.is_some(), from.key];
+        if ways.iter().filter(|is_given| **is_given).count() != 1 {
+            let place = spot.at("cluster_from").place;
+            let advice = "give exactly one of `topic`, `header` and `key`";
+            mistakes.contradict(place, "this does not say what the cluster is", advice);
+        }
+    }
+    if source.limits.memory.0 == 0 || source.limits.workers.is_some_and(|count| !WORKERS.contains(&count)) {
+        let place = spot.at("limits").place;
+        mistakes.contradict(
+            place,
+            "nothing could be read",
+            "`memory` above nothing, `workers` from 1 to 256",
+        );
     }
 }
 
@@ -102,15 +161,13 @@ fn tokens(tokens: &[Token], spot: Spot<'_>, mistakes: &mut Mistakes) {
 }
 
 fn limits(limits: &Limits, spot: Spot<'_>, mistakes: &mut Mistakes) {
-    let amounts = [
-        ("connections", u64::from(limits.connections)),
-        ("requests", u64::from(limits.requests)),
-        ("memory", limits.memory.0),
-        ("body", limits.body.0),
-        ("decoded", limits.decoded.0),
-    ];
-    for (key, _) in amounts.into_iter().filter(|(_, amount)| *amount == 0) {
-        mistakes.contradict(spot.at(key).place, "nothing could be received", "allow some");
+    let amounts = [("connections", limits.connections), ("requests", limits.requests)];
+    for (key, _) in amounts.into_iter().filter(|(_, amount)| *amount < AMOUNT_MIN) {
+        let advice = format!("allow at least {AMOUNT_MIN}");
+        mistakes.contradict(spot.at(key).place, "one client could shut out all others", advice);
     }
-    must_last(limits.connection_age, spot.at("connection_age"), mistakes);
+    must_hold(limits.memory, least::MEMORY, spot.at("memory"), mistakes);
+    must_hold(limits.body, least::BODY, spot.at("body"), mistakes);
+    must_hold(limits.decoded, least::BODY, spot.at("decoded"), mistakes);
+    must_last(limits.connection_age, least::CONNECTION_AGE, spot.at("connection_age"), mistakes);
 }

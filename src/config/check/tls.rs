@@ -25,13 +25,18 @@ type Certificates = Vec<CertificateDer<'static>>;
 
 /// The certificate of a server with its key, and who signs those of clients.
 pub(super) fn server(files: &Tls, spot: Spot<'_>, mistakes: &mut Mistakes) {
-    let chain = certificates(&files.certificate_file, spot.at("certificate_file"), mistakes);
-    let key = key(&files.key_file, spot.at("key_file"), mistakes);
-    if let (Some(chain), Some(key)) = (chain, key) {
-        pair(chain, key, spot.at("key_file"), mistakes);
-    }
+    own(&files.certificate_file, &files.key_file, spot, mistakes);
     if let Some(path) = &files.client_ca_file {
         authorities(path, spot.at("client_ca_file"), mistakes);
+    }
+}
+
+/// A certificate with its key.
+pub(super) fn own(certificate: &FilePath, key: &FilePath, spot: Spot<'_>, mistakes: &mut Mistakes) {
+    let chain = certificates(certificate, spot.at("certificate_file"), mistakes);
+    let key = private_key(key, spot.at("key_file"), mistakes);
+    if let (Some(chain), Some(key)) = (chain, key) {
+        pair(chain, key, spot.at("key_file"), mistakes);
     }
 }
 
@@ -94,7 +99,7 @@ fn term(path: &Path, certificate: &CertificateDer<'_>, spot: Spot<'_>, mistakes:
     }
 }
 
-fn key(path: &FilePath, spot: Spot<'_>, mistakes: &mut Mistakes) -> Option<PrivateKeyDer<'static>> {
+fn private_key(path: &FilePath, spot: Spot<'_>, mistakes: &mut Mistakes) -> Option<PrivateKeyDer<'static>> {
     match secret::read_file(path) {
         Err(error) => mistakes.add(spot.place, MistakeKind::Secret(error)),
         Ok(text) => match PrivateKeyDer::from_pem_slice(text.expose().as_bytes()) {

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::health::Health;
+use super::health::{Health, SourceReport};
 
 /// Answers on `address` until told to stop; the address it listens on and the task.
 pub(crate) async fn serve(
@@ -25,7 +25,7 @@ pub(crate) async fn serve(
     let local = listener.local_addr()?;
     let router = Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(liveness))
         .route("/readyz", get(readiness))
         .route("/sinks/{name}/replay", post(replay))
         .with_state(health);
@@ -40,6 +40,17 @@ pub(crate) async fn serve(
 
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.metrics().await)
+}
+
+/// It lives as long as everything reads that should.
+async fn liveness(State(health): State<Arc<Health>>) -> (StatusCode, String) {
+    let failures = health.failures();
+    if failures.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let lines =
+        failures.iter().map(|SourceReport { source, failure }| format!("source {source}: {failure}\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
 }
 
 async fn readiness(State(health): State<Arc<Health>>) -> impl IntoResponse {

@@ -46,6 +46,7 @@ impl Chores {
             }
             let now = Instant::now();
             blocking(&lookout, Lookout::tick).await;
+            blocking(&lookout, Lookout::forget).await;
             if now >= silence_at {
                 silence_at = now + SILENCE_EVERY;
                 self.notice_silence(&lookout).await;
@@ -78,7 +79,13 @@ impl Chores {
             matches_before_us: told_until_us.unwrap_or(i64::MIN).min(now.timestamp_micros()),
         };
         match lookout.store.prune(now.timestamp_micros(), keep).await {
-            Ok(Pruned { alerts_lost: 0, .. }) => {}
+            Ok(Pruned { alerts_lost: 0, matches_lost: 0, .. }) => {}
+            Ok(Pruned { alerts_lost: 0, matches_lost, .. }) => {
+                tracing::error!(
+                    matches_lost,
+                    "matches were deleted, as they took too much room, before correlations were done with them"
+                );
+            }
             Ok(pruned) => {
                 tracing::error!(
                     ?pruned,

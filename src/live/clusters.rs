@@ -1,51 +1,131 @@
 //! What is remembered of each cluster: the windows of its correlations, and when it was last heard of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use detect::correlate::{Counts, DISORDER, Standing};
 use detect::{Alert, Correlator, Episode, Observed};
+use ingest::webhook::{Party, Refusal};
 use metrics::counter;
 
 use super::Current;
+use super::budget::{Budget, Held};
+use super::lanes::{AHEAD_MAX, Lanes};
 use crate::period::Period;
 
 /// How many clusters may have a say: a name in a path costs nothing to make up.
-const CLUSTERS_MAX: usize = 1_000;
+pub(crate) const CLUSTERS_MAX: usize = 1_000;
+/// How long the name of a cluster counts as taken by whoever has named it, though no event came.
+const NAMED_FOR: Duration = Duration::from_secs(60);
 /// A cluster that was not heard of for so long makes room for another.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
-/// How much memory the windows of one cluster take, in bytes.
+/// How exactly it is measured when something came, over and over.
+const SAME_MOMENT: Duration = Duration::from_millis(100);
+/// How much memory the windows of one cluster take at the most, in bytes; less if all clusters
+/// together take too much.
 const WINDOWS_BYTES_MAX: usize = 64 << 20;
-/// How far the clock of an API server may be ahead of ours. One event from further ahead would make
-/// all others late.
-const AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
+/// The same for its matches that wait for their order.
+const PENDING_BYTES_MAX: usize = 64 << 20;
 
 /// All clusters that were heard of.
 #[derive(Default)]
 pub(crate) struct Clusters {
     by_name: RwLock<BTreeMap<String, Arc<Cluster>>>,
+    /// The partitions that are read here: correlations wait for those that are behind.
+    pub(crate) lanes: Arc<Lanes>,
+    /// Names that are no clusters yet: who has named them, and when.
+    named: Mutex<HashMap<String, (Party, Instant)>>,
+    /// Those that the store still knows.
+    forgotten: Mutex<BTreeSet<String>>,
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Clusters {
     /// A cluster by its name; nothing if it is one too many. Matches must not be related meanwhile by
     /// other rules than `current`.
     pub(crate) fn get(&self, name: &str, current: &Current) -> Option<Arc<Cluster>> {
+        self.get_among(name, current, &self.lanes)
+    }
+
+    /// The same; a cluster that is new waits for these lanes.
+    pub(crate) fn get_among(
+        &self,
+        name: &str,
+        current: &Current,
+        lanes: &Arc<Lanes>,
+    ) -> Option<Arc<Cluster>> {
         if let Some(cluster) = self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Some(Arc::clone(cluster));
         }
         let mut clusters = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        if clusters.len() >= CLUSTERS_MAX && !clusters.contains_key(name) {
-            let silent = clusters.values().map(|cluster| (cluster.heard().at, &cluster.name)).min();
-            let (at, silent) = silent.filter(|(at, _)| at.elapsed() >= FORGOTTEN_AFTER)?;
-            let silent = silent.clone();
-            tracing::warn!(cluster = silent, silent_for = ?at.elapsed(), "forgotten to make room for another cluster");
-            clusters.remove(&silent);
+        if clusters.len() >= CLUSTERS_MAX && !clusters.contains_key(name) && !self.forget(&mut clusters, None)
+        {
+            return None;
         }
-        let cluster =
-            clusters.entry(name.to_owned()).or_insert_with(|| Arc::new(Cluster::new(name, current)));
+        let cluster = clusters.entry(name.to_owned()).or_insert_with(|| {
+            let named = self.named().remove(name);
+            let party = named.map_or_else(|| Party::Cluster(name.into()), |(party, _)| party);
+            Arc::new(Cluster::new(name, current, lanes, self.budget.nothing(&party)))
+        });
         Some(Arc::clone(cluster))
+    }
+
+    /// Refuses a name that is new if whoever names it has named as many as leaves room for others.
+    pub(crate) fn expect(&self, name: &str, party: &Party) -> Result<(), Refusal> {
+        if self.is_known(name) {
+            return Ok(());
+        }
+        let mut clusters = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let mut named = self.named();
+        named.retain(|_, (_, at)| at.elapsed() < NAMED_FOR);
+        if named.contains_key(name) {
+            return Ok(());
+        }
+        let is_own = |cluster: &&Arc<Cluster>| cluster.party == *party;
+        let mut own = clusters.values().filter(is_own).count();
+        own += named.values().filter(|(by, _)| by == party).count();
+        let free = CLUSTERS_MAX.saturating_sub(clusters.len() + named.len());
+        if own > 0 && own >= free && !self.forget(&mut clusters, Some(party)) {
+            return Err(Refusal::Clusters);
+        }
+        named.insert(name.to_owned(), (party.clone(), Instant::now()));
+        Ok(())
+    }
+
+    /// Forgets the cluster that was silent for longest, among those that a party has named; false
+    /// if none was for long enough.
+    fn forget(&self, clusters: &mut BTreeMap<String, Arc<Cluster>>, of: Option<&Party>) -> bool {
+        let meant = clusters.values().filter(|cluster| of.is_none_or(|party| cluster.party == *party));
+        let silent = meant.map(|cluster| (cluster.heard().at, cluster.name.clone())).min();
+        let Some((at, silent)) = silent.filter(|(at, _)| at.elapsed() >= FORGOTTEN_AFTER) else {
+            return false;
+        };
+        tracing::warn!(cluster = silent, silent_for = ?at.elapsed(), "forgotten to make room for another cluster");
+        clusters.remove(&silent);
+        self.forgotten().insert(silent);
+        true
+    }
+
+    /// True if something was heard of a cluster of this name.
+    pub(crate) fn is_known(&self, name: &str) -> bool {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
+    /// The names of clusters that are forgotten here and not yet everywhere.
+    pub(crate) fn forgotten(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn named(&self) -> MutexGuard<'_, HashMap<String, (Party, Instant)>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets those whose matches are related elsewhere from now on.
+    pub(crate) fn give_away(&self, is_elsewhere: impl Fn(&str) -> bool) {
+        let mut clusters = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        clusters.retain(|name, _| !is_elsewhere(name));
     }
 
     /// All of them, by name.
@@ -57,13 +137,18 @@ impl Clusters {
 /// One cluster.
 pub(crate) struct Cluster {
     pub(crate) name: String,
+    /// Who answers for it.
+    party: Party,
     related: Mutex<Related>,
     heard: Mutex<Heard>,
+    /// What its correlations wait for.
+    lanes: Arc<Lanes>,
 }
 
 /// What correlations know.
 pub(crate) struct Related {
     correlator: Correlator,
+    held: Held,
     /// What came about and has not been asked for.
     episodes: Vec<Episode>,
 }
@@ -80,22 +165,28 @@ pub(crate) struct Heard {
 }
 
 impl Cluster {
-    fn new(name: &str, current: &Current) -> Self {
+    fn new(name: &str, current: &Current, lanes: &Arc<Lanes>, held: Held) -> Self {
         let heard = Heard { at: Instant::now(), latest: None, is_told: false };
-        let related = Mutex::new(Related::new(name, current));
-        Self { name: name.to_owned(), related, heard: Mutex::new(heard) }
+        let party = held.party.clone();
+        let related = Mutex::new(Related::new(name, current, held));
+        Self { name: name.to_owned(), party, related, heard: Mutex::new(heard), lanes: Arc::clone(lanes) }
     }
 
     /// Takes matches that are durable; gives the alerts of episodes.
     pub(crate) fn relate(&self, current: &Current, matches: impl Iterator<Item = Observed>) -> Vec<Alert> {
         let mut related = self.related();
         matches.for_each(|observed| related.take(observed));
+        if let Some(bound) = self.bound() {
+            related.advance(bound);
+        }
         self.alerts(current, &related.episodes())
     }
 
     /// Correlations that go on where others were, and are to be given all matches again.
     pub(crate) fn fresh(&self, current: &Current, standing: &Standing) -> Related {
-        let mut related = Related::new(&self.name, current);
+        // Those from before go when these take over, or count again with their next match.
+        let held = self.related().held.handed_over();
+        let mut related = Related::new(&self.name, current, held);
         related.correlator.resume(standing);
         related
     }
@@ -104,7 +195,7 @@ impl Cluster {
     pub(crate) fn resume_at(&self, time_us: i64) {
         let time = DateTime::from_timestamp_micros(time_us).filter(|_| time_us > 0);
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.latest = time.map(|time| (time.min(Utc::now() + AHEAD_MAX), Instant::now()));
+        heard.latest = time.map(|time| (time.min(Utc::now()), Instant::now()));
     }
 
     /// Lets time stand still, as nothing that happens now can be stored.
@@ -125,12 +216,24 @@ impl Cluster {
 
     /// Lets time pass in the cluster as it does here; gives the alerts of episodes that thereby come about.
     pub(crate) fn pass_time(&self, current: &Current) -> Vec<Alert> {
-        let Some(time) = self.clock().and_then(|now| now.checked_sub_signed(delta(DISORDER))) else {
-            return Vec::new();
-        };
+        if !self.lanes.is_live() {
+            self.hold();
+        }
+        let Some(bound) = self.bound() else { return Vec::new() };
         let mut related = self.related();
-        related.advance(time);
+        related.advance(bound);
         self.alerts(current, &related.episodes())
+    }
+
+    /// Before which time no event will come: as far behind the latest as events may be late, and behind
+    /// what has been read of every partition.
+    fn bound(&self) -> Option<DateTime<Utc>> {
+        let clock = self.clock()?;
+        let read = self.lanes.bound_us(&self.name);
+        // What is behind every time has nothing to say yet.
+        let known =
+            read.map_or(Some(clock), |us| DateTime::from_timestamp_micros(us).map(|read| read.min(clock)))?;
+        known.checked_sub_signed(delta(DISORDER))
     }
 
     /// What time it is in the cluster: that of its latest event, and what has passed here since.
@@ -141,12 +244,19 @@ impl Cluster {
 
     /// Notes that events came.
     pub(crate) fn hear(&self, period: &Period) {
-        let now = Instant::now();
+        self.hear_of(period.bounds().map(|(_, last)| last), Instant::now());
+    }
+
+    /// Notes that events came at some moment, the latest of which is from this time.
+    pub(crate) fn hear_of(&self, last: Option<DateTime<Utc>>, at: Instant) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = period.bounds().map(|(_, last)| (last.min(Utc::now() + AHEAD_MAX), now));
+        // A clock that is ahead of ours must not make late what is only on its way.
+        let last = last.map(|last| (last.min(Utc::now()), at));
         // What is late does not turn back the clock.
         let latest = heard.latest.into_iter().chain(last).max_by_key(|(event_at, _)| *event_at);
-        *heard = Heard { at: now, latest, is_told: false };
+        // Who says again when something came, measures it again.
+        let is_news = at >= heard.at + SAME_MOMENT;
+        *heard = Heard { at: at.max(heard.at), latest, is_told: heard.is_told && !is_news };
     }
 
     /// When something was last heard.
@@ -188,10 +298,11 @@ impl Cluster {
 }
 
 impl Related {
-    fn new(cluster: &str, current: &Current) -> Self {
-        let correlator = Correlator::of(&current.detection.relations, cluster, DISORDER)
+    fn new(cluster: &str, current: &Current, held: Held) -> Self {
+        // It is told how far events have come, which it cannot know.
+        let correlator = Correlator::of(&current.detection.relations, cluster, Duration::MAX)
             .with_windows_bytes_max(WINDOWS_BYTES_MAX);
-        Self { correlator, episodes: Vec::new() }
+        Self { correlator, held, episodes: Vec::new() }
     }
 
     /// Takes a match, unless it is from the future.
@@ -203,13 +314,29 @@ impl Related {
             );
             return;
         }
-        let Self { correlator, episodes, .. } = self;
+        let Self { correlator, held, episodes } = self;
+        let (left, (windows, pending)) = (held.left_bytes(), correlator.bytes());
+        correlator.bound((windows + left).min(WINDOWS_BYTES_MAX), (pending + left).min(PENDING_BYTES_MAX));
         correlator.take(observed, &mut |episode| episodes.push(episode));
+        self.note_size();
+    }
+
+    fn note_size(&mut self) {
+        let (windows, pending) = self.correlator.bytes();
+        self.held.set(windows + pending);
+    }
+
+    /// Says that no match from before this time will come: microseconds since 1970.
+    pub(crate) fn advance_to(&mut self, time_us: i64) {
+        if let Some(time) = DateTime::from_timestamp_micros(time_us) {
+            self.advance(time);
+        }
     }
 
     fn advance(&mut self, time: DateTime<Utc>) {
         let Self { correlator, episodes, .. } = self;
         correlator.advance(time, &mut |episode| episodes.push(episode));
+        self.note_size();
     }
 
     /// What has come about since this was last asked.
@@ -232,7 +359,8 @@ mod tests {
 
     fn heard_at(time: &str) -> Cluster {
         let current = Current::new(Vec::new(), Settings::default(), Redactor::new([0; 32]));
-        let cluster = Cluster::new("lab", &current);
+        let held = Arc::<Budget>::default().nothing(&Party::Cluster("lab".into()));
+        let cluster = Cluster::new("lab", &current, &Arc::default(), held);
         let event = format!(r#"{{"stage":"ResponseComplete","requestReceivedTimestamp":"{time}"}}"#);
         let mut period = Period::default();
         period.add(&Event::parse(event.as_bytes()).unwrap());
@@ -242,8 +370,12 @@ mod tests {
 
     #[test]
     fn one_event_from_the_future_does_not_make_all_others_late() {
-        let clock = heard_at("2099-01-01T00:00:00.000000Z").clock().unwrap();
-        assert!(clock <= Utc::now() + AHEAD_MAX, "{clock}");
+        let cluster = heard_at("2099-01-01T00:00:00.000000Z");
+        // The two clocks of this machine are read one after the other.
+        let now = Utc::now() + TimeDelta::seconds(1);
+        let clock = cluster.clock().unwrap();
+        assert!(clock <= now, "{clock}");
+        assert!(cluster.bound().unwrap() <= now - delta(DISORDER), "what is on its way is late");
     }
 
     #[test]
@@ -267,5 +399,31 @@ mod tests {
         assert!(clusters.get("7", &current).is_some(), "those that are known have a say");
         clusters.all()[0].heard.lock().unwrap().at = Instant::now().checked_sub(FORGOTTEN_AFTER).unwrap();
         assert!(clusters.get("prod", &current).is_some());
+        assert_eq!(*clusters.forgotten(), BTreeSet::from(["0".to_owned()]));
+    }
+
+    #[test]
+    fn one_client_cannot_name_so_many_clusters_that_others_find_no_room() {
+        let current = Current::new(Vec::new(), Settings::default(), Redactor::new([0; 32]));
+        let clusters = Clusters::default();
+        let [greedy, other] = ["192.0.2.1", "192.0.2.2"].map(|text| Party::Address(text.parse().unwrap()));
+        let named = (0..2 * CLUSTERS_MAX).filter(|number| {
+            let name = number.to_string();
+            let is_taken = clusters.expect(&name, &greedy).is_ok();
+            // Some names never become clusters, as nothing but rubbish comes by them.
+            is_taken && (number % 3 == 0 || clusters.get(&name, &current).is_some())
+        });
+        assert_eq!(named.count(), CLUSTERS_MAX / 2);
+        assert_eq!(clusters.expect("one more", &greedy), Err(Refusal::Clusters));
+        assert_eq!(clusters.expect("1", &greedy), Ok(()), "those that are known have a say");
+        for name in ["prod", "lab"] {
+            assert_eq!(clusters.expect(name, &other), Ok(()));
+            assert!(clusters.get(name, &current).is_some());
+        }
+        // What was silent for long enough makes room for others of the same client.
+        let silent = clusters.get("1", &current).unwrap();
+        silent.heard.lock().unwrap().at = Instant::now().checked_sub(FORGOTTEN_AFTER).unwrap();
+        assert_eq!(clusters.expect("one more", &greedy), Ok(()));
+        assert!(!clusters.is_known("1"));
     }
 }

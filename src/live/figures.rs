@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use detect::sigma::Rule;
 use hdrhistogram::Histogram;
+use ingest::Counts;
 use ingest::webhook::Judged;
-use metrics::{Label, counter, gauge};
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::tallies::Tallies;
 
 /// The longest time that is told apart, in microseconds: an hour.
 const TIME_US_MAX: u64 = 3_600_000_000;
@@ -22,6 +25,7 @@ const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.99
 pub(crate) struct Figures {
     prometheus: PrometheusHandle,
     ledger: Mutex<Ledger>,
+    tallies: Tallies,
     durable: Times,
     commits: Times,
 }
@@ -47,20 +51,38 @@ impl Figures {
         let prometheus = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|_| anyhow::anyhow!("metrics are counted already"))?;
         gauge!("masthead_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        Ok(Self { prometheus, ledger: Mutex::default(), durable: Times::new()?, commits: Times::new()? })
+        Ok(Self {
+            prometheus,
+            ledger: Mutex::default(),
+            tallies: Tallies::default(),
+            durable: Times::new()?,
+            commits: Times::new()?,
+        })
     }
 
     /// Notes that everything a source gave is durable. `received` is what it was read as.
     pub(crate) fn answered(&self, source: &str, cluster: &str, received: u64, judged: Judged) {
-        let of_cluster = [Label::new("cluster", cluster.to_owned())];
-        let of_source = [Label::new("source", source.to_owned()), of_cluster[0].clone()];
-        counter!("masthead_events_received_total", of_source.iter()).increment(received);
-        counter!("masthead_events_evaluated_total", of_cluster.iter()).increment(judged.event_count);
-        counter!("masthead_events_quarantined_total", of_cluster.iter()).increment(judged.quarantined_count);
+        self.tallies.add(source, cluster, received, judged);
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         ledger.received += received;
         ledger.evaluated += judged.event_count;
         ledger.quarantined += judged.quarantined_count;
+    }
+
+    /// Forgets a cluster: its name may have been made up.
+    pub(crate) fn forget(&self, cluster: &str) {
+        self.tallies.forget(cluster);
+    }
+
+    /// Counts what a source had wrapped, and what of that is of other logs than the audit log.
+    pub(crate) fn unwrapped(source: &str, counts: &Counts) {
+        let of_source = [metrics::Label::new("source", source.to_owned())];
+        if counts.unwrapped > 0 {
+            counter!("masthead_events_unwrapped_total", of_source.iter()).increment(counts.unwrapped);
+        }
+        if counts.skipped > 0 {
+            counter!("masthead_records_skipped_total", of_source.iter()).increment(counts.skipped);
+        }
     }
 
     /// Notes how long it took until what `event_count` events gave was durable.
@@ -94,7 +116,7 @@ impl Figures {
         gauge!("masthead_ledger_imbalance").set(precise(events_imbalance + sinks_imbalance));
         self.durable.show("masthead_received_to_durable_seconds");
         self.commits.show("masthead_store_commit_seconds");
-        self.prometheus.render()
+        self.prometheus.render() + &self.tallies.render()
     }
 }
 

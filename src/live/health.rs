@@ -10,12 +10,15 @@ use sinks::delivery::Status;
 
 use super::Lookout;
 use super::figures::precise;
+use super::followed::{self, Followed};
 use super::outlets::Outlets;
+use super::tallies::Series;
 
 /// What is asked from outside.
 pub(crate) struct Health {
     lookout: Arc<Lookout>,
     outlets: Arc<Outlets>,
+    followed: Mutex<Vec<Arc<Followed>>>,
     state: Mutex<State>,
 }
 
@@ -38,8 +41,17 @@ pub(crate) struct Report {
     /// Why nothing could be stored when that was last tried. It is as ready as before: it refuses batches
     /// so that they are sent again, which nobody else would do.
     store_error: Option<String>,
+    /// The sources that stand still.
+    failed_sources: Vec<SourceReport>,
     sinks: Vec<SinkReport>,
     clusters: Vec<ClusterReport>,
+}
+
+/// A source that stands still though it should not.
+#[derive(Debug, Serialize)]
+pub(crate) struct SourceReport {
+    pub(crate) source: String,
+    pub(crate) failure: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,7 +71,24 @@ struct ClusterReport {
 
 impl Health {
     pub(crate) fn new(lookout: Arc<Lookout>, outlets: Arc<Outlets>) -> Self {
-        Self { lookout, outlets, state: Mutex::default() }
+        Self { lookout, outlets, followed: Mutex::default(), state: Mutex::default() }
+    }
+
+    /// Keeps an eye on files that are followed.
+    pub(crate) fn watch(&self, followed: &Arc<Followed>) {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(followed));
+    }
+
+    /// The sources that stand still though they should not, and why.
+    pub(crate) fn failures(&self) -> Vec<SourceReport> {
+        let report = |followed: Arc<Followed>| {
+            Some(SourceReport { failure: followed.failure()?, source: followed.source.clone() })
+        };
+        self.followed().into_iter().filter_map(report).collect()
+    }
+
+    fn followed(&self) -> Vec<Arc<Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes that it is about to stop: nobody should send to it any more.
@@ -95,12 +124,13 @@ impl Health {
         let State { is_stopping, reloaded_at, reload_error, .. } = self.state().clone();
         let clusters = self.lookout.clusters.all();
         Report {
-            is_ready: !is_stopping,
+            is_ready: !is_stopping && self.lookout.is_joined(),
             is_stopping,
             rule_count: self.lookout.current().detection.rules().len(),
             reloaded_at: reloaded_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
             reload_error,
             store_error: self.lookout.store_error(),
+            failed_sources: self.failures(),
             sinks: self
                 .outlets
                 .figures()
@@ -119,21 +149,14 @@ impl Health {
     /// Everything that is counted, as Prometheus reads it.
     pub(crate) async fn metrics(&self) -> String {
         gauge!("masthead_rules_loaded").set(precise(self.lookout.current().detection.rules().len() as u64));
-        let now = Utc::now();
-        for cluster in self.lookout.clusters.all() {
-            let heard = cluster.heard();
-            let name = cluster.name.clone();
-            for (reason, count) in cluster.losses() {
-                counter!("masthead_correlation_losses_total", "cluster" => name.clone(), "reason" => reason)
-                    .absolute(count);
-            }
-            gauge!("masthead_cluster_last_event_age_seconds", "cluster" => name.clone())
-                .set(heard.at.elapsed().as_secs_f64());
-            if let Some((event_at, came_at)) = heard.latest {
-                let lag = (now - event_at).as_seconds_f64() - came_at.elapsed().as_secs_f64();
-                gauge!("masthead_event_lag_seconds", "cluster" => name).set(lag);
-            }
-        }
+        gauge!("masthead_correlation_memory_bytes")
+            .set(precise(self.lookout.clusters.budget.used_bytes() as u64));
+        let (waiting, given_up) = {
+            let untold = self.lookout.untold();
+            (untold.len(), untold.given_up())
+        };
+        gauge!("masthead_alerts_not_durable").set(precise(waiting as u64));
+        counter!("masthead_notices_given_up_total").absolute(given_up);
         for (sink, figures) in self.outlets.figures() {
             show(sink, &figures.status());
         }
@@ -142,11 +165,42 @@ impl Health {
         match self.lookout.store.figures().await {
             Ok(stored) => {
                 gauge!("masthead_store_bytes").set(precise(stored.bytes));
+                gauge!("masthead_store_matches").set(precise(stored.matches));
+                gauge!("masthead_store_match_bytes").set(precise(stored.match_bytes));
+                counter!("masthead_store_matches_dropped_total").absolute(stored.matches_dropped);
                 imbalance = stored.imbalance();
             }
             Err(error) => tracing::warn!(error = %anyhow::Error::from(error), "cannot count what is stored"),
         }
-        self.lookout.figures.render(imbalance)
+        let sources = self.followed();
+        let sources: Vec<&Followed> = sources.iter().map(|followed| &**followed).collect();
+        self.lookout.figures.render(imbalance) + &self.of_clusters() + &followed::render(&sources)
+    }
+
+    /// What is known of each cluster now, as Prometheus reads it. Not counted for the whole
+    /// process, which would remember every name that somebody makes up.
+    fn of_clusters(&self) -> String {
+        let clusters = self.lookout.clusters.all();
+        let mut series = Series::default();
+        series.begin("masthead_correlation_losses_total", "counter");
+        for cluster in &clusters {
+            for (reason, count) in cluster.losses() {
+                series.add(&[("cluster", &cluster.name), ("reason", reason)], count);
+            }
+        }
+        series.begin("masthead_cluster_last_event_age_seconds", "gauge");
+        for cluster in &clusters {
+            series.add(&[("cluster", &cluster.name)], cluster.heard().at.elapsed().as_secs_f64());
+        }
+        series.begin("masthead_event_lag_seconds", "gauge");
+        let now = Utc::now();
+        for cluster in &clusters {
+            if let Some((event_at, came_at)) = cluster.heard().latest {
+                let lag = (now - event_at).as_seconds_f64() - came_at.elapsed().as_secs_f64();
+                series.add(&[("cluster", &cluster.name)], lag);
+            }
+        }
+        series.text
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

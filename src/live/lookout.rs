@@ -1,13 +1,15 @@
 //! What happens to events, wherever they come from: evaluated, made durable, related.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use detect::Alert;
+#[cfg(feature = "kafka")]
+use detect::correlate::Relations;
 use detect::redact::Redactor;
-use ingest::webhook::{Body, BodyError, EVENT_BYTES_MAX, Judge, Judged, Refusal};
+use detect::{Alert, Observed};
+use ingest::webhook::{Body, BodyError, Content, EVENT_BYTES_MAX, Judge, Judged, Refusal, Whole};
 use ingest::{Frame, Frames, MalformedKind};
 use sinks::outbox::{Entry, NewAlert, Quarantined, Receipt};
 use sinks::store::Store;
@@ -15,10 +17,17 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::Current;
+use super::batch::Batch;
 use super::clusters::Clusters;
+use super::evaluators::Evaluators;
+use super::exchange::Exchange;
 use super::figures::Figures;
-use super::part::{Part, new_alert};
+#[cfg(feature = "kafka")]
+use super::lanes::Lanes;
+use super::part::{Given, Part, new_alert};
 use super::prefix::Prefix;
+use super::untold::Untold;
+use crate::period::Period;
 
 /// Takes what sources give.
 pub(crate) struct Lookout {
@@ -26,16 +35,19 @@ pub(crate) struct Lookout {
     pub(crate) clusters: Clusters,
     pub(crate) store: Store,
     pub(crate) figures: Arc<Figures>,
+    /// Where matches go, if several instances correlate together.
+    exchange: Option<Arc<dyn Exchange>>,
     /// What takes secrets out of alerts, whatever the rules are.
     pub(crate) redactor: Redactor,
+    evaluators: Evaluators,
     /// Whatever waits for the disk waits here.
     pub(super) runtime: Handle,
     /// Held by those who give matches to correlators, and alone by whoever makes these anew.
-    pub(super) relating: RwLock<()>,
+    pub(super) relating: tokio::sync::RwLock<()>,
     /// Alerts that nobody waits for and that are not durable yet.
-    untold: Mutex<Vec<NewAlert>>,
+    untold: Mutex<Untold>,
     /// Held by whoever makes these durable.
-    pub(super) flushing: Mutex<()>,
+    pub(super) flushing: tokio::sync::Mutex<()>,
     /// Why nothing could be stored when that was last tried.
     store_error: Mutex<Option<String>>,
 }
@@ -56,27 +68,33 @@ impl Lookout {
     /// Begins with the rules of `current` and what the store remembers.
     ///
     /// # Errors
-    /// Fails if the store cannot be read.
+    /// Fails if the store cannot be read or no thread can be had.
     pub(crate) fn new(
         current: Current,
         store: Store,
         figures: Arc<Figures>,
         redactor: Redactor,
         runtime: Handle,
+        exchange: Option<Arc<dyn Exchange>>,
     ) -> anyhow::Result<Self> {
         let lookout = Self {
             current: ArcSwap::from_pointee(current),
             clusters: Clusters::default(),
             store,
             figures,
+            exchange,
             redactor,
+            evaluators: Evaluators::start()?,
             runtime,
-            relating: RwLock::default(),
+            relating: tokio::sync::RwLock::default(),
             untold: Mutex::default(),
-            flushing: Mutex::default(),
+            flushing: tokio::sync::Mutex::default(),
             store_error: Mutex::default(),
         };
-        lookout.remember()?;
+        // What is related together is known when it is known what of it is related here.
+        if lookout.exchange.is_none() {
+            lookout.remember()?;
+        }
         Ok(lookout)
     }
 
@@ -85,17 +103,58 @@ impl Lookout {
         self.current.load_full()
     }
 
+    /// Whether everything is there that matches are made durable by.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.exchange.as_ref().is_none_or(|exchange| exchange.is_ready())
+    }
+
+    /// Takes all events of a body of `source`; when this returns, everything they gave is durable.
+    ///
+    /// # Errors
+    /// Says why the source must give them again.
+    pub(crate) async fn take_whole(
+        &self,
+        source: Arc<str>,
+        cluster: Arc<str>,
+        body: Whole,
+    ) -> Result<Judged, Refusal> {
+        let received_at = Instant::now();
+        let current = self.current();
+        let (rules, redactor) = (Arc::clone(&current), self.redactor.clone());
+        let names = (Arc::clone(&source), Arc::clone(&cluster));
+        let frames = body.into_frames(EVENT_BYTES_MAX);
+        let mut batch = Box::new(Batch::new(frames, current, redactor, names.0, names.1));
+        let mut judged = Judged::default();
+        loop {
+            let evaluated = self.evaluators.run(move || {
+                let (given, is_all) = batch.next();
+                (batch, given, is_all)
+            });
+            // A panic would have been an error of ours: the batch is asked for again.
+            let (next, mut given, is_all) = evaluated.await.ok_or(Refusal::Busy)?;
+            let mut blind_counts = std::mem::take(&mut given.blind_counts);
+            judged += self.settle(&source, &cluster, given, received_at).await?;
+            Figures::blind(rules.detection.rules(), &mut blind_counts);
+            if is_all {
+                Figures::unwrapped(&source, &next.counts());
+                self.figures.answered(&source, &cluster, next.found_count(), judged);
+                return Ok(judged);
+            }
+            batch = next;
+        }
+    }
+
     /// Takes all events of a stream; when this returns, everything they gave is durable. Blocks.
     ///
     /// # Errors
     /// Says why the source must give them again.
     pub(crate) fn take(&self, origin: Origin<'_>, stream: impl Read) -> Result<Judged, Refusal> {
         let received_at = Instant::now();
-        let Origin { source, cluster: name, place, position } = origin;
+        let Origin { source, cluster, place, position } = origin;
         let current = self.current();
         let mut scratch = current.scratch();
         let mut frames = Frames::with_event_bytes_max(Prefix::new(stream), EVENT_BYTES_MAX).shedding();
-        let mut part = Part::new(&current, name, source, place.as_deref());
+        let mut part = Part::new(&current, cluster, source, place.as_deref());
         let mut judged = Judged::default();
         while let Some(frame) = frames.next() {
             match frame {
@@ -114,16 +173,17 @@ impl Lookout {
                 }
             }
             if part.is_full() {
-                let full = std::mem::replace(&mut part, Part::new(&current, name, source, place.as_deref()));
-                judged += self.commit(full, received_at)?;
+                let empty = Part::new(&current, cluster, source, place.as_deref());
+                judged += self.commit(std::mem::replace(&mut part, empty), received_at)?;
             }
         }
-        part.entry.positions.extend(position);
+        part.reach(position);
         Figures::blind(current.detection.rules(), &mut scratch.blind_counts);
         current.give_back(scratch);
         judged += self.commit(part, received_at)?;
         let counts = frames.counts();
-        self.figures.answered(source, name, counts.events + counts.malformed_total(), judged);
+        Figures::unwrapped(source, &counts);
+        self.figures.answered(source, cluster, counts.events + counts.malformed_total(), judged);
         Ok(judged)
     }
 
@@ -152,21 +212,42 @@ impl Lookout {
         Ok(judged)
     }
 
-    /// Makes a part durable, then gives its matches to the correlator of the cluster.
-    fn commit(&self, mut part: Part<'_>, received_at: Instant) -> Result<Judged, Refusal> {
-        part.close();
-        let Part { cluster: name, entry, observed, event_count, quarantined_count, period, .. } = part;
+    /// Makes durable what a part gave, then gives its matches to the correlator of the cluster. Blocks.
+    pub(super) fn commit(&self, part: Part<'_>, received_at: Instant) -> Result<Judged, Refusal> {
+        let (source, cluster) = (part.source, part.cluster);
+        self.runtime.block_on(self.settle(source, cluster, part.close(), received_at))
+    }
+
+    /// Makes durable what events of a cluster gave, then gives their matches to its correlator.
+    pub(super) async fn settle(
+        &self,
+        source: &str,
+        name: &str,
+        given: Given,
+        received_at: Instant,
+    ) -> Result<Judged, Refusal> {
+        let Given { entry, observed, event_count, quarantined_count, period, .. } = given;
         let judged = Judged { event_count, quarantined_count };
-        let relating = self.relating.read().unwrap_or_else(PoisonError::into_inner);
+        let relating = self.relating.read().await;
         let current = self.current();
+        if let Some(exchange) = &self.exchange {
+            drop(relating);
+            self.share(&**exchange, name, source, entry, event_count, &period).await?;
+            self.figures.durable(received_at.elapsed(), event_count);
+            return Ok(judged);
+        }
         // Who sends no event is no cluster.
         let cluster = match event_count {
             0 => None,
-            _ => Some(self.clusters.get(name, &current).ok_or(Refusal::Busy)?),
+            _ => Some(self.clusters.get(name, &current).ok_or(Refusal::Clusters)?),
         };
-        let receipt = self.write(entry)?;
+        if self.untold().is_full() {
+            return Err(Refusal::Store);
+        }
+        let receipt = self.make_durable(entry).await?;
         self.figures.durable(received_at.elapsed(), event_count);
         let Some(cluster) = cluster else { return Ok(judged) };
+        self.clusters.lanes.spoken(source, name);
         cluster.hear(&period);
         let given = observed.into_iter().zip(receipt.new_matches);
         let fresh = given.filter_map(|(observed, is_new)| is_new.then_some(observed));
@@ -176,18 +257,73 @@ impl Lookout {
         drop(relating);
         // Their matches are durable, so nobody has to wait for somebody else who stores alerts.
         if !is_quiet && let Ok(flushing) = self.flushing.try_lock() {
-            self.flush_with(&flushing);
+            self.flush_with(&flushing).await;
         }
         Ok(judged)
     }
 
-    /// Waits until something is durable.
+    /// Makes what some events gave durable where several instances correlate together: matches where others
+    /// find them, everything else here.
+    async fn share(
+        &self,
+        exchange: &dyn Exchange,
+        cluster: &str,
+        source: &str,
+        mut entry: Entry,
+        event_count: u64,
+        period: &Period,
+    ) -> Result<(), Refusal> {
+        let matches = std::mem::take(&mut entry.matches);
+        let publishing = (!matches.is_empty()).then(|| exchange.publish(matches));
+        // A source is not further than what others can find.
+        let positions = std::mem::take(&mut entry.positions);
+        self.make_durable(entry).await?;
+        if let Some(publishing) = publishing {
+            publishing.await.map_err(|error| {
+                tracing::error!(%error, "sources are asked to send again");
+                Refusal::Store
+            })?;
+        }
+        self.make_durable(Entry { positions, ..Entry::default() }).await?;
+        // Who sends no event is no cluster.
+        if event_count > 0 {
+            self.clusters.lanes.spoken(source, cluster);
+            let latest = period.bounds().map(|(_, latest)| latest);
+            return exchange.hear(source, cluster, latest).then_some(()).ok_or(Refusal::Clusters);
+        }
+        Ok(())
+    }
+
+    /// Gives matches of a cluster that are durable and new to its correlator, which waits for these lanes.
+    /// False if there are too many clusters. Blocks.
+    #[cfg(feature = "kafka")]
+    pub(super) fn relate(
+        &self,
+        cluster: &str,
+        lanes: &Arc<Lanes>,
+        matches: impl FnOnce(&Relations) -> Vec<Observed>,
+    ) -> bool {
+        let relating = self.relating.blocking_read();
+        let current = self.current();
+        let Some(cluster) = self.clusters.get_among(cluster, &current, lanes) else { return false };
+        let matches = matches(&current.detection.relations);
+        self.untold().extend(composed(cluster.relate(&current, matches.into_iter())));
+        drop(relating);
+        self.flush();
+        true
+    }
+
+    /// Waits until something is durable. Blocks.
     pub(super) fn write(&self, entry: Entry) -> Result<Receipt, Refusal> {
+        self.runtime.block_on(self.make_durable(entry))
+    }
+
+    async fn make_durable(&self, entry: Entry) -> Result<Receipt, Refusal> {
         if entry.is_empty() {
             return Ok(Receipt::default());
         }
         let routes: Vec<_> = entry.alerts.iter().map(|alert| alert.route.clone()).collect();
-        let written = self.runtime.block_on(self.store.write(entry));
+        let written = self.store.write(entry).await;
         let written = written.map_err(|error| format!("{:#}", anyhow::Error::from(error)));
         *self.store_error.lock().unwrap_or_else(PoisonError::into_inner) = written.as_ref().err().cloned();
         let receipt = written.map_err(|error| {
@@ -204,36 +340,39 @@ impl Lookout {
         self.store_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Stores alerts that nobody waits for: those of episodes, whose matches are durable, and notices. Blocks.
-    pub(crate) fn tell(&self, alerts: Vec<NewAlert>) {
-        self.untold().extend(alerts);
+    /// Stores notices, which nobody waits for. Blocks.
+    pub(crate) fn tell(&self, notices: Vec<NewAlert>) {
+        self.untold().note(notices);
         self.flush();
     }
 
-    /// Stores what nobody waits for, or tries again next time.
+    /// Stores what nobody waits for, or tries again next time. Blocks.
     pub(super) fn flush(&self) {
-        self.flush_with(&self.flushing.lock().unwrap_or_else(PoisonError::into_inner));
+        self.runtime.block_on(async { self.flush_with(&self.flushing.lock().await).await });
     }
 
     /// One at a time, so that whatever is not durable is in the list while nobody holds the lock.
-    fn flush_with(&self, _: &MutexGuard<'_, ()>) {
-        let alerts = self.untold().clone();
-        let count = alerts.len();
-        if count > 0 && self.write(Entry { alerts, ..Entry::default() }).is_ok() {
-            self.untold().drain(..count);
+    async fn flush_with(&self, _: &tokio::sync::MutexGuard<'_, ()>) {
+        loop {
+            let alerts = self.untold().part();
+            let count = alerts.len();
+            if count == 0 || self.make_durable(Entry { alerts, ..Entry::default() }).await.is_err() {
+                return;
+            }
+            self.untold().settle(count);
         }
     }
 
     /// Alerts that are not durable yet and that nobody waits for.
-    pub(super) fn untold(&self) -> MutexGuard<'_, Vec<NewAlert>> {
+    pub(super) fn untold(&self) -> MutexGuard<'_, Untold> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets time pass for correlations, and stores what could not be stored before. Blocks.
     pub(crate) fn tick(&self) {
-        let relating = self.relating.read().unwrap_or_else(PoisonError::into_inner);
+        let relating = self.relating.blocking_read();
         let current = self.current();
-        let is_stuck = self.store_error().is_some();
+        let is_stuck = self.store_error().is_some() || self.untold().is_full();
         for cluster in self.clusters.all() {
             if is_stuck {
                 cluster.hold();
@@ -268,8 +407,13 @@ pub(crate) struct Webhook {
 impl Judge for Webhook {
     async fn judge(&self, body: Body) -> Result<Judged, Refusal> {
         let (lookout, source) = (Arc::clone(&self.lookout), Arc::clone(&self.source));
-        let Body { reader, cluster } = body;
+        let Body { content, cluster, party } = body;
+        lookout.clusters.expect(&cluster, &party)?;
         let _turn = self.reading.acquire().await.map_err(|_| Refusal::Stopping)?;
+        let reader = match content {
+            Content::Whole(body) => return lookout.take_whole(source, cluster.into(), body).await,
+            Content::Stream(reader) => reader,
+        };
         let taken = tokio::task::spawn_blocking(move || {
             let origin = Origin { source: &source, cluster: &cluster, place: None, position: None };
             lookout.take(origin, reader)

@@ -7,12 +7,22 @@
 //! repeats work and never loses an alert.
 
 mod admin;
+mod batch;
+mod budget;
 mod chores;
 mod clusters;
 mod current;
+mod evaluators;
+mod exchange;
 mod figures;
+#[cfg(feature = "kafka")]
+mod fleet;
+mod followed;
 mod followers;
 mod health;
+#[cfg(feature = "kafka")]
+mod kafka;
+mod lanes;
 pub(crate) mod log;
 mod lookout;
 mod notice;
@@ -24,6 +34,8 @@ mod remembering;
 mod service;
 mod setup;
 mod sources;
+mod tallies;
+mod untold;
 
 use current::Current;
 use lookout::Lookout;

@@ -24,6 +24,8 @@ pub(crate) const SINK_RECOVERED: Kind =
     kind("sink_recovered", "A sink takes alerts again", Level::Informational);
 /// A sink has refused an alert for good.
 pub(crate) const SINK_REFUSED: Kind = kind("sink_refused", "A sink refused an alert", Level::Medium);
+/// Files are not followed any more, for a fault.
+pub(crate) const SOURCE_FAILED: Kind = kind("source_failed", "A source has failed", Level::High);
 /// Nothing comes from a cluster any more.
 pub(crate) const CLUSTER_SILENT: Kind = kind("cluster_silent", "A cluster has gone silent", Level::High);
 /// A change of rules or configuration was not taken over.
@@ -33,6 +35,11 @@ pub(crate) const CHECKPOINT: Kind =
     kind("checkpoint", "Signed checkpoint of the alerts", Level::Informational);
 /// The store was damaged.
 pub(crate) const STORE_DAMAGED: Kind = kind("store_damaged", "The store was damaged", Level::High);
+
+/// Messages of a partition are not dealt with.
+#[cfg(feature = "kafka")]
+pub(crate) const PARTITION_STALLED: Kind =
+    kind("partition_stalled", "A partition of Kafka does not move", Level::High);
 
 const fn kind(name: &'static str, title: &'static str, level: Level) -> Kind {
     Kind { name, title, level }

@@ -9,6 +9,8 @@ use chrono::Utc;
 use sinks::delivery::{BATCH_COUNT_MAX, Destination, Event, Figures, Notice, Pace, Replay, Replayed, Worker};
 use sinks::file::{self, File};
 use sinks::http::{self, Credentials, Http, Secret, Template};
+#[cfg(feature = "kafka")]
+use sinks::kafka::{self, Link};
 use sinks::outbox::{DeadLetter, Outbox};
 use sinks::stdout::{self, Stdout};
 use sinks::store::{Store, StoreError};
@@ -20,6 +22,8 @@ use super::Lookout;
 use super::chores::blocking;
 use super::notice::{self, Kind, SINK_FAILING, SINK_RECOVERED, SINK_REFUSED};
 use crate::config::{self, BatchForm, Config, Format, HeaderValue, Routes, SecretSource, Sink};
+#[cfg(feature = "kafka")]
+use crate::config::{KafkaCompression, KafkaKey};
 use crate::terminal::Terminal;
 
 /// How many pieces of news about sinks may wait to be told.
@@ -71,6 +75,8 @@ impl Outlets {
                 Sink::Http(settings) => {
                     starter.start(name, http(settings).with_context(|| format!("sink `{name}`"))?)
                 }
+                #[cfg(feature = "kafka")]
+                Sink::Kafka(settings) => starter.start(name, kafka(settings)),
             };
             sinks.push(outlet);
         }
@@ -217,6 +223,37 @@ fn http(settings: &config::Http) -> anyhow::Result<Http> {
         },
         template: template.as_deref().map(Template::parse).transpose()?,
     })?)
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(settings: &config::KafkaSink) -> kafka::Kafka {
+    let connection = settings.connection();
+    let token_file = connection.token_file();
+    let link = Link::new(move || connection.properties().map_err(io::Error::other));
+    let link = match token_file {
+        None => link,
+        Some(path) => link.with_token(move || {
+            let token = config::bearer_token(&path, Utc::now().timestamp()).map_err(io::Error::other)?;
+            let text = token.text.expose().to_owned();
+            Ok(kafka::Token { text, principal: token.principal, ends_ms: token.ends_ms })
+        }),
+    };
+    kafka::Kafka::new(kafka::Options {
+        link,
+        topic: settings.topic.as_str().to_owned(),
+        key: match settings.key {
+            KafkaKey::Id => kafka::Key::Id,
+            KafkaKey::Cluster => kafka::Key::Cluster,
+            KafkaKey::Rule => kafka::Key::Rule,
+            KafkaKey::Actor => kafka::Key::Actor,
+        },
+        compression: match settings.compression {
+            KafkaCompression::None => kafka::Compression::None,
+            KafkaCompression::Lz4 => kafka::Compression::Lz4,
+            KafkaCompression::Zstd => kafka::Compression::Zstd,
+        },
+        message_bytes_max: usize::try_from(settings.message_max.0).unwrap_or(usize::MAX),
+    })
 }
 
 fn compression(is_wanted: bool) -> file::Compression {

@@ -11,33 +11,63 @@ use super::Current;
 use crate::period::Period;
 
 /// How much is made durable at once, roughly: an alert repeats its event.
-const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How many items of one part are set aside one by one, the rest being told in one sentence. Batches of an
 /// API server have none, and whatever else is posted has nothing but such items: each costs a row, and all
 /// that wait for the store would wait for them.
 const QUARANTINED_MAX: u64 = 100;
 
-/// What some events of one cluster gave.
+/// Some events of one cluster, being evaluated.
 pub(crate) struct Part<'c> {
     current: &'c Current,
-    pub(crate) cluster: &'c str,
-    source: &'c str,
+    pub(super) cluster: &'c str,
+    pub(super) source: &'c str,
     /// Where in the source the events begin, for people.
     place: Option<&'c str>,
+    given: Given,
+    /// Where the first item is that is no event and not set aside by itself.
+    rest_at: Option<String>,
+    bytes: usize,
+    /// What the part has given already: stages of a request follow one another.
+    seen: HashSet<u128>,
+}
+
+/// What some events of one cluster gave, to be made durable all together.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
     pub(crate) entry: Entry,
     /// By match of the entry: what the correlator is to be given once it is durable.
     pub(crate) observed: Vec<Observed>,
     pub(crate) event_count: u64,
     /// How many items are no events.
     pub(crate) quarantined_count: u64,
-    /// Where the first of them is that is not set aside by itself.
-    rest_at: Option<String>,
     /// When the events happened, as the API server says.
     pub(crate) period: Period,
-    bytes: usize,
-    /// What the part has given already: stages of a request follow one another.
-    seen: HashSet<u128>,
+    /// By rule: how many events hid what it reads.
+    pub(crate) blind_counts: Vec<u64>,
+}
+
+impl Given {
+    /// Takes what the next events gave.
+    fn append(&mut self, next: Self) {
+        let Self { entry, observed, event_count, quarantined_count, period, blind_counts } = next;
+        self.entry.alerts.extend(entry.alerts);
+        self.entry.matches.extend(entry.matches);
+        self.entry.quarantined.extend(entry.quarantined);
+        self.entry.positions.extend(entry.positions);
+        self.observed.extend(observed);
+        self.event_count += event_count;
+        self.quarantined_count += quarantined_count;
+        self.period.merge(&period);
+        add_to(&mut self.blind_counts, &blind_counts);
+    }
+}
+
+/// Adds counts to others; those that are missing are zero.
+fn add_to(totals: &mut Vec<u64>, counts: &[u64]) {
+    totals.resize(totals.len().max(counts.len()), 0);
+    totals.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
 }
 
 impl<'c> Part<'c> {
@@ -52,12 +82,8 @@ impl<'c> Part<'c> {
             cluster,
             source,
             place,
-            entry: Entry::default(),
-            observed: Vec::new(),
-            event_count: 0,
-            quarantined_count: 0,
+            given: Given::default(),
             rest_at: None,
-            period: Period::default(),
             bytes: 0,
             seen: HashSet::new(),
         }
@@ -68,11 +94,16 @@ impl<'c> Part<'c> {
         self.bytes >= PART_BYTES_MAX
     }
 
+    /// How much is to be made durable, roughly, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Evaluates an event.
     pub(crate) fn add(&mut self, event: &Event<'_>, scratch: &mut Scratch) {
-        self.event_count += 1;
-        self.period.add(event);
-        let Self { current, cluster, seen, entry, observed, bytes, .. } = self;
+        self.given.event_count += 1;
+        self.given.period.add(event);
+        let Self { current, cluster, seen, given: Given { entry, observed, .. }, bytes, .. } = self;
         let is_new = |id| seen.insert(id);
         current.detection.sightings(event, scratch, cluster, is_new, |sighting| {
             if let Some(alert) = sighting.alert {
@@ -92,30 +123,58 @@ impl<'c> Part<'c> {
         });
     }
 
+    /// Takes what the next events gave, roughly `bytes`. What both gave is there twice, and the store knows it
+    /// by its id.
+    pub(crate) fn append(&mut self, next: Given, bytes: usize) {
+        self.bytes += bytes;
+        self.given.append(next);
+    }
+
+    /// Keeps what events hid from rules since this was last asked.
+    pub(crate) fn note_blind(&mut self, scratch: &mut Scratch) {
+        add_to(&mut self.given.blind_counts, &scratch.blind_counts);
+        scratch.blind_counts.fill(0);
+    }
+
+    /// Keeps how far the source is once this is durable, and under which name it asks for that.
+    pub(crate) fn reach(&mut self, position: Option<(String, Vec<u8>)>) {
+        self.given.entry.positions.extend(position);
+    }
+
     /// Sets aside what is no event; `bytes` gives the beginning of it, without secrets.
     pub(crate) fn quarantine(&mut self, malformed: &Malformed, bytes: impl FnOnce() -> Vec<u8>) {
-        self.quarantined_count += 1;
+        self.given.quarantined_count += 1;
         let place = || match self.place {
             Some(place) => format!("{place} + {}", malformed.offset),
             None => format!("line {}, byte {}", malformed.line, malformed.offset),
         };
-        if self.quarantined_count > QUARANTINED_MAX {
+        if self.given.quarantined_count > QUARANTINED_MAX {
             self.rest_at.get_or_insert_with(place);
             return;
         }
         let item = self.quarantined(place(), malformed.kind.to_string(), bytes());
         self.bytes += item.bytes.len();
-        self.entry.quarantined.push(item);
+        self.given.entry.quarantined.push(item);
     }
 
-    /// Sets aside, as one, the items that were too many to be set aside by themselves.
-    pub(crate) fn close(&mut self) {
+    /// Sets aside so many items as one, at a place of its own.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn set_aside(&mut self, count: u64, place: String, reason: String, bytes: Vec<u8>) {
+        self.given.quarantined_count += count;
+        let item = self.quarantined(place, reason, bytes);
+        self.bytes += item.bytes.len() + item.place.len() + item.reason.len();
+        self.given.entry.quarantined.push(item);
+    }
+
+    /// What all of them gave. Sets aside, as one, the items that were too many to be set aside by themselves.
+    pub(crate) fn close(mut self) -> Given {
         if let Some(place) = self.rest_at.take() {
-            let count = self.quarantined_count - QUARANTINED_MAX;
+            let count = self.given.quarantined_count - QUARANTINED_MAX;
             let item =
                 self.quarantined(place, format!("{count} more items from here on are no events"), Vec::new());
-            self.entry.quarantined.push(item);
+            self.given.entry.quarantined.push(item);
         }
+        self.given
     }
 
     fn quarantined(&self, place: String, reason: String, mut bytes: Vec<u8>) -> Quarantined {

@@ -13,7 +13,8 @@ use super::chores::blocking;
 use super::notice::{RELOAD_FAILED, notice};
 use super::service::Service;
 use super::setup::{Setup, SetupError};
-use crate::config::{Source, Watch};
+use crate::config::{Config, Source, Watch};
+use ingest::webhook::Prepared;
 
 /// Reads again what it was told.
 pub(crate) type Read = Arc<dyn Fn() -> Result<Setup, SetupError> + Send + Sync>;
@@ -58,14 +59,18 @@ pub(crate) async fn until_stopped(
             Some(()) = changes.recv() => {}
         }
         tokio::select! {
-            () = reload(service, &read, &mut watch) => {}
+            () = reload(service, &read, &mut watch, &mut changes) => {}
             () = signals.stop() => return,
         }
     }
 }
 
 /// Takes over what can be taken over while running. What is wrong changes nothing.
-async fn reload(service: &Service, read: &Read, watch: &mut Watch) {
+async fn reload(service: &Service, read: &Read, watch: &mut Watch, changes: &mut mpsc::Receiver<()>) {
+    // What has changed until now is read now, whoever says so: a signal and a look are one reload.
+    let seen = watch.seen();
+    let _ = tokio::task::spawn_blocking(move || seen.all()).await;
+    while changes.try_recv().is_ok() {}
     let result = match take_over(service, read, watch).await {
         Ok(()) => {
             tracing::info!(rules = service.lookout.current().detection.rules().len(), "reloaded");
@@ -83,7 +88,8 @@ async fn reload(service: &Service, read: &Read, watch: &mut Watch) {
     service.health.reloaded(result);
 }
 
-/// Everything that can be wrong comes before the first change.
+/// Everything that can be wrong comes before the first change: what is read, then certificates and
+/// tokens, then what correlations remember, whose change is the last that can fail.
 async fn take_over(service: &Service, read: &Read, watch: &mut Watch) -> anyhow::Result<()> {
     let read = Arc::clone(read);
     let prepared = blocking(&service.lookout, move |lookout| {
@@ -95,12 +101,21 @@ async fn take_over(service: &Service, read: &Read, watch: &mut Watch) -> anyhow:
     if let Some(what) = service.needs_restart(&config) {
         bail!("{what} changed, which takes a restart");
     }
-    for webhook in &service.webhooks {
-        if let Some(Source::Webhook(settings)) = config.sources.get(webhook.name.as_str()) {
-            webhook.reload(settings)?;
-        }
-    }
-    blocking(&service.lookout, move |lookout| lookout.reload(current)).await.context("a thread failed")??;
+    let webhooks = made_ready(service, &config)?;
+    let reloaded = blocking(&service.lookout, move |lookout| lookout.reload(current)).await;
+    reloaded.context("a thread failed")?.context("what correlations remember cannot be read")?;
+    webhooks.into_iter().for_each(Prepared::put_in_force);
     service.outlets.route(config.routes);
     Ok(())
+}
+
+/// The certificates and tokens of all webhooks.
+fn made_ready(service: &Service, config: &Config) -> anyhow::Result<Vec<Prepared>> {
+    let mut prepared = Vec::new();
+    for webhook in &service.webhooks {
+        if let Some(Source::Webhook(settings)) = config.sources.get(webhook.name.as_str()) {
+            prepared.push(webhook.prepare(settings)?);
+        }
+    }
+    Ok(prepared)
 }

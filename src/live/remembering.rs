@@ -6,10 +6,10 @@
 //! **Invariant:** how far a correlator is gets saved only with or after every alert that it has given,
 //! so that nothing counts as told that is not durable.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use detect::Observed;
 use detect::correlate::{DISORDER, Standing};
 use sinks::outbox::{Entry, NewMatch};
@@ -34,13 +34,44 @@ impl Lookout {
         for name in with_matches.iter().map(String::as_str).chain(standings.keys().copied()) {
             self.clusters.get(name, &current);
         }
-        let horizon = Utc::now() + TimeDelta::from_std(DISORDER).unwrap_or_default();
-        let known = |cluster: &Cluster| {
-            let standing = standings.get(cluster.name.as_str());
-            // What was told in the future would keep silent for as long.
-            standing.filter(|standing| standing.told_until_us() <= horizon.timestamp_micros()).cloned()
+        let known = |cluster: &Cluster| standings.get(cluster.name.as_str()).and_then(believed);
+        self.begin_anew(&self.clusters.all(), &current, |cluster| known(cluster).unwrap_or_default())?;
+        self.flush();
+        Ok(())
+    }
+
+    /// Goes on where another instance stopped, with clusters whose matches are in the store: those that it
+    /// knew how far they were, and those that are here. They wait for these lanes. Blocks.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    #[cfg(feature = "kafka")]
+    pub(super) fn take_over(
+        &self,
+        standings: &HashMap<String, Standing>,
+        lanes: &Arc<super::lanes::Lanes>,
+        is_here: impl Fn(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        // So that nobody saves how far a correlator is that has not begun.
+        let relating = self.relating.blocking_read();
+        let current = self.current();
+        let positions = self.runtime.block_on(self.store.positions())?;
+        // This instance may have related them before, also on its own.
+        let own = |name: &str| {
+            positions.get(&format!("{NAME}{name}")).and_then(|bytes| Standing::from_bytes(bytes))
         };
-        self.begin_anew(&current, |cluster| known(cluster).unwrap_or_default())?;
+        let with_matches = self.runtime.block_on(self.store.clusters())?;
+        let names = with_matches.iter().chain(standings.keys()).filter(|name| is_here(name));
+        let clusters: BTreeMap<&String, Arc<Cluster>> =
+            names.filter_map(|name| Some((name, self.clusters.get_among(name, &current, lanes)?))).collect();
+        let known = |cluster: &Cluster| {
+            let published = standings.get(&cluster.name).and_then(believed);
+            let own = own(&cluster.name).as_ref().and_then(believed);
+            published.into_iter().chain(own).max_by_key(Standing::told_until_us).unwrap_or_default()
+        };
+        let clusters: Vec<_> = clusters.into_values().collect();
+        self.begin_anew(&clusters, &current, known)?;
+        drop(relating);
         self.flush();
         Ok(())
     }
@@ -51,37 +82,46 @@ impl Lookout {
     /// Fails if the store cannot be read; then nothing has changed.
     pub(crate) fn reload(&self, current: Current) -> Result<(), StoreError> {
         let current = Arc::new(current);
-        let relating = self.relating.write().unwrap_or_else(PoisonError::into_inner);
-        self.begin_anew(&current, Cluster::standing)?;
+        let relating = self.relating.blocking_write();
+        self.begin_anew(&self.clusters.all(), &current, Cluster::standing)?;
         self.current.store(current);
         drop(relating);
         self.flush();
         Ok(())
     }
 
-    /// Gives every cluster a correlator for the rules of `current` that knows what is stored.
+    /// Gives clusters a correlator for the rules of `current` that knows what is stored.
     fn begin_anew(
         &self,
+        clusters: &[Arc<Cluster>],
         current: &Current,
         standing: impl Fn(&Cluster) -> Standing,
     ) -> Result<(), StoreError> {
         let mut restored = Vec::new();
-        for cluster in self.clusters.all() {
-            let standing = standing(&cluster);
-            let mut last_us = standing.told_until_us();
+        for cluster in clusters {
+            let standing = standing(cluster);
+            let told_until_us = standing.told_until_us();
+            let mut last_us = told_until_us;
             let mut related = cluster.fresh(current, &standing);
-            self.read_back(&cluster, |found| {
+            self.read_back(cluster, told_until_us, |found| {
                 last_us = last_us.max(found.time_us);
                 let observed = Observed::from_bytes(&found.body, &current.detection.relations);
                 if let Some(observed) = observed {
                     related.take(observed);
                 }
+                // They come in order. What is later than has been told waits for what is still to come.
+                related.advance_to(found.time_us.min(told_until_us));
             })?;
-            restored.push((cluster, related, last_us));
+            related.advance_to(told_until_us);
+            // It is as late as it was when that was saved: what is later may have come by a partition that
+            // is ahead of others.
+            let resumed_us =
+                if told_until_us > 0 { told_until_us.saturating_add(disorder_us()) } else { last_us };
+            restored.push((cluster, related, resumed_us));
         }
-        for (cluster, mut related, last_us) in restored {
+        for (cluster, mut related, resumed_us) in restored {
             if cluster.clock().is_none() {
-                cluster.resume_at(last_us);
+                cluster.resume_at(resumed_us);
             }
             self.untold().extend(composed(cluster.alerts(current, &related.episodes())));
             cluster.replace(related);
@@ -89,11 +129,40 @@ impl Lookout {
         Ok(())
     }
 
-    /// Gives every match of a cluster that is kept, in order of time.
-    fn read_back(&self, cluster: &Cluster, mut give: impl FnMut(&NewMatch)) -> Result<(), StoreError> {
+    /// Lets the store forget the clusters that are forgotten here. Blocks.
+    pub(crate) fn forget(&self) {
+        loop {
+            let Some(name) = self.clusters.forgotten().first().cloned() else { return };
+            // Alone, so that no match of a cluster that is back comes between.
+            let relating = self.relating.blocking_write();
+            let position = format!("{NAME}{name}");
+            let is_left = !self.clusters.is_known(&name)
+                && match self.runtime.block_on(self.store.forget_cluster(&name, &position)) {
+                    Ok(is_left) => is_left,
+                    Err(error) => {
+                        tracing::warn!(error = %anyhow::Error::from(error), "a cluster is not forgotten yet");
+                        return;
+                    }
+                };
+            if !is_left {
+                self.clusters.forgotten().remove(&name);
+                self.figures.forget(&name);
+            }
+            drop(relating);
+        }
+    }
+
+    /// Gives every match of a cluster that is wanted at this time or later, in order of time.
+    fn read_back(
+        &self,
+        cluster: &Cluster,
+        wanted_at_us: i64,
+        mut give: impl FnMut(&NewMatch),
+    ) -> Result<(), StoreError> {
+        let over_us = wanted_at_us.saturating_sub(1);
         let mut last: Option<NewMatch> = None;
         loop {
-            let page = self.runtime.block_on(self.store.matches(&cluster.name, i64::MIN, last.as_ref()))?;
+            let page = self.runtime.block_on(self.store.matches(&cluster.name, over_us, last.as_ref()))?;
             page.iter().for_each(&mut give);
             last = page.into_iter().next_back();
             if last.is_none() {
@@ -106,17 +175,33 @@ impl Lookout {
     /// time, in microseconds since 1970, before which no cluster has anything left to tell; nothing
     /// if it could not be saved.
     pub(crate) fn save(&self) -> Option<i64> {
-        let relating = self.relating.write().unwrap_or_else(PoisonError::into_inner);
+        let told_until_us = self.save_all()?.iter().map(|(_, standing)| standing.told_until_us()).min();
+        Some(told_until_us.unwrap_or(i64::MIN))
+    }
+
+    /// The same; gives how far each cluster is.
+    pub(super) fn save_all(&self) -> Option<Vec<(String, Standing)>> {
+        let relating = self.relating.blocking_write();
         let standings: Vec<_> =
             self.clusters.all().iter().map(|cluster| (cluster.name.clone(), cluster.standing())).collect();
-        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _flushing = self.flushing.blocking_lock();
         drop(relating);
-        let alerts = self.untold().clone();
+        let alerts = self.untold().all();
         let count = alerts.len();
         let positions =
             standings.iter().map(|(name, standing)| (format!("{NAME}{name}"), standing.to_bytes()));
         self.write(Entry { alerts, positions: positions.collect(), ..Entry::default() }).ok()?;
-        self.untold().drain(..count);
-        Some(standings.iter().map(|(_, standing)| standing.told_until_us()).min().unwrap_or(i64::MIN))
+        self.untold().settle(count);
+        Some(standings)
     }
+}
+
+/// A standing, unless something was told in the future: it would keep silent for as long.
+pub(super) fn believed(standing: &Standing) -> Option<Standing> {
+    let horizon_us = Utc::now().timestamp_micros().saturating_add(disorder_us());
+    (standing.told_until_us() <= horizon_us).then(|| standing.clone())
+}
+
+fn disorder_us() -> i64 {
+    i64::try_from(DISORDER.as_micros()).unwrap_or(i64::MAX)
 }

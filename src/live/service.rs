@@ -11,9 +11,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::chores::Chores;
+#[cfg(feature = "kafka")]
+use super::exchange::Exchange;
 use super::figures::Figures;
+#[cfg(feature = "kafka")]
+use super::fleet::{self, Fleet};
 use super::followers::Following;
 use super::health::Health;
+#[cfg(feature = "kafka")]
+use super::kafka::Consuming;
 use super::notice::{STORE_DAMAGED, notice};
 use super::outlets::Outlets;
 use super::reload::Signals;
@@ -39,6 +45,10 @@ pub(crate) struct Service {
     pub(crate) outlets: Arc<Outlets>,
     pub(crate) webhooks: Vec<Listening>,
     followers: Vec<Following>,
+    #[cfg(feature = "kafka")]
+    fleet: Option<Fleet>,
+    #[cfg(feature = "kafka")]
+    consumers: Vec<Consuming>,
     chores: JoinHandle<()>,
     /// Stop in this order.
     stop_sources: CancellationToken,
@@ -66,11 +76,24 @@ pub(crate) fn run(setup: Setup, read: super::reload::Read, terminal: &Terminal) 
         .with_context(|| format!("cannot open the store in `{}`", config.state_dir.display()))?;
     let redactor = Redactor::new(store.derived_key("masthead redaction v1")?);
     let current = Current::new(rules, settings, redactor.clone());
-    let lookout = Arc::new(Lookout::new(current, store, figures, redactor, runtime.handle().clone())?);
+    #[cfg(feature = "kafka")]
+    let publisher = config.fleet.as_ref().map(fleet::publisher).transpose()?;
+    #[cfg(feature = "kafka")]
+    let exchange = publisher.clone().map(|publisher| Arc::new(publisher) as Arc<dyn Exchange>);
+    #[cfg(not(feature = "kafka"))]
+    let exchange = None;
+    let handle = runtime.handle().clone();
+    let lookout = Arc::new(Lookout::new(current, store, figures, redactor, handle, exchange)?);
     tell_opening(&lookout, &opening);
     runtime.block_on(async {
         let signals = signals.context("cannot listen for signals")?;
+        #[cfg(feature = "kafka")]
+        let joined = publisher.zip(config.fleet.as_ref());
+        #[cfg(feature = "kafka")]
+        let joined = joined.map(|(publisher, fleet)| Fleet::start(fleet, publisher, &lookout)).transpose()?;
         let service = Service::start(lookout, &config, terminal).await?;
+        #[cfg(feature = "kafka")]
+        let service = Service { fleet: joined, ..service };
         service.announce();
         let (watch, changes) = Watch::start(files).context("cannot watch files")?;
         super::reload::until_stopped(&service, read, signals, watch, changes).await;
@@ -89,6 +112,8 @@ impl Service {
         let health = Arc::new(Health::new(Arc::clone(&lookout), Arc::clone(&outlets)));
         let mut webhooks = Vec::new();
         let mut followers = Vec::new();
+        #[cfg(feature = "kafka")]
+        let mut consumers = Vec::new();
         let positions = lookout.store.positions().await?;
         for (name, source) in &config.sources {
             match source {
@@ -97,7 +122,13 @@ impl Service {
                 }
                 Source::File(files) => {
                     let known = positions.get(&**name).map(Vec::as_slice);
-                    followers.push(Following::start(name, files, known, &lookout, stop_sources.clone())?);
+                    let following = Following::start(name, files, known, &lookout, stop_sources.clone())?;
+                    health.watch(&following.followed);
+                    followers.push(following);
+                }
+                #[cfg(feature = "kafka")]
+                Source::Kafka(kafka) => {
+                    consumers.push(Consuming::start(name, kafka, &lookout, stop_sources.clone())?);
                 }
             }
         }
@@ -116,6 +147,10 @@ impl Service {
             outlets,
             webhooks,
             followers,
+            #[cfg(feature = "kafka")]
+            fleet: None,
+            #[cfg(feature = "kafka")]
+            consumers,
             chores,
             stop_sources,
             stop_chores,
@@ -130,7 +165,7 @@ impl Service {
             Source::Webhook(webhook) => {
                 Source::Webhook(Webhook { tls: None, tokens: Vec::new(), ..webhook.clone() })
             }
-            Source::File(files) => Source::File(files.clone()),
+            other => other.clone(),
         };
         let sources = |config: &Config| -> Vec<_> {
             config.sources.iter().map(|(name, source)| (name.clone(), fixed(source))).collect()
@@ -140,12 +175,24 @@ impl Service {
             .or_else(|| is_same(self.config.sinks == config.sinks, "a sink"))
             .or_else(|| is_same(self.config.state_dir == config.state_dir, "`state_dir`"))
             .or_else(|| is_same(self.config.admin == config.admin, "`admin`"))
+            .or_else(|| is_same(self.is_in_the_same_fleet(config), "`fleet`"))
             .or_else(|| is_same(self.config.retention == config.retention, "`retention`"))
             .or_else(|| is_same(self.config.silence == config.silence, "`silence`"))
             .or_else(|| {
                 is_same(self.config.checkpoint_every == config.checkpoint_every, "`checkpoint_every`")
             })
             .or_else(|| is_same(self.config.log == config.log, "`log`"))
+    }
+
+    #[cfg(feature = "kafka")]
+    fn is_in_the_same_fleet(&self, config: &Config) -> bool {
+        self.config.fleet == config.fleet
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    #[allow(clippy::unused_self)]
+    fn is_in_the_same_fleet(&self, _: &Config) -> bool {
+        true
     }
 
     /// Says what it listens to.
@@ -168,6 +215,14 @@ impl Service {
         }
         for follower in self.followers {
             follower.stopped().await;
+        }
+        #[cfg(feature = "kafka")]
+        for consumer in self.consumers {
+            consumer.stopped().await;
+        }
+        #[cfg(feature = "kafka")]
+        if let Some(fleet) = self.fleet {
+            fleet.stopped().await;
         }
         self.stop_chores.cancel();
         let _ = self.chores.await;

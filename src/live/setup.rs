@@ -75,7 +75,7 @@ fn overrule(config: &mut Config, args: &Run) -> anyhow::Result<()> {
     if let Some(address) = args.listen {
         let mut webhooks = config.sources.values_mut().filter_map(|source| match source {
             Source::Webhook(webhook) => Some(webhook),
-            Source::File(_) => None,
+            _ => None,
         });
         match (webhooks.next(), webhooks.next()) {
             (Some(webhook), None) => webhook.listen = Address(address),

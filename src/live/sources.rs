@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, bail};
-use ingest::webhook::{AccessError, Limits, Observer, Receiver, Refused, Reloader, Settings, Tls, Token};
+use ingest::webhook::{Limits, Observer, Prepared, Receiver, Refused, Reloader, Settings, Tls, Token};
 use metrics::{counter, gauge};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -55,10 +55,10 @@ impl Listening {
         Ok(Self { name: name.to_owned(), address, is_encrypted, reloader, served })
     }
 
-    /// Takes over certificates and tokens.
-    pub(crate) fn reload(&self, webhook: &config::Webhook) -> anyhow::Result<()> {
-        let reloaded: Result<(), AccessError> = self.reloader.reload(tls(webhook)?, tokens(webhook)?);
-        reloaded.with_context(|| format!("source `{}`", self.name))
+    /// Makes ready other certificates and tokens; nothing changes yet.
+    pub(crate) fn prepare(&self, webhook: &config::Webhook) -> anyhow::Result<Prepared> {
+        let prepare = || anyhow::Ok(self.reloader.prepare(tls(webhook)?, tokens(webhook)?)?);
+        prepare().with_context(|| format!("source `{}`", self.name))
     }
 
     /// Waits until what was being answered when it was told to stop is answered.
@@ -123,6 +123,10 @@ struct Counter;
 impl Observer for Counter {
     fn answered(&self, code: u16) {
         counter!("masthead_http_requests_total", "code" => code.to_string()).increment(1);
+    }
+
+    fn refused(&self, why: &'static str) {
+        counter!("masthead_requests_refused_total", "reason" => why).increment(1);
     }
 
     fn request_begun(&self) {

@@ -1,0 +1,292 @@
+//! Evaluates messages, each on its own: what is wrong with one never costs its neighbour.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use detect::Scratch;
+use detect::event::{Event, Scanned};
+use ingest::kafka::{Again, Batch, DeadLetters, Message};
+use ingest::webhook::{EVENT_BYTES_MAX, Judged};
+use ingest::{Frame, Frames};
+use metrics::counter;
+
+use super::naming::{DEFAULT, Naming};
+use crate::live::figures::Figures;
+use crate::live::part::Part;
+use crate::live::{Current, Lookout};
+use crate::period::Period;
+
+/// How many items of one message are set aside one by one, the rest being told in one sentence: each
+/// costs a row in the store.
+const SET_ASIDE_MAX: u64 = 100;
+
+/// How long it is not said again that messages name no cluster.
+const SAID_FOR: Duration = Duration::from_secs(30);
+
+/// Evaluates messages.
+pub(super) struct Judging {
+    pub(super) source: Arc<str>,
+    pub(super) lookout: Arc<Lookout>,
+    pub(super) naming: Naming,
+    pub(super) letters: Option<DeadLetters>,
+    /// When it was last said that messages name no cluster.
+    pub(super) nameless_told_at: Mutex<Option<Instant>>,
+}
+
+/// Messages of one cluster.
+struct Group<'b> {
+    cluster: Arc<str>,
+    messages: Vec<Message<'b>>,
+    /// Messages of which nobody knows whose they are, and why.
+    nameless: Vec<(Message<'b>, String)>,
+}
+
+/// What the judging of a batch has come to.
+struct Work<'b> {
+    scratch: Scratch,
+    /// When the events happened, by partition of the batch.
+    periods: Vec<Period>,
+    /// Messages that nobody can read, and why.
+    letters: Vec<(Message<'b>, String)>,
+    /// Items of the group at hand, events or not.
+    item_count: u64,
+    tombstone_count: u64,
+}
+
+impl Judging {
+    /// Evaluates a batch and makes durable what it gave. Blocks.
+    pub(super) fn judge(&self, batch: &Batch) -> Result<Vec<Option<i64>>, Again> {
+        let current = self.lookout.current();
+        let mut work = Work {
+            scratch: current.scratch(),
+            periods: batch.partitions().map(|_| Period::default()).collect(),
+            letters: Vec::new(),
+            item_count: 0,
+            tombstone_count: 0,
+        };
+        let mut answers = Vec::new();
+        for group in self.groups(batch) {
+            work.item_count = 0;
+            let judged = self.take(&group, &current, batch, &mut work)?;
+            answers.push((group.cluster, work.item_count, judged));
+        }
+        self.send_letters(&work.letters)?;
+        Figures::blind(current.detection.rules(), &mut work.scratch.blind_counts);
+        current.give_back(work.scratch);
+        for (cluster, item_count, judged) in answers {
+            self.lookout.figures.answered(&self.source, &cluster, item_count, judged);
+        }
+        self.count("message", batch.message_count() as u64 - work.tombstone_count);
+        self.count("tombstone", work.tombstone_count);
+        let latest_us = |period: &Period| period.bounds().map(|(_, last)| last.timestamp_micros());
+        Ok(work.periods.iter().map(latest_us).collect())
+    }
+
+    fn count(&self, kind: &'static str, messages: u64) {
+        counter!("masthead_kafka_messages_total", "source" => self.source.to_string(), "kind" => kind)
+            .increment(messages);
+    }
+
+    /// Sorts messages by cluster; those of a cluster stay in their order.
+    fn groups<'b>(&self, batch: &'b Batch) -> Vec<Group<'b>> {
+        let mut groups: Vec<Group<'b>> = Vec::new();
+        let mut last = 0;
+        let mut nameless_count = 0;
+        for message in batch.messages() {
+            let (cluster, reason) = match self.naming.named(&message) {
+                Ok(cluster) => (cluster, None),
+                Err(nameless) => {
+                    nameless_count += 1;
+                    match self.naming.otherwise() {
+                        Some(cluster) => (cluster, None),
+                        None => (DEFAULT.into(), Some(nameless.to_string())),
+                    }
+                }
+            };
+            if groups.get(last).is_none_or(|group| group.cluster != cluster) {
+                last = groups.iter().position(|group| group.cluster == cluster).unwrap_or_else(|| {
+                    groups.push(Group { cluster, messages: Vec::new(), nameless: Vec::new() });
+                    groups.len() - 1
+                });
+            }
+            let Some(group) = groups.get_mut(last) else { continue };
+            match reason {
+                None => group.messages.push(message),
+                Some(reason) => group.nameless.push((message, reason)),
+            }
+        }
+        if nameless_count > 0 {
+            self.tell_nameless(nameless_count);
+        }
+        groups
+    }
+
+    /// Counts messages that name no cluster, and says so now and then.
+    fn tell_nameless(&self, messages: u64) {
+        self.count("nameless", messages);
+        let mut told_at = self.nameless_told_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if told_at.is_none_or(|at| at.elapsed() >= SAID_FOR) {
+            *told_at = Some(Instant::now());
+            tracing::warn!(source = &*self.source, messages, "messages name no cluster");
+        }
+    }
+
+    fn take<'b>(
+        &self,
+        group: &Group<'b>,
+        current: &Current,
+        batch: &Batch,
+        work: &mut Work<'b>,
+    ) -> Result<Judged, Again> {
+        let begin = || Part::new(current, &group.cluster, &self.source, None);
+        let commit =
+            |part| self.lookout.commit(part, batch.begun()).map_err(|refusal| Again(refusal.to_string()));
+        let mut part = begin();
+        let mut judged = Judged::default();
+        for message in &group.messages {
+            self.evaluate(message, &mut part, work);
+            if part.is_full() {
+                judged += commit(std::mem::replace(&mut part, begin()))?;
+            }
+        }
+        for (message, reason) in &group.nameless {
+            work.item_count += 1;
+            self.set_aside(message, message.value.unwrap_or_default(), reason.clone(), &mut part, work);
+        }
+        judged += commit(part)?;
+        Ok(judged)
+    }
+
+    /// Evaluates what one message holds.
+    fn evaluate<'b>(&self, message: &Message<'b>, part: &mut Part<'_>, work: &mut Work<'b>) {
+        let Some(value) = message.value else {
+            work.tombstone_count += 1;
+            return;
+        };
+        // A longer one is judged without its bodies, as everywhere.
+        if value.len() <= EVENT_BYTES_MAX
+            && let Some(event) = lone_event(value)
+        {
+            work.add(message, &event, part);
+            return;
+        }
+        let mut frames = Frames::with_event_bytes_max(value, EVENT_BYTES_MAX).shedding();
+        let mut odd_count = 0;
+        while let Some(frame) = frames.next() {
+            match frame {
+                Frame::Event { event, .. } => work.add(message, &event, part),
+                Frame::Malformed(malformed) => {
+                    work.item_count += 1;
+                    odd_count += 1;
+                    if odd_count <= SET_ASIDE_MAX {
+                        let bytes = span(value, malformed.offset, malformed.bytes);
+                        let reason = match malformed.offset {
+                            0 => malformed.kind.to_string(),
+                            offset => format!("at byte {offset} of the message: {}", malformed.kind),
+                        };
+                        self.set_aside(message, bytes, reason, part, work);
+                    }
+                }
+            }
+        }
+        Figures::unwrapped(&self.source, &frames.counts());
+        if odd_count > SET_ASIDE_MAX {
+            let rest = odd_count - SET_ASIDE_MAX;
+            let reason = format!("{rest} more items of the message are no events");
+            part.set_aside(rest, place(message), reason, Vec::new());
+        }
+    }
+
+    /// Sets aside something of a message; the whole message, once, becomes a letter.
+    fn set_aside<'b>(
+        &self,
+        message: &Message<'b>,
+        bytes: &[u8],
+        reason: String,
+        part: &mut Part<'_>,
+        work: &mut Work<'b>,
+    ) {
+        let is_letter = |letter: &(Message<'b>, String)| {
+            letter.0.offset == message.offset && letter.0.partition_index == message.partition_index
+        };
+        if self.letters.is_some() && !work.letters.last().is_some_and(is_letter) {
+            work.letters.push((*message, reason.clone()));
+        }
+        part.set_aside(1, place(message), reason, self.lookout.redactor.fragment(bytes));
+    }
+
+    /// Lets those who wrote what nobody can read find it.
+    fn send_letters(&self, letters: &[(Message<'_>, String)]) -> Result<(), Again> {
+        let Some(topic) = &self.letters else { return Ok(()) };
+        // What was a letter is not sent once more, where a pattern matches the topic of letters.
+        let fresh = letters.iter().filter(|(message, _)| *message.partition.topic != *topic.topic());
+        let fresh: Vec<_> = fresh.cloned().collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        topic.deliver(&fresh).map_err(|error| Again(format!("{:#}", anyhow::Error::from(error))))?;
+        self.count("dead_letter", fresh.len() as u64);
+        Ok(())
+    }
+}
+
+impl Work<'_> {
+    fn add(&mut self, message: &Message<'_>, event: &Event<'_>, part: &mut Part<'_>) {
+        self.item_count += 1;
+        part.add(event, &mut self.scratch);
+        if let Some(period) = self.periods.get_mut(message.partition_index) {
+            period.add(event);
+        }
+    }
+}
+
+/// The event that a message is, if it is one and nothing else: nearly all are.
+fn lone_event(value: &[u8]) -> Option<Event<'_>> {
+    let value = value.trim_ascii();
+    match Event::scan_prefix(value) {
+        Ok(Scanned::Event(event, length)) if length == value.len() => {
+            event.complaint().is_none().then_some(event)
+        }
+        _ => None,
+    }
+}
+
+/// Where a message is, for people; with the bytes it is the same however often the message is read.
+fn place(message: &Message<'_>) -> String {
+    format!("{}/{}", message.partition, message.offset)
+}
+
+fn span(value: &[u8], offset: u64, length: u64) -> &[u8] {
+    let end = usize::try_from(offset.saturating_add(length)).unwrap_or(usize::MAX).min(value.len());
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(end);
+    &value[start..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_one_event_is_taken_as_it_is() {
+        let event = r#" {"kind":"Event","verb":"get","requestURI":"/"} "#;
+        assert!(lone_event(event.as_bytes()).is_some());
+        let others = [
+            r#"{"kind":"EventList","items":[{"verb":"get"}]}"#,
+            r#"{"verb":"get"}{"verb":"get"}"#,
+            r#"[{"verb":"get"}]"#,
+            r#"{"verb":"get""#,
+            r#"{"log":"{}"}"#,
+            "",
+        ];
+        for other in others {
+            assert!(lone_event(other.as_bytes()).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_span_stays_within_the_message() {
+        assert_eq!(span(b"0123456789", 2, 3), b"234");
+        assert_eq!(span(b"0123456789", 8, 9), b"89");
+        assert_eq!(span(b"0123456789", u64::MAX, u64::MAX), b"");
+    }
+}

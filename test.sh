@@ -29,6 +29,8 @@ need cc gcc
 need c++ g++
 need python3 python3
 need faketime faketime
+need java default-jre-headless
+need mvn maven
 python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

@@ -48,3 +48,24 @@ async fn pages_in_a_browser_reach_nothing() {
     }
     running.stop();
 }
+
+#[tokio::test]
+async fn what_is_read_of_a_log_is_counted() {
+    let mut site = Site::new();
+    let log = site.path("out/audit.log");
+    site.sources = format!("  node:\n    type: file\n    paths: ['{}']\n    cluster: lab\n", log.display());
+    site.configure(running::TO_DISK);
+    let line = running::batch(&["from-a-log".to_owned()]) + "\n";
+    std::fs::write(&log, &line).unwrap();
+    let running = site.start().await;
+    running::until("the log is read", async || {
+        running.metric_of("masthead_file_read_bytes_total", "node").await
+            >= f64::from(u32::try_from(line.len()).unwrap())
+    })
+    .await;
+    assert!((running.metric_of("masthead_files_known", "node").await - 1.0).abs() < f64::EPSILON);
+    assert!(running.metric("masthead_file_failing").await.abs() < f64::EPSILON);
+    running.until_delivered().await;
+    assert_eq!(running.stop().0, Some(0));
+    assert_eq!(site.stored().iter().filter_map(running::audit_id).collect::<Vec<_>>(), ["from-a-log"]);
+}

@@ -208,6 +208,51 @@ async fn certificates_and_tokens_are_replaced_while_batches_come() {
     site.check_ledger(&kept.acknowledged.union(&fresh.acknowledged).cloned().collect());
 }
 
+#[tokio::test]
+async fn what_cannot_be_taken_over_whole_is_not_taken_over_by_half() {
+    let mut site = Site::new();
+    site.write("tokens", &hashes(&["first"]));
+    site.sources = "    tokens: [{ cluster: lab, sha256_file: tokens }]\n".to_owned();
+    site.configure(TO_DISK);
+    let running = site.start().await;
+    let post = async |token: &str| {
+        let body = running::batch(&[format!("by-{token}")]);
+        let answer = running::client().post(site.url("lab")).bearer_auth(token).body(body).send().await;
+        answer.unwrap().status().as_u16()
+    };
+    assert_eq!(post("first").await, 200);
+    // Rules can only be replaced where the matches of before can be read.
+    let database = rusqlite::Connection::open(site.path("state/masthead.db")).unwrap();
+    database.execute_batch("ALTER TABLE matches RENAME TO lost").unwrap();
+    site.write("tokens", &hashes(&["second"]));
+    running.reload();
+    until("the reload fails", async || running.metric_of("masthead_reloads_total", "failed").await >= 1.0)
+        .await;
+    assert_eq!((post("first").await, post("second").await), (200, 401));
+    database.execute_batch("ALTER TABLE lost RENAME TO matches").unwrap();
+    running.reload();
+    until("the reload succeeds", async || running.metric_of("masthead_reloads_total", "ok").await >= 1.0)
+        .await;
+    assert_eq!((post("first").await, post("second").await), (401, 200));
+    assert_eq!(running.stop().0, Some(0));
+}
+
+#[tokio::test]
+async fn a_signal_and_a_change_that_is_seen_are_one_reload() {
+    let site = Site::with_rules("default: false, paths: [deleted.yml, another.yml]");
+    site.write("another.yml", ANOTHER);
+    let running = site.start().await;
+    site.write("another.yml", &ANOTHER.replace("title: ", "title: 1 "));
+    running.reload();
+    until("everything is read again", async || running.metric("masthead_reloads_total").await >= 1.0).await;
+    // For longer than changes are waited for to come to an end.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(running.metric("masthead_reloads_total").await, 1.0);
+    site.write("another.yml", &ANOTHER.replace("title: ", "title: 2 "));
+    until("a change is seen", async || running.metric("masthead_reloads_total").await >= 2.0).await;
+    assert_eq!(running.stop().0, Some(0));
+}
+
 /// The hashes of tokens as a file has them.
 fn hashes(tokens: &[&str]) -> String {
     use std::fmt::Write as _;

@@ -6,8 +6,6 @@
 //! **Invariant:** an expression finds nothing in a text of ASCII alone that holds, folded, none
 //! of its necessary texts. Of other texts nothing is said.
 
-use std::collections::BTreeSet;
-
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
 /// How many texts one expression is looked for by; the more there are, the more they cost and
@@ -20,8 +18,8 @@ const TEXT_BYTES_MAX: usize = 24;
 /// How many ASCII characters of a class are told apart.
 const CLASS_MAX: u32 = 12;
 
-/// Some texts without case, of which one stands somewhere.
-type Texts = BTreeSet<String>;
+/// Some texts without case, of which one stands somewhere; in order, each once.
+type Texts = Vec<String>;
 
 /// What is known of what an expression finds.
 struct Known {
@@ -44,7 +42,7 @@ pub(super) fn texts(hir: &Hir) -> Option<Vec<String>> {
 
 /// Whether a text without any of these exists: all texts hold the empty one.
 fn is_telling(texts: &Texts) -> bool {
-    !texts.contains("")
+    texts.iter().all(|text| !text.is_empty())
 }
 
 impl Known {
@@ -98,8 +96,12 @@ fn of_class(class: &Class) -> Known {
     if folded.count_ones() > CLASS_MAX {
         return Known::nothing();
     }
-    let characters = (0..=ASCII_LAST).filter(|code| folded >> code & 1 == 1).filter_map(char::from_u32);
-    Known::whole(characters.map(String::from).collect())
+    let mut characters = Texts::with_capacity(folded.count_ones() as usize);
+    while folded != 0 {
+        characters.extend(char::from_u32(folded.trailing_zeros()).map(String::from));
+        folded &= folded - 1;
+    }
+    Known::whole(characters)
 }
 
 /// The last character of ASCII.
@@ -110,8 +112,8 @@ fn of_repetition(repetition: &Repetition) -> Known {
     let below = known(&repetition.sub);
     match (repetition.min, below.whole) {
         (0, Some(mut texts)) if repetition.max == Some(1) => {
-            texts.insert(String::new());
-            Known::whole(texts)
+            texts.push(String::new());
+            Known::whole(in_order(texts))
         }
         (0, _) => Known::nothing(),
         (count, Some(texts)) => match repeated(&texts, count) {
@@ -164,6 +166,13 @@ struct Sequence {
 impl Sequence {
     fn add(&mut self, part: Known) {
         if let Some(texts) = part.whole {
+            // Most parts are one character.
+            if let ([run], [text]) = (self.run.as_mut_slice(), texts.as_slice())
+                && run.len() + text.len() <= TEXT_BYTES_MAX
+            {
+                run.push_str(text);
+                return;
+            }
             match joined(&self.run, &texts) {
                 Some(run) => self.run = run,
                 None => self.end_run(texts),
@@ -197,7 +206,7 @@ impl Sequence {
 fn of_alternatives(parts: &[Hir]) -> Known {
     let all: Vec<Known> = parts.iter().map(known).collect();
     let few = |texts: &Texts| texts.len() <= TEXTS_MAX;
-    let union = |texts: Option<Vec<&Texts>>| Some(texts?.into_iter().flatten().cloned().collect::<Texts>());
+    let union = |texts: Option<Vec<&Texts>>| Some(in_order(texts?.into_iter().flatten().cloned().collect()));
     if let Some(whole) = union(all.iter().map(|part| part.whole.as_ref()).collect()).filter(few) {
         return Known::whole(whole);
     }
@@ -211,8 +220,14 @@ fn joined(first: &Texts, second: &Texts) -> Option<Texts> {
         return None;
     }
     let pairs = first.iter().flat_map(|left| second.iter().map(move |right| [left.as_str(), right].concat()));
-    let all: Texts = pairs.collect();
+    let all = in_order(pairs.collect());
     all.iter().all(|text| text.len() <= TEXT_BYTES_MAX).then_some(all)
+}
+
+fn in_order(mut texts: Texts) -> Texts {
+    texts.sort_unstable();
+    texts.dedup();
+    texts
 }
 
 /// How often these stand in a text, roughly: as if each character were one of sixteen.

@@ -4,8 +4,8 @@
 //! Names, URIs, bodies and times are new with every request, the context is not: a component
 //! repeats the same few all day. What rules make of a context is therefore worth remembering.
 //!
-//! **Invariant:** events of equal context bytes are equal in all that [`shows`] tells of, and
-//! in which top-level keys are absent, `null`, or there.
+//! **Invariant:** events of equal context bytes are equal in all that [`shows`] tells of, in
+//! which top-level keys are absent, `null`, or there, and in what items make of the namespace.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ const USER: &[&str] = &["username", "groups"];
 const PARTS: &[(Key, &[&str])] = &[
     (Key::User, USER),
     (Key::ImpersonatedUser, USER),
-    (Key::ObjectRef, &["resource", "subresource", "apiGroup", "apiVersion", "namespace"]),
+    (Key::ObjectRef, &["resource", "subresource", "apiGroup", "apiVersion"]),
     (Key::ResponseStatus, &["code", "status", "reason"]),
     (
         Key::Annotations,
@@ -74,9 +74,11 @@ impl Watch {
     }
 }
 
-/// Writes the context of an event as bytes that no other context has.
-pub(crate) fn write(event: &Event<'_>, bytes: &mut Vec<u8>) {
+/// Writes the context of an event in a namespace of this class as bytes that no other context
+/// has.
+pub(crate) fn write(event: &Event<'_>, class: usize, bytes: &mut Vec<u8>) {
     bytes.clear();
+    bytes.extend_from_slice(&(class as u64).to_le_bytes());
     for &key in Key::ALL {
         match event.top_level(key) {
             None => bytes.push(b'-'),

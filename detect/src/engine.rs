@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
 use crate::matcher::{Matcher, Values};
+use crate::namespaces::Namespaces;
 use crate::needles::Needles;
 use crate::presence::{self, Names, Needed, Present, Ways};
 use crate::settled::{Open, Settled};
@@ -30,6 +31,8 @@ pub struct Engine {
     fields: Vec<CompiledField>,
     names: Names,
     index: Index,
+    /// The items that ask about the namespace alone.
+    namespace_items: Box<[usize]>,
     /// By rule: whether nobody is told of its matches.
     silent: Vec<bool>,
     settings: Settings,
@@ -41,6 +44,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Scratch {
     settled: Settled,
+    namespaces: Namespaces,
     context: Vec<u8>,
     notes: Notes,
     /// Events in which a rule could not be decided because the event hides what it reads,
@@ -126,7 +130,23 @@ impl Engine {
         let Compiler { items, fields, names, .. } = compiler;
         let silent = correlation::silent(&rules);
         let prepared_count = AtomicUsize::new(0);
-        Self { rules, conditions, items, fields, names, index, silent, settings, prepared_count }
+        let is_of_namespace = |item: &CompiledItem| match item.subject {
+            Subject::Field(field) => fields[field].field.is_namespace() && !item.matcher.refers(),
+            Subject::Keywords | Subject::Block(_) => false,
+        };
+        let namespace_items = (0..items.len()).filter(|number| is_of_namespace(&items[*number])).collect();
+        Self {
+            rules,
+            conditions,
+            items,
+            fields,
+            names,
+            index,
+            namespace_items,
+            silent,
+            settings,
+            prepared_count,
+        }
     }
 
     /// Makes ready what events would otherwise have to wait for when the first of them asks,
@@ -157,6 +177,7 @@ impl Engine {
     pub fn scratch(&self) -> Scratch {
         Scratch {
             settled: Settled::default(),
+            namespaces: Namespaces::default(),
             context: Vec::new(),
             notes: Notes {
                 truths: vec![(0, None); self.items.len()],
@@ -178,9 +199,11 @@ impl Engine {
         scratch: &mut Scratch,
         mut on_match: impl FnMut(Match<'e>),
     ) {
-        let Scratch { settled, context, notes, blind_counts } = scratch;
-        context::write(event, context);
-        let open = settled.of(context, || self.settle(event, notes));
+        let Scratch { settled, namespaces, context, notes, blind_counts } = scratch;
+        let open = self.class_of_namespace(event, namespaces, notes).and_then(|class| {
+            context::write(event, class, context);
+            settled.of(context, || self.settle(event, namespaces.truths(class), notes))
+        });
         if open.is_some_and(<[_]>::is_empty) {
             return;
         }
@@ -206,12 +229,29 @@ impl Engine {
         }
     }
 
+    /// The class of the namespace that an event is about; nothing if there are too many.
+    fn class_of_namespace(
+        &self,
+        event: &Event<'_>,
+        namespaces: &mut Namespaces,
+        notes: &mut Notes,
+    ) -> Option<usize> {
+        namespaces.class_of(event, || {
+            let mut reader = Reader::new(self, self.view(event), None, notes);
+            self.namespace_items.iter().map(|item| reader.truth(*item)).collect()
+        })
+    }
+
     /// The rules that events in the context of this one can satisfy or hide from, and what
-    /// of their conditions the context leaves open.
-    fn settle(&self, event: &Event<'_>, notes: &mut Notes) -> Vec<Open> {
+    /// of their conditions the context leaves open. `of_namespace` says what items that ask
+    /// about the namespace make of it.
+    fn settle(&self, event: &Event<'_>, of_namespace: &[Truth], notes: &mut Notes) -> Vec<Open> {
         let watch = Watch::default();
         let event = event.watched(&watch);
         let mut reader = Reader::new(self, self.view(&event), Some(&watch), notes);
+        for (item, truth) in self.namespace_items.iter().zip(of_namespace) {
+            reader.notes.truths[*item] = (reader.notes.event_number, Some(*truth));
+        }
         let candidates = self.index.candidates(&event);
         let open = candidates.map(|rule| {
             let condition = self.conditions[rule].settled(&mut |item| reader.ask(item));

@@ -16,6 +16,7 @@ pub mod field;
 mod index;
 pub mod json;
 mod matcher;
+mod namespaces;
 mod needles;
 mod presence;
 pub mod redact;

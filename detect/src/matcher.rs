@@ -180,6 +180,11 @@ impl Matcher {
         truth
     }
 
+    /// Whether another field decides it.
+    pub(crate) fn refers(&self) -> bool {
+        self.others.iter().any(|test| matches!(test, Test::FieldRef(..)))
+    }
+
     /// Whether a field without a value satisfies any of the tests; unknown if that depends on
     /// another field.
     pub(crate) fn of_absence(&self) -> Truth {

@@ -156,6 +156,39 @@ fn every_entry_of_a_context_counts() {
 }
 
 #[test]
+fn namespaces_are_told_apart_where_rules_do_so() {
+    let events: [&[u8]; 12] = [
+        br#"{"verb":"get"}"#,
+        br#"{"verb":"get","objectRef":null}"#,
+        br#"{"verb":"get","objectRef":{}}"#,
+        br#"{"verb":"get","objectRef":{"namespace":null}}"#,
+        br#"{"verb":"get","objectRef":{"namespace":""}}"#,
+        br#"{"verb":"get","objectRef":{"namespace":"good"}}"#,
+        br#"{"verb":"get","objectRef":{"namespace":"evil"}}"#,
+        br#"{"verb":"evil","objectRef":{"namespace":"\u0045vil"}}"#,
+        br#"{"verb":"get","objectRef":{"namespace":"evil","namespace":"good"}}"#,
+        br#"{"verb":"get","objectRef":{"namespace":["good","evil"]}}"#,
+        br#"{"verb":"get","objectRef":{"namespace":{"a":"evil"}}}"#,
+        br#"{"verb":"get","objectRef":[{"namespace":"good"},{"namespace":"evil"}]}"#,
+    ];
+    for selection in [
+        "{objectRef.namespace: evil}",
+        "{objectRef.namespace: null}",
+        "{objectRef.namespace: ''}",
+        "{objectRef.namespace: '*'}",
+        "{objectRef.namespace|exists: false}",
+        "{objectRef.namespace|startswith: ev}",
+        "{objectRef.namespace|re: '^ev'}",
+        "{objectRef.namespace|neq: good}",
+        "{objectRef.namespace|fieldref: verb}",
+        "{namespace: evil, verb: get}",
+        "{objectRef.namespace.a: evil}",
+    ] {
+        check_pairs(selection, &events);
+    }
+}
+
+#[test]
 fn what_is_written_to_is_told_by_the_body_where_nothing_else_does() {
     let event = |kind: &str| {
         let body = format!(r#"{{"kind":"{kind}","spec":{{"containers":[{{"image":"evil"}}]}}}}"#);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::Utc;
-use detect::alert::{RawEvent, id_of};
+use detect::alert::{RawEvent, RequestIdentity};
 use detect::field::View;
 use detect::redact::Redactor;
 use detect::sigma::{Rule, correlation};
@@ -91,10 +91,12 @@ impl Detection {
         mut on_sighting: impl FnMut(Sighting),
     ) {
         let view = View { event, settings: self.engine.settings() };
-        let mut redacted = None;
+        let (mut identity, mut redacted) = (None, None);
+        let mut observer = self.relations.observer(view);
         self.engine.evaluate(event, scratch, |found| {
             let rule = found.rule;
-            let id = id_of(&self.engine.rules()[rule], cluster, event);
+            let identity = identity.get_or_insert_with(|| RequestIdentity::of(cluster, event));
+            let id = identity.id_of(&self.engine.rules()[rule]);
             if !is_new(id) {
                 return;
             }
@@ -106,7 +108,7 @@ impl Detection {
                 None => Alert::new(&self.engine, &found, event, cluster, Utc::now(), self.raw),
             };
             let alert = (!self.is_silent(rule)).then(compose).map(Box::new);
-            let observed = self.relations.observed(rule, view, cluster).map(Box::new);
+            let observed = observer.observed(rule, identity).map(Box::new);
             on_sighting(Sighting { id, alert, observed });
         });
     }

@@ -190,30 +190,51 @@ pub enum RawEvent {
 /// A request is cluster, audit id, time of receipt, user, verb and URI. The audit id alone
 /// is not enough: it comes from a header that the client may set.
 pub fn id_of(rule: &Rule, cluster: &str, event: &Event<'_>) -> u128 {
-    identity(&rule.id, cluster, event)
+    RequestIdentity::of(cluster, event).id_of(rule)
 }
 
-/// What identifies a request whatever rule it matches.
-pub(crate) fn request_identity(cluster: &str, event: &Event<'_>) -> u128 {
-    identity("", cluster, event)
+/// What identifies the request of an event, read once for all rules that the event satisfies.
+pub struct RequestIdentity {
+    bytes: Vec<u8>,
 }
 
-fn identity(rule_id: &str, cluster: &str, event: &Event<'_>) -> u128 {
-    let user = event.str_at(Key::User, "username");
-    // Hashing what is in one piece takes half the time.
-    let mut bytes = Vec::with_capacity(512);
-    let mut add = |text: &str| {
-        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-    };
-    add(rule_id);
-    add(cluster);
-    add(&event.str(Key::AuditId).unwrap_or_default());
-    add(&event.str(Key::RequestReceivedTimestamp).unwrap_or_default());
-    add(&user.unwrap_or_default());
-    add(&event.str(Key::Verb).unwrap_or_default());
-    add(&event.str(Key::RequestUri).unwrap_or_default());
-    first_half(&blake3::hash(&bytes))
+impl RequestIdentity {
+    /// That of an event of a cluster.
+    pub fn of(cluster: &str, event: &Event<'_>) -> Self {
+        let user = event.str_at(Key::User, "username");
+        let mut bytes = Vec::with_capacity(512);
+        add(cluster, &mut bytes);
+        add(&event.str(Key::AuditId).unwrap_or_default(), &mut bytes);
+        add(&event.str(Key::RequestReceivedTimestamp).unwrap_or_default(), &mut bytes);
+        add(&user.unwrap_or_default(), &mut bytes);
+        add(&event.str(Key::Verb).unwrap_or_default(), &mut bytes);
+        add(&event.str(Key::RequestUri).unwrap_or_default(), &mut bytes);
+        Self { bytes }
+    }
+
+    /// What [`id_of`] says of the event and a rule.
+    pub fn id_of(&self, rule: &Rule) -> u128 {
+        self.number(&rule.id)
+    }
+
+    /// What identifies the request whatever rule it matches.
+    pub(crate) fn of_request(&self) -> u128 {
+        self.number("")
+    }
+
+    fn number(&self, rule_id: &str) -> u128 {
+        // Hashing what is in one piece takes half the time.
+        let mut bytes = Vec::with_capacity(size_of::<u64>() + rule_id.len() + self.bytes.len());
+        add(rule_id, &mut bytes);
+        bytes.extend_from_slice(&self.bytes);
+        first_half(&blake3::hash(&bytes))
+    }
+}
+
+/// Adds a text so that it shows where it ends.
+fn add(text: &str, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
 }
 
 /// 128 bits of a hash: enough that no two requests ever share them.
@@ -433,7 +454,9 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 /// The event on one line. Strings cannot hold raw line breaks, so any that occur are white
 /// space between tokens.
 fn one_line(event: &Event<'_>) -> Option<Box<RawValue>> {
-    let text = String::from_utf8_lossy(event.raw()).replace(['\n', '\r'], " ");
+    let text = String::from_utf8_lossy(event.raw());
+    let has_breaks = memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some();
+    let text = if has_breaks { text.replace(['\n', '\r'], " ") } else { text.into_owned() };
     RawValue::from_string(text).ok()
 }
 

@@ -157,6 +157,11 @@ impl<'a> Key<'a> {
 
     /// What follows the key in a text that begins with it.
     pub(crate) fn strip_from(self, text: &str) -> Option<&str> {
+        // Most keys are something else altogether.
+        let first = self.written.get(1).copied().filter(|first| first.is_ascii() && *first != b'"');
+        if self.is_plain && first.is_some() && first != text.bytes().next() {
+            return None;
+        }
         match self.plain().filter(|key| key.is_ascii()) {
             Some(key) => text.as_bytes().strip_prefix(key).and_then(|_| text.get(key.len()..)),
             None => text.strip_prefix(self.text().as_ref()),

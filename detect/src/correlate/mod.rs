@@ -33,7 +33,7 @@ use chrono::{DateTime, Utc};
 pub use episode::{Episode, LISTED_MAX, Phase};
 pub use observed::Observed;
 pub use pending::PENDING_BYTES_MAX;
-pub use relations::Relations;
+pub use relations::{Observer, Relations};
 pub use standing::{STANDING_GROUPS_MAX, Standing};
 pub use window::Window;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::alert;
+use crate::alert::{self, RequestIdentity};
 use crate::event::{Event, Key};
 use crate::field::{Field, Sight, Value, View};
 
@@ -145,11 +145,10 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 /// Which request an event is of.
-pub(super) fn request_of(cluster: &str, event: &Event<'_>) -> Request {
-    let identity = alert::request_identity(cluster, event);
+pub(super) fn request_of(identity: &RequestIdentity, event: &Event<'_>) -> Request {
     // Half of a hash still tells apart the few requests that are compared.
     #[allow(clippy::cast_possible_truncation)]
-    let identity = identity as u64;
+    let identity = identity.of_request() as u64;
     Request { identity, audit_id: AuditId::new(&event.str(Key::AuditId).unwrap_or_default()) }
 }
 
@@ -164,7 +163,10 @@ pub(super) enum Shown {
 }
 
 /// Reads the fields of a role through `read`, which gives the texts of a field.
-pub(super) fn shown_of(feed: &Feed, mut read: impl FnMut(&(String, Field)) -> (Vec<String>, Sight)) -> Shown {
+pub(super) fn shown_of<'f>(
+    feed: &'f Feed,
+    mut read: impl FnMut(&'f (String, Field)) -> (Vec<String>, Sight),
+) -> Shown {
     let mut lists = Vec::new();
     for field in &feed.group {
         let (texts, sight) = read(field);

@@ -4,11 +4,11 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::observation::{self, Shown};
+use super::observation::{self, Request, Shown};
 use super::observed::{Observed, Role};
 use super::plan::{self, Feed, Plan};
-use crate::alert;
-use crate::field::View;
+use crate::alert::{self, RequestIdentity};
+use crate::field::{Field, Sight, View};
 use crate::sigma::Rule;
 
 /// The correlations among some rules, made ready. Clones share them.
@@ -52,25 +52,12 @@ impl Relations {
     /// What correlations want of an event of a cluster that a rule matches; nothing if none
     /// wants the matches of the rule.
     pub fn observed(&self, rule: usize, view: View<'_>, cluster: &str) -> Option<Observed> {
-        if !self.wants(rule) {
-            return None;
-        }
-        let time = alert::time_of(view.event).map(|time| time.timestamp_micros());
-        let request = observation::request_of(cluster, view.event);
-        let mut observed = Observed::new(self.clone(), time, request);
-        if time.is_some() {
-            for feed in self.feeds(rule) {
-                let shown = observation::shown_of(feed, |(_, field)| observation::texts_of(field, view));
-                match shown {
-                    Shown::Groups { groups, amount, is_cut } => {
-                        observed.add(Role::new(feed, groups, amount), is_cut);
-                    }
-                    Shown::Hidden => observed.hide(),
-                    Shown::Nothing => {}
-                }
-            }
-        }
-        Some(observed)
+        self.observer(view).observed(rule, &RequestIdentity::of(cluster, view.event))
+    }
+
+    /// Observes the matches of one event.
+    pub fn observer<'v>(&'v self, view: View<'v>) -> Observer<'v> {
+        Observer { relations: self, view, request: None, read: Vec::new() }
     }
 
     /// Whether these are the very same, not just alike.
@@ -97,5 +84,52 @@ impl Relations {
     pub(super) fn feed(&self, name: u128) -> Option<&Feed> {
         let (rule, at) = self.shared.places.get(&name)?;
         self.feeds(*rule).get(*at)
+    }
+}
+
+/// Observes the matches of one event: what several rules want of it is read once.
+pub struct Observer<'v> {
+    relations: &'v Relations,
+    view: View<'v>,
+    /// The request and its time, in microseconds since 1970.
+    request: Option<(Request, Option<i64>)>,
+    read: Vec<(&'v Field, (Vec<String>, Sight))>,
+}
+
+impl<'v> Observer<'v> {
+    /// What correlations want of the event if a rule matches it; nothing if none wants the
+    /// matches of the rule. `identity` is that of the event.
+    pub fn observed(&mut self, rule: usize, identity: &RequestIdentity) -> Option<Observed> {
+        let relations = self.relations;
+        if !relations.wants(rule) {
+            return None;
+        }
+        let event = self.view.event;
+        let (request, time) = self.request.get_or_insert_with(|| {
+            let time = alert::time_of(event).map(|time| time.timestamp_micros());
+            (observation::request_of(identity, event), time)
+        });
+        let (time, mut observed) = (*time, Observed::new(relations.clone(), *time, request.clone()));
+        if time.is_some() {
+            for feed in relations.feeds(rule) {
+                match observation::shown_of(feed, |(_, field)| self.texts_of(field)) {
+                    Shown::Groups { groups, amount, is_cut } => {
+                        observed.add(Role::new(feed, groups, amount), is_cut);
+                    }
+                    Shown::Hidden => observed.hide(),
+                    Shown::Nothing => {}
+                }
+            }
+        }
+        Some(observed)
+    }
+
+    fn texts_of(&mut self, field: &'v Field) -> (Vec<String>, Sight) {
+        if let Some((_, known)) = self.read.iter().find(|(known, _)| *known == field) {
+            return known.clone();
+        }
+        let texts = observation::texts_of(field, self.view);
+        self.read.push((field, texts.clone()));
+        texts
     }
 }

@@ -7,15 +7,6 @@ use super::written::Tree;
 use crate::field::{Sight, Value, View};
 use crate::json::Json;
 
-/// Where a container names commands that the kubelet runs in it.
-const HOOKS: &[[&str; 2]] = &[
-    ["lifecycle", "postStart"],
-    ["lifecycle", "preStop"],
-    ["livenessProbe", ""],
-    ["readinessProbe", ""],
-    ["startupProbe", ""],
-];
-
 /// Appends what stands at a dotted path of each container.
 pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
     each_container(view.event, |container| container.follow(path, values))
@@ -42,15 +33,22 @@ pub(super) fn of_one<'a>(field: Derived, container: Tree<'a, '_>, values: &mut V
 
 /// Appends the command line of a container and of each of its hooks and probes.
 fn command_lines<'a>(container: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Sight {
+    let [command, args, lifecycle, liveness, readiness, startup] = container.get_all([
+        "command",
+        "args",
+        "lifecycle",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+    ]);
     let mut words = Vec::new();
-    let mut sight = append_words(container.get("command"), &mut words);
-    sight = sight.and(append_words(container.get("args"), &mut words));
+    let mut sight = append_words(command, &mut words);
+    sight = sight.and(append_words(args, &mut words));
     push_joined(&words, values);
-    for hook in HOOKS {
-        let keys = hook.iter().copied().filter(|key| !key.is_empty()).chain(["exec", "command"]);
-        let command = keys.into_iter().try_fold(container, Tree::get);
+    let hooks = lifecycle.map_or([None; 2], |lifecycle| lifecycle.get_all(["postStart", "preStop"]));
+    for hook in hooks.into_iter().chain([liveness, readiness, startup]).flatten() {
         words.clear();
-        sight = sight.and(append_words(command, &mut words));
+        sight = sight.and(append_words(hook.at(&["exec", "command"]), &mut words));
         push_joined(&words, values);
     }
     sight

@@ -175,6 +175,14 @@ impl<'a, 't> Tree<'a, 't> {
         }
     }
 
+    /// The parts behind some keys, found in one pass.
+    pub(super) fn get_all<const COUNT: usize>(self, keys: [&str; COUNT]) -> [Option<Self>; COUNT] {
+        match self.value {
+            Some(value) if self.path.is_empty() => value.get_all(keys).map(|value| Some(Self::of(value?))),
+            _ => keys.map(|key| self.get(key)),
+        }
+    }
+
     /// Follows `keys` from object to object.
     pub(super) fn at(self, keys: &[&str]) -> Option<Self> {
         keys.iter().try_fold(self, |tree, key| tree.get(key))

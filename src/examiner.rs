@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use chrono::Utc;
 use detect::alert::{RawEvent, RequestIdentity};
+use detect::carrying::carriers;
 use detect::field::View;
 use detect::redact::Redactor;
 use detect::sigma::{Rule, correlation};
-use detect::{Alert, Engine, Episode, Event, Observed, Relations, Scratch};
+use detect::{Alert, Engine, Episode, Event, Match, Observed, Relations, Scratch};
 use ingest::{Chunk, ChunkEnd, ChunkFrames, Counts, EVENT_BYTES_MAX, Frame, Log, Malformed};
 
 use crate::period::Period;
@@ -90,27 +91,47 @@ impl Detection {
         mut is_new: impl FnMut(u128) -> bool,
         mut on_sighting: impl FnMut(Sighting),
     ) {
+        let mut matches = Vec::new();
+        self.engine.evaluate(event, scratch, |found| matches.push(found));
+        if matches.is_empty() {
+            return;
+        }
         let view = View { event, settings: self.engine.settings() };
-        let (mut identity, mut redacted) = (None, None);
+        let identity = RequestIdentity::of(cluster, event);
         let mut observer = self.relations.observer(view);
-        self.engine.evaluate(event, scratch, |found| {
+        let mut raws = self.raws(&matches, event, cluster).into_iter();
+        let mut redacted = None;
+        for found in matches {
             let rule = found.rule;
-            let identity = identity.get_or_insert_with(|| RequestIdentity::of(cluster, event));
+            // Nobody is told of what only serves correlations.
+            let raw = if self.is_silent(rule) { None } else { raws.next() };
             let id = identity.id_of(&self.engine.rules()[rule]);
             if !is_new(id) {
-                return;
+                continue;
             }
-            let compose = || match &self.redactor {
+            let compose = |raw| match &self.redactor {
                 Some(redactor) => {
                     let redacted = redacted.get_or_insert_with(|| redactor.redact(event));
-                    redacted.alert(&self.engine, &found, event, cluster, Utc::now(), self.raw)
+                    redacted.alert(&self.engine, &found, event, cluster, Utc::now(), raw)
                 }
-                None => Alert::new(&self.engine, &found, event, cluster, Utc::now(), self.raw),
+                None => Alert::new(&self.engine, &found, event, cluster, Utc::now(), raw),
             };
-            let alert = (!self.is_silent(rule)).then(compose).map(Box::new);
-            let observed = observer.observed(rule, identity).map(Box::new);
+            let alert = raw.map(compose).map(Box::new);
+            let observed = observer.observed(rule, &identity).map(Box::new);
             on_sighting(Sighting { id, alert, observed });
-        });
+        }
+    }
+
+    /// By match that people are told of: whether its alert carries the event.
+    fn raws(&self, matches: &[Match<'_>], event: &Event<'_>, cluster: &str) -> Vec<RawEvent> {
+        let is_told = |found: &&Match<'_>| !self.is_silent(found.rule);
+        match self.raw {
+            RawEvent::Include => {
+                let told: Vec<_> = matches.iter().filter(is_told).collect();
+                carriers(&self.engine, &told, event, cluster)
+            }
+            raw => vec![raw; matches.len()],
+        }
     }
 }
 
@@ -174,20 +195,23 @@ impl Part {
         Self { tally, held_bytes, ..self }
     }
 
-    fn add(&mut self, sightings: Vec<Sighting>, event: &Event<'_>) {
+    fn add(&mut self, sightings: Vec<Sighting>) {
         if sightings.is_empty() {
             return;
         }
-        self.held_bytes += held_bytes(&sightings, event.raw().len());
+        self.held_bytes += held_bytes(&sightings);
         self.findings.push(Finding::Sighted(sightings));
     }
 }
 
-/// How much memory is taken by what an event of some bytes gave, roughly: an alert repeats the event.
-fn held_bytes(sightings: &[Sighting], event_bytes: usize) -> usize {
+/// How much memory is taken by what an event gave, roughly: an alert repeats the event.
+fn held_bytes(sightings: &[Sighting]) -> usize {
+    let alerts = sightings.iter().filter_map(|sighting| sighting.alert.as_deref());
+    let events = alerts.filter_map(|alert| alert.event.as_deref());
+    let event_bytes = events.map(|event| event.get().len()).sum::<usize>();
     let observed = sightings.iter().filter_map(|sighting| sighting.observed.as_deref());
     let observed_bytes = observed.map(Observed::bytes).sum::<usize>();
-    sightings.len() * (event_bytes + ALERT_BYTES) + observed_bytes
+    sightings.len() * ALERT_BYTES + event_bytes + observed_bytes
 }
 
 /// What one thread asks the engine with.
@@ -215,7 +239,7 @@ impl Examiner {
                 Frame::Event { event, .. } => {
                     let sightings = self.sightings(&event);
                     if !sightings.is_empty() {
-                        found_bytes += held_bytes(&sightings, event.raw().len());
+                        found_bytes += held_bytes(&sightings);
                         findings.push(Finding::Sighted(sightings));
                     }
                 }
@@ -243,7 +267,7 @@ impl Examiner {
             match frame {
                 Frame::Event { event, .. } => {
                     read_bytes += event.raw().len();
-                    part.add(self.sightings(&event), &event);
+                    part.add(self.sightings(&event));
                 }
                 Frame::Malformed(malformed) => {
                     read_bytes += usize::try_from(malformed.bytes).unwrap_or(usize::MAX).min(PART_BYTES);

@@ -52,6 +52,8 @@ pub(crate) struct Totals {
     levels: HashMap<Level, u64>,
     /// Alerts that were not urgent enough to be shown.
     unshown_count: u64,
+    /// Alerts that leave a large event to another alert of the same request.
+    without_event_count: u64,
     rules: Tally,
     actors: Tally,
     addresses: Tally,
@@ -74,6 +76,7 @@ impl Totals {
     pub(crate) fn alert(&mut self, alert: &Alert, is_shown: bool) {
         *self.levels.entry(alert.rule.level).or_default() += 1;
         self.unshown_count += u64::from(!is_shown);
+        self.without_event_count += u64::from(alert.event_in.is_some());
         let level = Some(alert.rule.level);
         self.rules.add(&alert.rule.title, level, 1);
         match alert.request() {
@@ -236,7 +239,15 @@ impl Totals {
             count => format!(" ({} not shown: below `--min-level`)", HumanCount(count)),
         };
         let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
-        page.line("alerts", &format!("{counts}{unshown}"))
+        page.line("alerts", &format!("{counts}{unshown}"))?;
+        if self.without_event_count > 0 {
+            let count = counted(self.without_event_count, "alert");
+            page.line(
+                "",
+                &format!("{count} without the event, which is large: `event_in` names the one that has it"),
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -46,9 +46,13 @@ pub struct Alert {
     /// The fields that matched; of a correlation what its requests share.
     pub matched: Vec<Evidence>,
     pub falsepositives: Vec<String>,
-    /// The event as it was logged, unless it was asked to be left out.
+    /// The event as it was logged, unless it was asked to be left out or is in another alert.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
+    /// The id of the alert of the same request that has the event, where it is too large to be in all of
+    /// them ([`REPEATED_BYTES_MAX`](crate::carrying::REPEATED_BYTES_MAX)).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_in: Option<String>,
 }
 
 /// What an alert is about.
@@ -183,6 +187,8 @@ pub struct Evidence {
 pub enum RawEvent {
     Include,
     LeaveOut,
+    /// The alert with this id does.
+    In(u128),
 }
 
 /// The number behind an alert's id: 128 bits of BLAKE3 over rule id and request identity.
@@ -275,6 +281,10 @@ impl Alert {
             matched: found.evidence.iter().map(|(field, value)| Evidence::new(field, value)).collect(),
             falsepositives: rule.falsepositives.clone(),
             event: (raw == RawEvent::Include).then(|| one_line(event)).flatten(),
+            event_in: match raw {
+                RawEvent::In(id) => Some(format!("{id:032x}")),
+                RawEvent::Include | RawEvent::LeaveOut => None,
+            },
         }
     }
 }
@@ -325,6 +335,7 @@ impl Alert {
             matched: shared.map(|(field, value)| Evidence { field, value }).collect(),
             falsepositives: rule.falsepositives.clone(),
             event: None,
+            event_in: None,
         })
     }
 

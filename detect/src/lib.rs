@@ -7,6 +7,7 @@ pub mod alert;
 mod block;
 mod condition;
 mod context;
+pub mod carrying;
 pub mod correlate;
 pub mod derived;
 mod engine;

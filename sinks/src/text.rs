@@ -209,6 +209,7 @@ mod tests {
             matched: vec![Evidence { field: "f".to_owned(), value: "v".to_owned() }],
             falsepositives: Vec::new(),
             event: None,
+            event_in: None,
         }
     }
 

@@ -90,6 +90,7 @@ pub(crate) fn notice(
         matched: Vec::new(),
         falsepositives: Vec::new(),
         event: None,
+        event_in: None,
     };
     new_alert(&alert, id)
 }

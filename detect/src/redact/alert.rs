@@ -122,7 +122,7 @@ fn text_of(value: &Value<'_>) -> String {
 }
 
 /// The field that a name within blocks stands for: `container[any].image` is `container.image`.
-fn without_brackets(name: &str) -> String {
+pub(crate) fn without_brackets(name: &str) -> String {
     let mut depth = 0_usize;
     let mut bare = String::with_capacity(name.len());
     for letter in name.chars() {

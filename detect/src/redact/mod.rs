@@ -31,6 +31,7 @@ use crate::event::{Event, Key};
 use crate::json::Json;
 use crate::scan;
 pub use alert::Redacted;
+pub(crate) use alert::without_brackets;
 use walk::Scope;
 
 /// What every redacted value begins with.

@@ -71,20 +71,23 @@ impl Chores {
     /// Saves how far correlations are, and lets go of what is old. A match goes when its windows are over
     /// in the time of its cluster, however far behind that is.
     async fn prune(&self, lookout: &Arc<Lookout>) {
-        let now = Utc::now();
-        let told_until_us = blocking(lookout, Lookout::save).await.flatten();
+        let now_us = Utc::now().timestamp_micros();
+        let told_until_us = blocking(lookout, move |lookout| lookout.told_until_us(now_us)).await;
         let keep = Retention {
             age: self.keep_for,
             bytes_max: self.store_bytes_max,
-            matches_before_us: told_until_us.unwrap_or(i64::MIN).min(now.timestamp_micros()),
+            matches_before_us: told_until_us.unwrap_or_default(),
         };
-        match lookout.store.prune(now.timestamp_micros(), keep).await {
-            Ok(Pruned { alerts_lost: 0, matches_lost: 0, .. }) => {}
+        match lookout.store.prune(now_us, keep).await {
             Ok(Pruned { alerts_lost: 0, matches_lost, .. }) => {
-                tracing::error!(
-                    matches_lost,
-                    "matches were deleted, as they took too much room, before correlations were done with them"
-                );
+                for (cluster, lost) in matches_lost {
+                    tracing::error!(
+                        cluster,
+                        lost,
+                        "matches were deleted before correlations were done with them: there were too many, \
+                         most of them of this cluster"
+                    );
+                }
             }
             Ok(pruned) => {
                 tracing::error!(
@@ -93,6 +96,9 @@ impl Chores {
                 );
             }
             Err(error) => tracing::error!(error = %anyhow::Error::from(error), "cannot delete old alerts"),
+        }
+        if let Some(Err(error)) = blocking(lookout, Lookout::forget_unrelated).await {
+            tracing::warn!(error = %anyhow::Error::from(error), "matches that nobody relates are still there");
         }
     }
 

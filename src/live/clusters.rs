@@ -39,6 +39,8 @@ pub(crate) struct Clusters {
     named: Mutex<HashMap<String, (Party, Instant)>>,
     /// Those that the store still knows.
     forgotten: Mutex<BTreeSet<String>>,
+    /// Those whose matches are being stored for correlations that have not begun.
+    awaited: Mutex<BTreeSet<String>>,
     pub(crate) budget: Arc<Budget>,
 }
 
@@ -47,6 +49,19 @@ impl Clusters {
     /// other rules than `current`.
     pub(crate) fn get(&self, name: &str, current: &Current) -> Option<Arc<Cluster>> {
         self.get_among(name, current, &self.lanes)
+    }
+
+    /// The same, of which something has come that is not durable yet: it is not forgotten before it is.
+    pub(crate) fn get_heard(&self, name: &str, current: &Current) -> Option<Arc<Cluster>> {
+        let clusters = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cluster) = clusters.get(name) {
+            // Nobody is forgotten while this is read.
+            cluster.hear_of(None, Instant::now());
+            return Some(Arc::clone(cluster));
+        }
+        drop(clusters);
+        // Whoever is new was heard of just now.
+        self.get(name, current)
     }
 
     /// The same; a cluster that is new waits for these lanes.
@@ -118,6 +133,11 @@ impl Clusters {
         self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Those whose matches the store must keep, though no correlations of theirs are here yet.
+    pub(crate) fn awaited(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn named(&self) -> MutexGuard<'_, HashMap<String, (Party, Instant)>> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,6 +146,7 @@ impl Clusters {
     pub(crate) fn give_away(&self, is_elsewhere: impl Fn(&str) -> bool) {
         let mut clusters = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         clusters.retain(|name, _| !is_elsewhere(name));
+        self.awaited().retain(|name| !is_elsewhere(name));
     }
 
     /// All of them, by name.
@@ -307,11 +328,8 @@ impl Related {
 
     /// Takes a match, unless it is from the future.
     pub(crate) fn take(&mut self, observed: Observed) {
-        if observed.time_us().is_some_and(|time_us| time_us > (Utc::now() + AHEAD_MAX).timestamp_micros()) {
-            counter!("masthead_matches_from_the_future_total").increment(1);
-            tracing::warn!(
-                "a match is from the future, so correlations leave it out: check the clocks of API servers"
-            );
+        if observed.time_us().is_some_and(is_from_the_future) {
+            count_from_the_future("", 1);
             return;
         }
         let Self { correlator, held, episodes } = self;
@@ -342,6 +360,23 @@ impl Related {
     /// What has come about since this was last asked.
     pub(crate) fn episodes(&mut self) -> Vec<Episode> {
         std::mem::take(&mut self.episodes)
+    }
+}
+
+/// True of a time, in microseconds since 1970, that no clock that is a little ahead explains.
+pub(super) fn is_from_the_future(time_us: i64) -> bool {
+    time_us > (Utc::now() + AHEAD_MAX).timestamp_micros()
+}
+
+/// Says that matches are left out because of their time: they would be wanted until that has come.
+pub(super) fn count_from_the_future(cluster: &str, count: u64) {
+    if count > 0 {
+        counter!("masthead_matches_from_the_future_total").increment(count);
+        tracing::warn!(
+            cluster,
+            count,
+            "matches are from the future, so correlations leave them out: check the clocks of API servers"
+        );
     }
 }
 
@@ -400,6 +435,26 @@ mod tests {
         clusters.all()[0].heard.lock().unwrap().at = Instant::now().checked_sub(FORGOTTEN_AFTER).unwrap();
         assert!(clusters.get("prod", &current).is_some());
         assert_eq!(*clusters.forgotten(), BTreeSet::from(["0".to_owned()]));
+    }
+
+    /// Its matches would be deleted as soon as they are stored.
+    #[test]
+    fn who_is_heard_of_is_not_forgotten_before_it_is_stored() {
+        let current = Current::new(Vec::new(), Settings::default(), Redactor::new([0; 32]));
+        let clusters = Clusters::default();
+        for number in 0..CLUSTERS_MAX {
+            assert!(clusters.get(&number.to_string(), &current).is_some());
+        }
+        let silent = clusters.get("7", &current).unwrap();
+        let long_ago = Instant::now().checked_sub(FORGOTTEN_AFTER).unwrap();
+        *silent.heard.lock().unwrap() = Heard { at: long_ago, latest: None, is_told: true };
+        clusters.get_heard("7", &current).unwrap();
+        assert!(clusters.get("prod", &current).is_none());
+        assert!(clusters.is_known("7") && clusters.forgotten().is_empty());
+        assert!(!silent.heard().is_told, "it is silent no longer");
+        silent.heard.lock().unwrap().at = long_ago;
+        assert!(clusters.get("prod", &current).is_some());
+        assert_eq!(*clusters.forgotten(), BTreeSet::from(["7".to_owned()]));
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl Lookout {
         // Who sends no event is no cluster.
         let cluster = match event_count {
             0 => None,
-            _ => Some(self.clusters.get(name, &current).ok_or(Refusal::Clusters)?),
+            _ => Some(self.clusters.get_heard(name, &current).ok_or(Refusal::Clusters)?),
         };
         if self.untold().is_full() {
             return Err(Refusal::Store);

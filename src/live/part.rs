@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use detect::{Alert, Event, Observed, Scratch};
 use ingest::Malformed;
+use metrics::counter;
 use sinks::outbox::{Entry, NewAlert, NewMatch, QUARANTINED_BYTES_MAX, Quarantined, Route};
 use sinks::palette::level_name;
 
 use super::Current;
+use super::clusters::{count_from_the_future, is_from_the_future};
 use crate::period::Period;
 
 /// How much is made durable at once, roughly: an alert repeats its event.
@@ -29,6 +31,8 @@ pub(crate) struct Part<'c> {
     /// Where the first item is that is no event and not set aside by itself.
     rest_at: Option<String>,
     bytes: usize,
+    /// How many matches are left out, as their time is yet to come.
+    future_count: u64,
     /// What the part has given already: stages of a request follow one another.
     seen: HashSet<u128>,
 }
@@ -85,6 +89,7 @@ impl<'c> Part<'c> {
             given: Given::default(),
             rest_at: None,
             bytes: 0,
+            future_count: 0,
             seen: HashSet::new(),
         }
     }
@@ -103,15 +108,22 @@ impl<'c> Part<'c> {
     pub(crate) fn add(&mut self, event: &Event<'_>, scratch: &mut Scratch) {
         self.given.event_count += 1;
         self.given.period.add(event);
-        let Self { current, cluster, seen, given: Given { entry, observed, .. }, bytes, .. } = self;
+        let Self {
+            current, cluster, seen, given: Given { entry, observed, .. }, bytes, future_count, ..
+        } = self;
         let is_new = |id| seen.insert(id);
         current.detection.sightings(event, scratch, cluster, is_new, |sighting| {
             if let Some(alert) = sighting.alert {
+                if alert.event_in.is_some() {
+                    counter!("masthead_alerts_without_event_total").increment(1);
+                }
                 let new = new_alert(&alert, sighting.id);
                 *bytes += new.json.len();
                 entry.alerts.push(new);
             }
-            if let Some(found) = sighting.observed {
+            let is_due = |found: &Observed| !found.time_us().is_some_and(is_from_the_future);
+            *future_count += u64::from(sighting.observed.as_deref().is_some_and(|found| !is_due(found)));
+            if let Some(found) = sighting.observed.filter(|found| is_due(found)) {
                 let new = new_match(&found, sighting.id, cluster);
                 *bytes += new.as_ref().map_or(0, |new| new.body.len());
                 // What no window wants is not kept, but counted.
@@ -168,6 +180,7 @@ impl<'c> Part<'c> {
 
     /// What all of them gave. Sets aside, as one, the items that were too many to be set aside by themselves.
     pub(crate) fn close(mut self) -> Given {
+        count_from_the_future(self.cluster, self.future_count);
         if let Some(place) = self.rest_at.take() {
             let count = self.given.quarantined_count - QUARANTINED_MAX;
             let item =

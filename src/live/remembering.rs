@@ -9,16 +9,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use detect::Observed;
 use detect::correlate::{DISORDER, Standing};
 use sinks::outbox::{Entry, NewMatch};
 use sinks::store::StoreError;
 
+#[cfg(feature = "kafka")]
+use super::clusters::CLUSTERS_MAX;
 use super::clusters::Cluster;
 use super::lookout::composed;
 use super::{Current, Lookout};
 
+/// How much longer than its windows a match is kept, by the clock here, that nobody here relates: whoever
+/// is to relate it has not begun, or is somewhere else.
+const UNRELATED_KEPT: TimeDelta = TimeDelta::days(1);
 /// What the names begin with under which it is kept how far correlations are; the cluster follows.
 const NAME: &str = "correlations/";
 
@@ -71,9 +76,25 @@ impl Lookout {
         };
         let clusters: Vec<_> = clusters.into_values().collect();
         self.begin_anew(&clusters, &current, known)?;
+        self.clusters.awaited().retain(|name| !is_here(name));
         drop(relating);
         self.flush();
         Ok(())
+    }
+
+    /// Says that matches of these clusters are about to be stored, for correlations that are yet to
+    /// begin: until these do, nothing of them is let go. Blocks.
+    #[cfg(feature = "kafka")]
+    pub(super) fn await_clusters<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        // Not while the store lets go of clusters that nobody awaits.
+        let _relating = self.relating.blocking_read();
+        let mut awaited = self.clusters.awaited();
+        for name in names {
+            // More than these could not be related.
+            if awaited.len() < CLUSTERS_MAX && !awaited.contains(name) {
+                awaited.insert(name.to_owned());
+            }
+        }
     }
 
     /// Puts other rules in force. Correlations count what they would have counted so far. Blocks.
@@ -152,6 +173,31 @@ impl Lookout {
         }
     }
 
+    /// Saves how far correlations are. Gives, by cluster, the time before which no window wants its matches,
+    /// in microseconds since 1970 by its own clock, which is not ahead of `now_us`; nothing of a cluster
+    /// while it is not saved. Blocks.
+    pub(crate) fn told_until_us(&self, now_us: i64) -> BTreeMap<String, i64> {
+        let saved = self.save().unwrap_or_default().into_iter();
+        saved.map(|(cluster, standing)| (cluster, standing.told_until_us().min(now_us))).collect()
+    }
+
+    /// Lets the store forget matches of clusters that nobody here relates, once they are old. Blocks.
+    pub(crate) fn forget_unrelated(&self) -> Result<(), StoreError> {
+        let before_us = (Utc::now() - UNRELATED_KEPT).timestamp_micros();
+        for name in self.runtime.block_on(self.store.clusters())? {
+            let mut is_left = true;
+            while is_left {
+                // Alone, so that none comes between that is to be related.
+                let relating = self.relating.blocking_write();
+                is_left = !self.clusters.is_known(&name)
+                    && !self.clusters.awaited().contains(&name)
+                    && self.runtime.block_on(self.store.forget_matches(&name, before_us))?;
+                drop(relating);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives every match of a cluster that is wanted at this time or later, in order of time.
     fn read_back(
         &self,
@@ -171,16 +217,9 @@ impl Lookout {
         }
     }
 
-    /// Saves how far correlations are, with all alerts that they have given. Blocks. Gives the
-    /// time, in microseconds since 1970, before which no cluster has anything left to tell; nothing
-    /// if it could not be saved.
-    pub(crate) fn save(&self) -> Option<i64> {
-        let told_until_us = self.save_all()?.iter().map(|(_, standing)| standing.told_until_us()).min();
-        Some(told_until_us.unwrap_or(i64::MIN))
-    }
-
-    /// The same; gives how far each cluster is.
-    pub(super) fn save_all(&self) -> Option<Vec<(String, Standing)>> {
+    /// Saves how far correlations are, with all alerts that they have given. Blocks. Gives, by cluster, how
+    /// far that is; nothing if it could not be saved.
+    pub(crate) fn save(&self) -> Option<Vec<(String, Standing)>> {
         let relating = self.relating.blocking_write();
         let standings: Vec<_> =
             self.clusters.all().iter().map(|cluster| (cluster.name.clone(), cluster.standing())).collect();

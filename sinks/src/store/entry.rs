@@ -1,5 +1,7 @@
 //! Writes entries: alerts with their numbers and chain, matches, quarantine, positions.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{CachedStatement, Connection};
 
 use super::chain::Link;
@@ -82,12 +84,34 @@ fn write_matches(connection: &Connection, matches: &[NewMatch]) -> Result<Vec<bo
         .iter()
         .map(|found| insert_match(&mut insert, found))
         .collect::<Result<Vec<bool>, rusqlite::Error>>()?;
-    let new_count = are_new.iter().filter(|is_new| **is_new).count();
-    add(connection, "UPDATE store SET matches = matches + ?1", new_count)?;
-    let new = matches.iter().zip(&are_new).filter(|(_, is_new)| **is_new);
-    let new_bytes = new.map(|(found, _)| found.body.len() + MATCH_ROW_BYTES).sum();
-    add(connection, "UPDATE store SET match_bytes = match_bytes + ?1", new_bytes)?;
+    let new = matches.iter().zip(&are_new).filter(|(_, is_new)| **is_new).map(|(found, _)| found);
+    count_matches(connection, new)?;
     Ok(are_new)
+}
+
+/// Adds new matches to the totals, also to those of their clusters.
+fn count_matches<'m>(
+    connection: &Connection,
+    new: impl Iterator<Item = &'m NewMatch>,
+) -> Result<(), StoreError> {
+    let mut by_cluster: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for found in new {
+        let (count, bytes) = by_cluster.entry(&found.cluster).or_default();
+        *count += 1;
+        *bytes += i64::try_from(found.body.len() + MATCH_ROW_BYTES).unwrap_or(i64::MAX);
+    }
+    for (cluster, (count, bytes)) in by_cluster {
+        connection
+            .prepare_cached("UPDATE store SET matches = matches + ?1, match_bytes = match_bytes + ?2")?
+            .execute((count, bytes))?;
+        connection
+            .prepare_cached(
+                "INSERT INTO match_totals (cluster, matches, bytes) VALUES (?1, ?2, ?3) ON CONFLICT (cluster)
+                 DO UPDATE SET matches = matches + excluded.matches, bytes = bytes + excluded.bytes",
+            )?
+            .execute((cluster, count, bytes))?;
+    }
+    Ok(())
 }
 
 fn insert_match(insert: &mut CachedStatement<'_>, found: &NewMatch) -> Result<bool, rusqlite::Error> {

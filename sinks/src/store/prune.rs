@@ -3,17 +3,22 @@
 //! Alerts go from the oldest on, so that what is kept is one piece of the chain; where it
 //! begins is signed. What a sink has yet to get stays, unless the disk would fill up.
 //!
-//! Matches have room of their own: however many windows want them, they push out no alert.
+//! Matches have room of their own: however many windows want them, they push out no alert, and those of
+//! one cluster push out none of another that has less.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Params};
+use rusqlite::Connection;
 
 use super::checkpoint::{self, Kind};
-use super::entry::MATCH_ROW_BYTES;
 use super::note::Signer;
 use super::{Chain, Store, StoreError, copier, entry};
+
+mod matches;
+
+pub(super) use matches::drop_some_of as drop_matches_of;
 
 /// The most rows of a kind that one transaction deletes: writers wait for it.
 const STEP_ROWS_MAX: usize = 500;
@@ -23,24 +28,24 @@ const STEP_PAGES_MAX: u32 = 1_000;
 const STEPS_MAX: usize = 1_000;
 /// What sinks have yet to get may take as many times the room that there is for alerts.
 const PENDING_FACTOR: u64 = 2;
-/// Matches may take such a part of the room that there is for alerts, beside that.
-const MATCHES_DIVISOR: u64 = 2;
 
 /// What is to be kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Retention {
     /// For how long alerts are kept. An event that is read again later gives its alert again.
     pub age: Duration,
     /// How large the database may be, quarantine and matches apart. Twice that with what sinks
     /// have yet to get; beyond, dead letters go, then pending alerts. Matches may take half of it
-    /// in addition; beyond, those go that windows would have forgotten first.
+    /// in addition; beyond, those of the cluster that has most go, first what its windows would have
+    /// forgotten first.
     pub bytes_max: u64,
-    /// Matches go whose `until_us` is before this: event time, microseconds since 1970.
-    pub matches_before_us: i64,
+    /// By cluster: its matches go whose `until_us` is before this, in its own time, microseconds since
+    /// 1970. Of a cluster that is not named all are kept while there is room.
+    pub matches_before_us: BTreeMap<String, i64>,
 }
 
 /// What was let go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Alerts.
     pub alerts: u64,
@@ -50,8 +55,8 @@ pub struct Pruned {
     pub dead_letters: u64,
     /// Matches.
     pub matches: u64,
-    /// Those of them that windows still wanted.
-    pub matches_lost: u64,
+    /// By cluster: those of them that windows still wanted, for lack of room.
+    pub matches_lost: BTreeMap<String, u64>,
 }
 
 impl Store {
@@ -59,8 +64,9 @@ impl Store {
     /// back, in many small transactions between which others write.
     pub async fn prune(&self, now_us: i64, keep: Retention) -> Result<Pruned, StoreError> {
         let mut total = Pruned::default();
+        let keep = Arc::new(keep);
         for _ in 0..STEPS_MAX {
-            let signer = Arc::clone(&self.inner.signer);
+            let (signer, keep) = (Arc::clone(&self.inner.signer), Arc::clone(&keep));
             let step = self.commit(1, move |connection| step(connection, &signer, now_us, &keep)).await?;
             if step == Pruned::default() {
                 break;
@@ -69,7 +75,9 @@ impl Store {
             total.alerts_lost += step.alerts_lost;
             total.dead_letters += step.dead_letters;
             total.matches += step.matches;
-            total.matches_lost += step.matches_lost;
+            for (cluster, lost) in step.matches_lost {
+                *total.matches_lost.entry(cluster).or_default() += lost;
+            }
         }
         for _ in 0..STEPS_MAX {
             if self.commit(1, give_back).await? == 0 {
@@ -96,10 +104,10 @@ fn step(
 ) -> Result<Pruned, StoreError> {
     let excess = excess(connection, keep.bytes_max)?;
     let is_urgent = excess > keep.bytes_max.saturating_mul(PENDING_FACTOR - 1);
-    let mut pruned = Pruned { matches: drop_matches_before(connection, keep)?, ..Pruned::default() };
+    let mut pruned = Pruned { matches: matches::drop_unwanted(connection, keep)?, ..Pruned::default() };
     if pruned.matches == 0 {
-        pruned.matches_lost = drop_excess_matches(connection, keep)?;
-        pruned.matches = pruned.matches_lost;
+        pruned.matches_lost = matches::drop_excess(connection, keep)?;
+        pruned.matches = pruned.matches_lost.values().sum();
     }
     if is_urgent {
         pruned.dead_letters = drop_dead_letters(connection)?;
@@ -192,54 +200,6 @@ fn drop_alerts(
         (last, chain, note.to_string()),
     )?;
     Ok(())
-}
-
-/// Drops matches that no window wants any more.
-fn drop_matches_before(connection: &Connection, keep: &Retention) -> Result<u64, StoreError> {
-    drop_matches(connection, "WHERE until_us < ?1", [keep.matches_before_us], STEP_ROWS_MAX)
-}
-
-/// Drops, while matches take too much, those that windows would forget first.
-fn drop_excess_matches(connection: &Connection, keep: &Retention) -> Result<u64, StoreError> {
-    let sizes = "SELECT match_bytes, match_bytes / max(matches, 1) FROM store";
-    let (bytes, each): (i64, i64) = connection.query_row(sizes, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let [bytes, each] = [bytes, each.max(1)].map(|bytes| bytes.max(0).cast_unsigned());
-    let excess = bytes.saturating_sub(keep.bytes_max / MATCHES_DIVISOR);
-    let rows = usize::try_from(excess.div_ceil(each)).map_or(STEP_ROWS_MAX, |rows| rows.min(STEP_ROWS_MAX));
-    if rows == 0 {
-        return Ok(0);
-    }
-    let dropped = drop_matches(connection, "ORDER BY until_us", [], rows)?;
-    let count = usize::try_from(dropped).unwrap_or(usize::MAX);
-    entry::add(connection, "UPDATE store SET matches_dropped = matches_dropped + ?1", count)?;
-    Ok(dropped)
-}
-
-/// Drops some matches of a cluster; gives whether there are more.
-pub(super) fn drop_matches_of(connection: &Connection, cluster: &str) -> Result<bool, StoreError> {
-    Ok(drop_matches(connection, "WHERE cluster = ?1", [cluster], STEP_ROWS_MAX)? > 0)
-}
-
-/// Drops up to `rows` of the matches that `which` says; how many.
-fn drop_matches(
-    connection: &Connection,
-    which: &str,
-    parameters: impl Params,
-    rows: usize,
-) -> Result<u64, StoreError> {
-    let mut delete = connection.prepare(&format!(
-        "DELETE FROM matches WHERE rowid IN (SELECT rowid FROM matches {which} LIMIT {rows})
-         RETURNING length(body)"
-    ))?;
-    let (mut dropped, mut bytes) = (0, 0);
-    let mut rows = delete.query(parameters)?;
-    while let Some(row) = rows.next()? {
-        dropped += 1;
-        bytes += usize::try_from(row.get::<_, i64>(0)?).unwrap_or(0) + MATCH_ROW_BYTES;
-    }
-    entry::add(connection, "UPDATE store SET matches = matches - ?1", dropped)?;
-    entry::add(connection, "UPDATE store SET match_bytes = match_bytes - ?1", bytes)?;
-    Ok(dropped as u64)
 }
 
 /// Drops the oldest dead letters that hold an alert of their own.

@@ -20,7 +20,9 @@ const RECOUNT: &str = "UPDATE store SET
     matches = (SELECT count(*) FROM matches),
     match_bytes = (SELECT coalesce(sum(length(body) + 250), 0) FROM matches),
     quarantined_kept = (SELECT count(*) FROM quarantine),
-    quarantined_bytes = (SELECT coalesce(sum(length(bytes)), 0) FROM quarantine)";
+    quarantined_bytes = (SELECT coalesce(sum(length(bytes)), 0) FROM quarantine);
+    INSERT INTO match_totals (cluster, matches, bytes)
+        SELECT cluster, count(*), sum(length(body) + 250) FROM matches GROUP BY cluster;";
 
 /// Copies what can be read at `path` into a new database. Where the damaged one is to lie is
 /// left open.

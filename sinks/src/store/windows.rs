@@ -17,7 +17,7 @@ impl Store {
     pub async fn clusters(&self) -> Result<Vec<String>, StoreError> {
         self.read(|connection| {
             let mut statement =
-                connection.prepare_cached("SELECT DISTINCT cluster FROM matches ORDER BY cluster")?;
+                connection.prepare_cached("SELECT cluster FROM match_totals ORDER BY cluster")?;
             let clusters = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
             Ok(clusters)
         })
@@ -44,9 +44,17 @@ impl Store {
         let (cluster, position) = (cluster.to_owned(), position.to_owned());
         self.commit(cluster.len(), move |connection| {
             connection.execute("DELETE FROM positions WHERE name = ?1", [&position])?;
-            prune::drop_matches_of(connection, &cluster)
+            prune::drop_matches_of(connection, &cluster, i64::MAX)
         })
         .await
+    }
+
+    /// Lets go of some matches of a cluster whose `until_us` is before this: microseconds since 1970. Gives
+    /// whether some may be left.
+    pub async fn forget_matches(&self, cluster: &str, before_us: i64) -> Result<bool, StoreError> {
+        let (cluster, last_us) = (cluster.to_owned(), before_us.saturating_sub(1));
+        self.commit(cluster.len(), move |connection| prune::drop_matches_of(connection, &cluster, last_us))
+            .await
     }
 
     /// How far sources were, by name.

@@ -21,6 +21,7 @@ use sinks::store::StoreError;
 use super::mark::{Clock, Heard, Mark};
 use super::record::partition_of;
 use crate::live::Lookout;
+use crate::live::clusters::{count_from_the_future, is_from_the_future};
 use crate::live::lanes::Lanes;
 use crate::live::remembering::believed;
 
@@ -127,11 +128,17 @@ impl Shares {
     ) -> Result<(), Refusal> {
         let mut held = self.held();
         let Some(share) = held.get_mut(&partition) else { return Ok(()) };
+        let given_count = matches.len();
+        matches.retain(|found| !is_from_the_future(found.time_us));
+        count_from_the_future("", (given_count - matches.len()) as u64);
         matches.retain(|found| {
             let standing = share.standings.get(&found.cluster);
             standing.is_none_or(|standing| found.until_us >= standing.told_until_us())
         });
         let count = matches.len() as u64;
+        if share.stage != Stage::Related {
+            self.lookout.await_clusters(matches.iter().map(|found| &*found.cluster));
+        }
         let receipt = self.lookout.write(Entry { matches: matches.clone(), ..Entry::default() })?;
         if share.stage == Stage::Related {
             let fresh = matches.into_iter().zip(receipt.new_matches).filter(|(_, is_new)| *is_new);
@@ -220,7 +227,7 @@ impl Shares {
             let related = held.iter().filter(|(_, share)| share.stage == Stage::Related);
             related.map(|(partition, _)| *partition).collect()
         };
-        let saved = self.lookout.save_all()?.into_iter();
+        let saved = self.lookout.save()?.into_iter();
         let placed = saved.map(|(cluster, standing)| (partition_of(&cluster, self.count), cluster, standing));
         let related = placed.filter(|(partition, ..)| related.contains(partition));
         Some(

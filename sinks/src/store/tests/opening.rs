@@ -149,6 +149,30 @@ fn a_migration_is_made_whole_or_not_at_all_and_once() {
     assert_eq!(count, 1);
 }
 
+/// A store of the schema before knows no totals by cluster.
+#[tokio::test]
+async fn matches_of_an_older_store_are_counted_by_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let other = NewMatch { cluster: "prod".to_owned(), ..match_at(3, 3) };
+    store.write(matches(vec![match_at(1, 1), match_at(2, 2), other])).await.unwrap();
+    store.close().await;
+    let connection = Connection::open(folder.path().join("masthead.db")).unwrap();
+    let older = "DROP TABLE match_totals; DROP INDEX matches_by_end;
+                 CREATE INDEX matches_by_end ON matches (until_us); PRAGMA user_version = 2";
+    connection.execute_batch(older).unwrap();
+    drop(connection);
+    let store = open(folder.path());
+    assert_eq!(store.clusters().await.unwrap(), ["lab", "prod"]);
+    assert!(store.forget_matches("lab", i64::MAX).await.unwrap());
+    assert_eq!(store.clusters().await.unwrap(), ["prod"]);
+    store.close().await;
+    let connection = Connection::open(folder.path().join("masthead.db")).unwrap();
+    let totals = "SELECT cluster, matches, bytes FROM match_totals";
+    let totals = connection.query_row(totals, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    assert_eq!(totals.unwrap(), ("prod".to_owned(), 1, 260));
+}
+
 #[tokio::test]
 async fn whatever_is_damaged_the_store_opens_takes_alerts_and_hides_nothing() {
     let folder = tempfile::tempdir().unwrap();

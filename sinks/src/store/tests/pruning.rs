@@ -1,5 +1,7 @@
 //! What may go goes, and nothing else.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::outbox::{Cursor, DeadLetter};
 use crate::store::{Pruned, Retention};
@@ -7,7 +9,12 @@ use crate::store::{Pruned, Retention};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Keeps everything younger than an hour.
-const AN_HOUR: Retention = Retention { age: HOUR, bytes_max: u64::MAX, matches_before_us: 0 };
+const AN_HOUR: Retention = Retention { age: HOUR, bytes_max: u64::MAX, matches_before_us: BTreeMap::new() };
+
+/// By cluster: before which time its windows are over.
+fn over<const COUNT: usize>(clusters: [(&str, i64); COUNT]) -> BTreeMap<String, i64> {
+    clusters.map(|(name, before_us)| (name.to_owned(), before_us)).into()
+}
 
 /// A time at which what is written now is two hours old.
 fn later_us() -> i64 {
@@ -75,7 +82,7 @@ async fn too_much_goes_and_the_room_is_given_back() {
     assert!(size() > 5_000_000);
     store.cursor("slow").await.unwrap();
     // Pending alerts may take twice the room that there is.
-    let keep = |bytes_max| Retention { age: HOUR, bytes_max, matches_before_us: 0 };
+    let keep = |bytes_max| Retention { bytes_max, ..AN_HOUR };
     assert_eq!(store.prune(clock::now_us(), keep(3_000_000)).await.unwrap(), Pruned::default());
     let pruned = store.prune(clock::now_us(), keep(2_000_000)).await.unwrap();
     assert!((20..70).contains(&pruned.alerts) && pruned.alerts_lost == pruned.alerts, "{pruned:?}");
@@ -99,10 +106,30 @@ async fn matches_go_when_no_window_wants_them() {
     let store = open(folder.path());
     store.write(matches((0..1300).map(|id: u16| match_at(id.into(), id.into())).collect())).await.unwrap();
     assert_eq!(store.figures().await.unwrap().matches, 1300);
-    let keep = Retention { matches_before_us: 1200, ..AN_HOUR };
+    let keep = Retention { matches_before_us: over([("lab", 1200)]), ..AN_HOUR };
     assert_eq!(store.prune(0, keep).await.unwrap(), Pruned { matches: 1100, ..Pruned::default() });
     assert_eq!(store.figures().await.unwrap().matches, 200);
     assert_eq!(store.matches("lab", 0, None).await.unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn each_cluster_has_a_clock_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let of =
+        |cluster: &str, id: u16| NewMatch { cluster: cluster.to_owned(), ..match_at(id.into(), id.into()) };
+    for (first, cluster) in [(0, "ahead"), (100, "behind"), (200, "elsewhere")] {
+        store.write(matches((first..first + 100).map(|id| of(cluster, id)).collect())).await.unwrap();
+    }
+    // Of one of them nothing is known, and of another everything is over.
+    let keep = Retention { matches_before_us: over([("ahead", i64::MAX), ("behind", 250)]), ..AN_HOUR };
+    assert_eq!(store.prune(0, keep).await.unwrap(), Pruned { matches: 150, ..Pruned::default() });
+    assert_eq!(store.clusters().await.unwrap(), ["behind", "elsewhere"]);
+    assert_eq!(store.matches("behind", 0, None).await.unwrap().len(), 50);
+    assert_eq!(store.matches("elsewhere", 0, None).await.unwrap().len(), 100);
+    assert!(store.forget_matches("elsewhere", 350).await.unwrap());
+    assert!(!store.forget_matches("elsewhere", 350).await.unwrap());
+    assert_eq!(store.matches("elsewhere", 0, None).await.unwrap().len(), 50);
 }
 
 #[tokio::test]
@@ -117,16 +144,48 @@ async fn matches_push_out_no_alert_and_have_a_limit_of_their_own() {
     let before = store.figures().await.unwrap();
     assert_eq!(before.match_bytes, 1000 * 10_250);
     // Ten megabytes of matches, and room for three: half of it beside what alerts may take.
-    let keep = Retention { age: HOUR, bytes_max: 6_000_000, matches_before_us: 150 };
+    let keep = Retention { bytes_max: 6_000_000, matches_before_us: over([("lab", 150)]), ..AN_HOUR };
     let pruned = store.prune(clock::now_us(), keep).await.unwrap();
-    assert_eq!((pruned.alerts, pruned.matches), (0, 50 + pruned.matches_lost), "{pruned:?}");
-    assert!(pruned.matches_lost >= 650, "{pruned:?}");
+    let lost = pruned.matches_lost["lab"];
+    assert_eq!((pruned.alerts, pruned.matches), (0, 50 + lost), "{pruned:?}");
+    assert!(lost >= 650, "{pruned:?}");
     let after = store.figures().await.unwrap();
     assert!(after.match_bytes <= 3_000_000, "{after:?}");
-    assert_eq!((after.alerts_kept, after.matches_dropped), (10, pruned.matches_lost));
+    assert_eq!((after.alerts_kept, after.matches_dropped), (10, lost));
     assert_eq!(after.match_bytes, after.matches * 10_250);
     // What lasts longest is still there.
     assert_eq!(store.matches("lab", 0, None).await.unwrap().last().map(|last| last.time_us), Some(999));
+}
+
+#[tokio::test]
+async fn whoever_has_most_matches_pushes_out_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    // Those of the quiet clusters would be forgotten first, and those of the noisy one never.
+    let of = |cluster: &str, id: u128, until_us| NewMatch {
+        cluster: cluster.to_owned(),
+        until_us,
+        body: vec![7; 750],
+        ..match_at(id, 1)
+    };
+    for (first, cluster) in [(0, "quiet"), (100, "calm")] {
+        store.write(matches((first..first + 100).map(|id| of(cluster, id, 2)).collect())).await.unwrap();
+    }
+    for first in (1000..6000).step_by(1000) {
+        let noise = (first..first + 1000).map(|id| of("noisy", id, i64::MAX)).collect();
+        store.write(matches(noise)).await.unwrap();
+    }
+    // 5.2 MB, and room for half a megabyte.
+    let keep = Retention { bytes_max: 1_000_000, ..AN_HOUR };
+    let pruned = store.prune(0, keep).await.unwrap();
+    assert_eq!(pruned.matches_lost, BTreeMap::from([("noisy".to_owned(), 4700)]));
+    for (cluster, count) in [("quiet", 100), ("calm", 100), ("noisy", 300)] {
+        assert_eq!(store.matches(cluster, 0, None).await.unwrap().len(), count, "{cluster}");
+    }
+    // Where all have the same, all give.
+    let keep = Retention { bytes_max: 100_000, ..AN_HOUR };
+    assert_eq!(store.prune(0, keep).await.unwrap().matches_lost.len(), 3);
+    assert_eq!(store.figures().await.unwrap().match_bytes, 50_000);
 }
 
 #[tokio::test]

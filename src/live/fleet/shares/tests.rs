@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use detect::field::Settings;
 use detect::redact::Redactor;
-use sinks::store::{Filter, Options, Reading, Store};
+use sinks::store::{Filter, Options, Reading, Retention, Store};
 use tokio::runtime::Runtime;
 
 use super::super::mark::Said;
@@ -203,6 +203,23 @@ impl Instance {
         self.lookout.tick();
     }
 
+    /// Lets go of the matches that no window wants.
+    fn prune(&self) {
+        let now_us = chrono::Utc::now().timestamp_micros();
+        let keep = Retention {
+            age: Duration::MAX,
+            bytes_max: u64::MAX,
+            matches_before_us: self.lookout.told_until_us(now_us),
+        };
+        self.lookout.runtime.block_on(self.lookout.store.prune(now_us, keep)).unwrap();
+        self.lookout.forget_unrelated().unwrap();
+    }
+
+    /// How many matches are stored.
+    fn match_count(&self) -> u64 {
+        self.lookout.runtime.block_on(self.lookout.store.figures()).unwrap().matches
+    }
+
     fn mark(&self) -> Mark {
         let lanes = self.lookout.clusters.lanes.marks();
         self.memory.said.lock().unwrap().mark(&self.name, lanes)
@@ -315,6 +332,7 @@ fn together(batches: &[(&str, Vec<String>)], dice: &mut Dice) -> BTreeSet<String
                 }
             }
             3..8 => speak(&instances),
+            8 => instances[dice.below(3)].prune(),
             _ => {
                 let count = 1 + dice.below(40);
                 instances[dice.below(3)].turn(count);
@@ -359,6 +377,55 @@ fn several_instances_that_die_and_hand_over_give_what_one_gives() {
             "seed {seed}: {missing:#?} missing, {surplus:#?} too many"
         );
     }
+}
+
+/// The matches of this log are months old by the clock here.
+#[test]
+fn matches_are_kept_while_they_are_restored_and_let_go_where_nobody_relates_them() {
+    let topic = Arc::new(Topic::default());
+    let mut instance = Instance::start("one".to_owned(), &topic);
+    let events = events(&mut Dice(1)).into_iter().filter(|(cluster, ..)| *cluster == "prod");
+    take(&instance.lookout, "webhook", "prod", &events.map(|(.., event)| event).collect::<Vec<_>>());
+    let partition = partition_of("prod", PARTITIONS);
+    let published = topic.matches.lock().unwrap()[&partition].len() as u64;
+    assert!(published > 50, "{published}");
+
+    instance.assign(partition);
+    instance.turn(40);
+    instance.prune();
+    assert_eq!(instance.match_count(), 40, "correlations have not begun");
+    instance.turn(usize::MAX);
+    instance.prune();
+    let kept = instance.match_count();
+    assert!(0 < kept && kept < published, "{kept} of {published}: some windows are over in the cluster");
+    instance.hand_over(partition);
+    instance.prune();
+    assert_eq!(instance.match_count(), 0);
+}
+
+#[test]
+fn matches_from_the_future_are_not_stored() {
+    let topic = Arc::new(Topic::default());
+    let mut instance = Instance::start("one".to_owned(), &topic);
+    let now = chrono::Utc::now().timestamp();
+    let deletion = |time: i64, id: &str| event(&mut Dice(0), time, id).replace(r#""get""#, r#""delete""#);
+    let events = [deletion(now + 240, "on time"), deletion(now + 3_600, "ahead"), deletion(now, "now")];
+    take(&instance.lookout, "webhook", "prod", &events);
+    let partition = partition_of("prod", PARTITIONS);
+    assert_eq!(topic.matches.lock().unwrap()[&partition].len(), 2);
+
+    // Another instance may have been told so by another clock.
+    let ahead = NewMatch {
+        id: 7,
+        cluster: "prod".to_owned(),
+        time_us: (now + 3_600) * 1_000_000,
+        until_us: i64::MAX,
+        body: vec![7],
+    };
+    topic.matches.lock().unwrap().get_mut(&partition).unwrap().push(("prod".to_owned(), match_bytes(&ahead)));
+    instance.assign(partition);
+    instance.turn(usize::MAX);
+    assert_eq!(instance.match_count(), 2);
 }
 
 /// Lanes that are hours apart give what one pass in order gives.

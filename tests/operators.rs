@@ -3,7 +3,10 @@
 // Helpers of tests may fail.
 #![allow(clippy::unwrap_used)]
 
+mod chart;
 mod running;
+
+use std::collections::BTreeMap;
 
 use running::{Site, client};
 
@@ -68,4 +71,63 @@ async fn what_is_read_of_a_log_is_counted() {
     running.until_delivered().await;
     assert_eq!(running.stop().0, Some(0));
     assert_eq!(site.stored().iter().filter_map(running::audit_id).collect::<Vec<_>>(), ["from-a-log"]);
+}
+
+/// An event that several rules find, too large to be in each of its alerts.
+#[tokio::test]
+async fn alerts_of_a_large_event_name_the_one_that_has_it_live_and_replayed() {
+    let site = Site::with_rules("default: true");
+    let event = serde_json::json!({
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Request", "auditID": "large",
+        "stage": "ResponseComplete", "verb": "create", "requestURI": "/api/v1/namespaces/kube-system/pods",
+        "user": { "username": "mallory", "groups": ["system:authenticated"] }, "sourceIPs": ["203.0.113.9"],
+        "objectRef": { "resource": "pods", "namespace": "kube-system", "name": "x", "apiVersion": "v1" },
+        "responseStatus": { "metadata": {}, "code": 201 },
+        "requestReceivedTimestamp": "2026-03-01T12:00:00.000000Z",
+        "stageTimestamp": "2026-03-01T12:00:00.010000Z",
+        "requestObject": {
+            "kind": "Pod", "apiVersion": "v1",
+            "metadata": { "name": "x", "annotations": { "spare": "1 ".repeat(600_000) } },
+            "spec": {
+                "hostPID": true, "hostNetwork": true, "hostIPC": true,
+                "volumes": [{ "name": "root", "hostPath": { "path": "/" } }],
+                "containers": [{ "name": "x", "image": "x", "securityContext": { "privileged": true } }],
+            },
+        },
+    });
+    let line = event.to_string();
+    let running = site.start().await;
+    let answer = client().post(site.url("lab")).body(line.clone()).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    running.until_delivered().await;
+    let without_event = running.metric("masthead_alerts_without_event_total").await;
+    running.stop();
+    let log = site.path("out/audit.log");
+    std::fs::write(&log, line).unwrap();
+    let replay = std::process::Command::new(env!("CARGO_BIN_EXE_masthead"))
+        .args(["replay", "--format", "jsonl", "--cluster", "lab"])
+        .arg(&log)
+        .output()
+        .unwrap();
+    let replayed = String::from_utf8(replay.stdout).unwrap();
+    let replayed: Vec<_> = replayed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+
+    let told = |alerts: Vec<serde_json::Value>| -> BTreeMap<String, (bool, serde_json::Value)> {
+        let one = |alert: serde_json::Value| {
+            (
+                alert["id"].as_str().unwrap().to_owned(),
+                (alert["event"].is_object(), alert["event_in"].clone()),
+            )
+        };
+        alerts.into_iter().filter(|alert| alert["audit_ids"][0] == "large").map(one).collect()
+    };
+    let (stored, replayed) = (told(site.stored()), told(replayed));
+    assert_eq!(stored, replayed);
+    let carriers: Vec<_> = stored.iter().filter(|(_, (has_event, _))| *has_event).map(|(id, _)| id).collect();
+    assert!(stored.len() > 1, "{stored:?}");
+    assert_eq!(carriers.len(), 1, "{stored:?}");
+    let others = stored.values().filter(|(has_event, _)| !has_event);
+    assert!(others.clone().all(|(_, event_in)| event_in == carriers[0].as_str()), "{stored:?}");
+    let others = u32::try_from(others.count()).unwrap();
+    assert!((without_event - f64::from(others)).abs() < f64::EPSILON, "{without_event} of {others}");
 }

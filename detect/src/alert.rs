@@ -24,6 +24,9 @@ pub const EVIDENCE_BYTES_MAX: usize = 1024;
 /// How many groups or addresses an alert lists: a client may send as many as its headers hold.
 pub const LIST_MAX: usize = 256;
 
+/// How many bytes of groups or addresses an alert lists: every alert of a request has them again.
+pub const LIST_BYTES_MAX: usize = 32 * 1024;
+
 /// An alert as it goes over the wire.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
@@ -388,12 +391,7 @@ impl Source {
         Self {
             ip: first(view, Derived::SourceIp),
             scope: first(view, Derived::SourceScope),
-            ips: ips
-                .into_iter()
-                .flat_map(crate::json::Json::elements)
-                .filter_map(|ip| Some(bounded(ip.text()?)))
-                .take(LIST_MAX)
-                .collect(),
+            ips: listed(ips.into_iter().flat_map(crate::json::Json::elements).filter_map(|ip| ip.text())),
             user_agent: view.event.str(Key::UserAgent).map(bounded),
         }
     }
@@ -437,7 +435,20 @@ fn bounded(text: Cow<'_, str>) -> String {
 fn texts(view: View<'_>, derived: Derived) -> Vec<String> {
     let mut values = Vec::new();
     let _ = Field::Derived(derived, String::new()).read(view, &mut values);
-    values.iter().filter_map(Value::text).take(LIST_MAX).map(bounded).collect()
+    listed(values.iter().filter_map(Value::text))
+}
+
+/// The first texts of a list, as many as an alert shows.
+fn listed<'t>(texts: impl Iterator<Item = Cow<'t, str>>) -> Vec<String> {
+    let mut room_bytes = LIST_BYTES_MAX;
+    let fits = |text: &String| match room_bytes.checked_sub(text.len()) {
+        Some(rest) => {
+            room_bytes = rest;
+            true
+        }
+        None => false,
+    };
+    texts.take(LIST_MAX).map(bounded).take_while(fits).collect()
 }
 
 fn first(view: View<'_>, derived: Derived) -> Option<String> {
@@ -473,7 +484,7 @@ fn one_line(event: &Event<'_>) -> Option<Box<RawValue>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Alert, EVIDENCE_BYTES_MAX, LIST_MAX, RawEvent};
+    use super::{Alert, EVIDENCE_BYTES_MAX, LIST_BYTES_MAX, LIST_MAX, RawEvent};
     use crate::{Engine, Event};
 
     #[test]
@@ -498,6 +509,8 @@ mod tests {
         });
         let json = serde_json::to_string(&alerts).unwrap();
         assert_eq!(alerts.len(), 1);
-        assert!(json.len() < (2 * LIST_MAX + 20) * (EVIDENCE_BYTES_MAX + 100), "{}", json.len());
+        assert!(json.len() < 2 * LIST_BYTES_MAX + 20 * (EVIDENCE_BYTES_MAX + 100), "{}", json.len());
+        let Some(request) = alerts[0].request() else { panic!("it is about one request") };
+        assert!(request.actor.groups.len() < LIST_MAX && !request.actor.groups.is_empty());
     }
 }

@@ -185,7 +185,7 @@ impl Lookout {
     pub(crate) fn forget_unrelated(&self) -> Result<(), StoreError> {
         let before_us = (Utc::now() - UNRELATED_KEPT).timestamp_micros();
         for name in self.runtime.block_on(self.store.clusters())? {
-            let mut is_left = true;
+            let mut is_left = !self.clusters.is_known(&name);
             while is_left {
                 // Alone, so that none comes between that is to be related.
                 let relating = self.relating.blocking_write();

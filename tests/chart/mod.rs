@@ -4,21 +4,26 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
 /// Objects that the chart makes.
 struct Rendered(Vec<Value>);
 
-/// Renders with the values of a file; nothing where helm is not installed.
-fn rendered(values: &str) -> Option<Rendered> {
+/// Renders with the values of a file and some more; nothing where helm is not installed.
+fn template(values: &str, more: &[&str]) -> Option<Output> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let helm = std::env::var_os("HELM").unwrap_or_else(|| OsString::from("helm"));
     let chart = root.join("deploy/helm/masthead");
     let mut command = Command::new(helm);
     command.args(["template", "masthead", "--namespace", "security", "--kube-version", "1.31.0", "--values"]);
-    let output = command.arg(root.join("tests/chart").join(values)).arg(chart).output().ok()?;
+    command.arg(root.join("tests/chart").join(values)).arg(chart).args(more).output().ok()
+}
+
+/// What that gives, if it is not refused.
+fn rendered(values: &str) -> Option<Rendered> {
+    let output = template(values, &[])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let objects = text.split("\n---\n").filter(|object| object.contains("kind:"));
@@ -121,14 +126,32 @@ impl Rendered {
     }
 }
 
+fn skipped() {
+    let mut out = std::io::stderr().lock();
+    let _ = std::io::Write::write_all(&mut out, b"skipped: no `helm` in the path, nor in `HELM`\n");
+}
+
+/// What would crash again and again is refused where somebody reads it.
+#[test]
+fn the_chart_refuses_what_would_not_start() {
+    let refused = [
+        ("config.sources.clusters.tls=null", "would take events from anybody"),
+        ("config.sources.clusters.listen=127.0.0.1:9880", "listens on loopback"),
+        ("tls.existingSecret=", "set tls.existingSecret"),
+        ("clientCa.existingSecret=", "set clientCa.existingSecret"),
+        ("config.state_dir=/elsewhere", "state_dir"),
+    ];
+    for (value, reason) in refused {
+        let Some(output) = template("least.yml", &["--set", value]) else { return skipped() };
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains(reason), "{value}: {told}");
+    }
+}
+
 #[test]
 fn the_chart_fits_together_with_the_least_and_with_every_value() {
     for values in ["least.yml", "full.yml"] {
-        let Some(rendered) = rendered(values) else {
-            let mut out = std::io::stderr().lock();
-            let _ = std::io::Write::write_all(&mut out, b"skipped: no `helm` in the path, nor in `HELM`\n");
-            return;
-        };
+        let Some(rendered) = rendered(values) else { return skipped() };
         rendered.check_selectors();
         rendered.check_pod();
         rendered.check_config();

@@ -44,6 +44,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range default (list) $source.tokens }}
 {{- if and (hasPrefix "/etc/masthead/tokens/" (default "" .sha256_file)) (not $.Values.tokens.existingSecret) }}{{ fail (printf "config.sources.%s has `tokens`: set tokens.existingSecret" $name) }}{{ end }}
 {{- end }}
+{{- if and (eq (default "" $source.type) "webhook") (not $source.tokens) (not (default (dict) $source.tls).client_ca_file) (not $source.insecure) }}{{ fail (printf "config.sources.%s would take events from anybody: set `tokens` or `tls.client_ca_file`, or `insecure: true`" $name) }}{{ end }}
 {{- if and (eq (default "" $source.type) "webhook") (hasPrefix "127." (default "127." $source.listen)) }}{{ fail (printf "config.sources.%s listens on loopback, where no Service reaches it: set listen: 0.0.0.0:9880" $name) }}{{ end }}
 {{- end }}
 {{- end }}

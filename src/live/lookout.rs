@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::Current;
 use super::batch::Batch;
-use super::clusters::Clusters;
+use super::clusters::{Clusters, count_from_the_future};
 use super::evaluators::Evaluators;
 use super::exchange::Exchange;
 use super::figures::Figures;
@@ -226,7 +226,8 @@ impl Lookout {
         given: Given,
         received_at: Instant,
     ) -> Result<Judged, Refusal> {
-        let Given { entry, observed, event_count, quarantined_count, period, .. } = given;
+        let Given { entry, observed, event_count, quarantined_count, future_count, period, .. } = given;
+        count_from_the_future(name, future_count);
         let judged = Judged { event_count, quarantined_count };
         let relating = self.relating.read().await;
         let current = self.current();

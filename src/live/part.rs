@@ -9,7 +9,7 @@ use sinks::outbox::{Entry, NewAlert, NewMatch, QUARANTINED_BYTES_MAX, Quarantine
 use sinks::palette::level_name;
 
 use super::Current;
-use super::clusters::{count_from_the_future, is_from_the_future};
+use super::clusters::is_from_the_future;
 use crate::period::Period;
 
 /// How much is made durable at once, roughly: an alert repeats its event.
@@ -31,8 +31,6 @@ pub(crate) struct Part<'c> {
     /// Where the first item is that is no event and not set aside by itself.
     rest_at: Option<String>,
     bytes: usize,
-    /// How many matches are left out, as their time is yet to come.
-    future_count: u64,
     /// What the part has given already: stages of a request follow one another.
     seen: HashSet<u128>,
 }
@@ -46,6 +44,8 @@ pub(crate) struct Given {
     pub(crate) event_count: u64,
     /// How many items are no events.
     pub(crate) quarantined_count: u64,
+    /// How many matches are left out, as their time is yet to come.
+    pub(crate) future_count: u64,
     /// When the events happened, as the API server says.
     pub(crate) period: Period,
     /// By rule: how many events hid what it reads.
@@ -55,7 +55,8 @@ pub(crate) struct Given {
 impl Given {
     /// Takes what the next events gave.
     fn append(&mut self, next: Self) {
-        let Self { entry, observed, event_count, quarantined_count, period, blind_counts } = next;
+        let Self { entry, observed, event_count, quarantined_count, future_count, period, blind_counts } =
+            next;
         self.entry.alerts.extend(entry.alerts);
         self.entry.matches.extend(entry.matches);
         self.entry.quarantined.extend(entry.quarantined);
@@ -63,6 +64,7 @@ impl Given {
         self.observed.extend(observed);
         self.event_count += event_count;
         self.quarantined_count += quarantined_count;
+        self.future_count += future_count;
         self.period.merge(&period);
         add_to(&mut self.blind_counts, &blind_counts);
     }
@@ -89,7 +91,6 @@ impl<'c> Part<'c> {
             given: Given::default(),
             rest_at: None,
             bytes: 0,
-            future_count: 0,
             seen: HashSet::new(),
         }
     }
@@ -109,7 +110,7 @@ impl<'c> Part<'c> {
         self.given.event_count += 1;
         self.given.period.add(event);
         let Self {
-            current, cluster, seen, given: Given { entry, observed, .. }, bytes, future_count, ..
+            current, cluster, seen, given: Given { entry, observed, future_count, .. }, bytes, ..
         } = self;
         let is_new = |id| seen.insert(id);
         current.detection.sightings(event, scratch, cluster, is_new, |sighting| {
@@ -121,16 +122,17 @@ impl<'c> Part<'c> {
                 *bytes += new.json.len();
                 entry.alerts.push(new);
             }
-            let is_due = |found: &Observed| !found.time_us().is_some_and(is_from_the_future);
-            *future_count += u64::from(sighting.observed.as_deref().is_some_and(|found| !is_due(found)));
-            if let Some(found) = sighting.observed.filter(|found| is_due(found)) {
-                let new = new_match(&found, sighting.id, cluster);
-                *bytes += new.as_ref().map_or(0, |new| new.body.len());
-                // What no window wants is not kept, but counted.
-                if let Some(new) = new {
-                    entry.matches.push(new);
-                    observed.push(*found);
-                }
+            let Some(found) = sighting.observed else { return };
+            if found.time_us().is_some_and(is_from_the_future) {
+                *future_count += 1;
+                return;
+            }
+            let new = new_match(&found, sighting.id, cluster);
+            *bytes += new.as_ref().map_or(0, |new| new.body.len());
+            // What no window wants is not kept, but counted.
+            if let Some(new) = new {
+                entry.matches.push(new);
+                observed.push(*found);
             }
         });
     }
@@ -180,7 +182,6 @@ impl<'c> Part<'c> {
 
     /// What all of them gave. Sets aside, as one, the items that were too many to be set aside by themselves.
     pub(crate) fn close(mut self) -> Given {
-        count_from_the_future(self.cluster, self.future_count);
         if let Some(place) = self.rest_at.take() {
             let count = self.given.quarantined_count - QUARANTINED_MAX;
             let item =

@@ -12,6 +12,7 @@ use crate::derived::{self, Derived};
 use crate::engine::{Engine, Match};
 use crate::event::{Event, Key};
 use crate::field::{Field, Value, View};
+use crate::json::Json;
 use crate::sigma::{Level, Rule};
 use crate::summary::{self, summary};
 
@@ -391,7 +392,7 @@ impl Source {
         Self {
             ip: first(view, Derived::SourceIp),
             scope: first(view, Derived::SourceScope),
-            ips: listed(ips.into_iter().flat_map(crate::json::Json::elements).filter_map(|ip| ip.text())),
+            ips: listed(ips.into_iter().flat_map(Json::elements).filter_map(Json::text)),
             user_agent: view.event.str(Key::UserAgent).map(bounded),
         }
     }

@@ -1,6 +1,6 @@
 //! Which of the alerts that one event gives carry it.
 //!
-//! An event of megabytes that thirty rules find must not become a hundred megabytes. One of its alerts has
+//! An event of megabytes that thirty rules find must not become a hundred megabytes. Two of its alerts have
 //! the event whatever its size, others as far as there is room, and the rest says which alert has it.
 //!
 //! **Invariant:** decided by the event and the rules that it satisfies, by nothing else. Whoever evaluates
@@ -15,26 +15,30 @@ use crate::event::Event;
 use crate::field::Field;
 use crate::redact::without_brackets;
 
-/// How many bytes of an event its alerts may have all together, unless the event alone is larger: four
-/// hundred alerts with an event of the usual size, two with that of a large `ConfigMap`.
+/// How many bytes of an event its alerts may have all together, unless the two that have it in any case
+/// have more: four hundred alerts with an event of the usual size, two with that of a large `ConfigMap`.
 pub const REPEATED_BYTES_MAX: usize = 1 << 20;
 
 /// Says of each match of an event whether its alert carries the event. Where there is no room for all of
-/// them, those come first whose rules looked into a body, as a stage without bodies may have given alerts of
-/// the others before, and then those of the highest level.
+/// them, two do first: the most urgent of those whose rules looked into a body, as a stage without bodies may
+/// have given alerts of the others before, and the most urgent of all, as many are told of no other.
 pub fn carriers(engine: &Engine, matches: &[&Match<'_>], event: &Event<'_>, cluster: &str) -> Vec<RawEvent> {
     let room = REPEATED_BYTES_MAX / event.raw().len().max(1);
     if matches.len() <= room {
         return vec![RawEvent::Include; matches.len()];
     }
-    let rank =
-        |found: &Match<'_>| (looks_into_a_body(found), engine.rules().get(found.rule).map(|rule| rule.level));
+    let rule = |index: usize| matches.get(index).and_then(|found| engine.rules().get(found.rule));
+    let level = |index: usize| rule(index).map(|rule| rule.level);
+    let is_of_body = |index: usize| matches.get(index).is_some_and(|found| looks_into_a_body(found));
     let mut ranked: Vec<usize> = (0..matches.len()).collect();
-    ranked.sort_by_cached_key(|index| Reverse(matches.get(*index).map(|found| rank(found))));
-    let first = ranked.first().and_then(|first| engine.rules().get(matches.get(*first)?.rule));
-    let Some(first) = first else { return Vec::new() };
-    let mut carriers = vec![RawEvent::In(id_of(first, cluster, event)); matches.len()];
-    for index in ranked.into_iter().take(room.max(1)) {
+    ranked.sort_by_cached_key(|index| Reverse((level(*index), is_of_body(*index))));
+    let urgent = ranked.first().copied().unwrap_or(0);
+    let bodily = ranked.iter().copied().find(|index| is_of_body(*index)).unwrap_or(urgent);
+    ranked.sort_by_key(|index| *index != urgent && *index != bodily);
+    let sure = if urgent == bodily { 1 } else { 2 };
+    let Some(named) = rule(bodily) else { return vec![RawEvent::Include; matches.len()] };
+    let mut carriers = vec![RawEvent::In(id_of(named, cluster, event)); matches.len()];
+    for index in ranked.into_iter().take(room.max(sure)) {
         if let Some(carrier) = carriers.get_mut(index) {
             *carrier = RawEvent::Include;
         }
@@ -116,12 +120,12 @@ level: critical
     #[test]
     fn an_event_is_in_as_many_of_its_alerts_as_there_is_room_for() {
         assert_eq!(carrying(&alerts(10)), [0, 1, 2, 3]);
-        assert_eq!(carrying(&alerts(REPEATED_BYTES_MAX / 4)), [0, 1, 2]);
-        assert_eq!(carrying(&alerts(REPEATED_BYTES_MAX / 3)), [1, 2]);
+        assert_eq!(carrying(&alerts(REPEATED_BYTES_MAX / 4)), [1, 2, 3]);
+        assert_eq!(carrying(&alerts(REPEATED_BYTES_MAX / 3)), [1, 3]);
         let largest = alerts(3 * REPEATED_BYTES_MAX);
-        assert_eq!(carrying(&largest), [1], "the highest of those that looked into the body");
+        assert_eq!(carrying(&largest), [1, 3], "the highest of those that looked into the body, and of all");
         let bytes: usize = largest.iter().map(|alert| serde_json::to_string(alert).unwrap().len()).sum();
-        assert!(bytes < 3 * REPEATED_BYTES_MAX + 16 * 1024, "{bytes} bytes");
+        assert!(bytes < 6 * REPEATED_BYTES_MAX + 16 * 1024, "{bytes} bytes");
     }
 
     #[test]
@@ -135,6 +139,6 @@ level: critical
             assert_eq!(serde_json::to_string(&bare).unwrap(), serde_json::to_string(&large).unwrap());
         }
         let named: Vec<_> = large.iter().filter_map(|alert| alert.event_in.as_deref()).collect();
-        assert_eq!(named, [&*large[1].id; 3]);
+        assert_eq!(named, [&*large[1].id; 2]);
     }
 }

@@ -76,7 +76,9 @@ impl Rendered {
         }
         for policy in self.of("NetworkPolicy") {
             let rules = policy["spec"]["ingress"].as_array().unwrap();
-            rules.iter().for_each(|rule| asked.extend(names(&rule["ports"], "port")));
+            for rule in rules {
+                asked.extend(names(&rule["ports"], "port"));
+            }
         }
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             asked.insert(container[probe]["httpGet"]["port"].as_str().unwrap().to_owned());

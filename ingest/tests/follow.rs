@@ -305,6 +305,25 @@ fn the_first_start_begins_where_it_is_told() {
 }
 
 #[test]
+fn a_log_that_has_just_been_rotated_begins_with_its_newest_file() {
+    for (start_at, expected) in
+        [(StartAt::End, "late\n"), (StartAt::Beginning, "new\nlate\n"), (StartAt::Oldest, "old\nnew\nlate\n")]
+    {
+        let folder = Folder::new();
+        folder.append("audit.log.2", "old\n");
+        folder.append("audit.log.1", "new\n");
+        let mut follow = Follow::with(&folder, "audit.log", |options| options.start_at = start_at);
+        let mut lines = follow.lines();
+        folder.append("audit.log.1", "late\n");
+        lines += &follow.lines();
+        assert_eq!(lines, expected, "{start_at:?}");
+        assert_eq!(follow.counts().passed_files, u64::from(start_at != StartAt::Oldest), "{start_at:?}");
+        folder.append("audit.log", "next\n");
+        assert_eq!(follow.lines(), "next\n", "{start_at:?}");
+    }
+}
+
+#[test]
 fn what_appears_later_is_read_from_its_beginning() {
     let folder = Folder::new();
     let mut follow = Follow::with(&folder, "audit.log", |options| options.start_at = StartAt::End);

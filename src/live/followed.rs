@@ -23,7 +23,7 @@ struct State {
 }
 
 /// How many totals there are.
-const TOTALS: usize = 11;
+const TOTALS: usize = 12;
 
 /// What is counted since the start, by its name.
 fn totals(counts: &FollowCounts) -> [(&'static str, u64); TOTALS] {
@@ -32,6 +32,7 @@ fn totals(counts: &FollowCounts) -> [(&'static str, u64); TOTALS] {
         ("masthead_file_batches_total", counts.batches),
         ("masthead_file_rotations_total", counts.rotations),
         ("masthead_file_rewritten_total", counts.rewritten_files),
+        ("masthead_file_passed_total", counts.passed_files),
         ("masthead_file_vanished_total", counts.vanished_files),
         ("masthead_file_long_lines_total", counts.long_lines),
         ("masthead_file_nul_runs_total", counts.nul_runs),

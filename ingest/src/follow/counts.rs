@@ -12,6 +12,8 @@ pub struct FollowCounts {
     /// Files that were cut or written anew; what was written just before may be lost, unless a
     /// copy is found.
     pub rewritten_files: u64,
+    /// Files that were there at the first start and are not read, as was wished.
+    pub passed_files: u64,
     /// Files that vanished before they were known to be read to their end.
     pub vanished_files: u64,
     /// Lines that were longer than the limit.

@@ -43,6 +43,10 @@ pub(super) struct Rotated {
     pub(super) entries: Vec<Entry>,
     /// How many older ones there are.
     pub(super) unseen_count: u64,
+    /// Inodes and names of those that were gone when they were looked at.
+    pub(super) gone: Vec<(u64, PathBuf)>,
+    /// Those that cannot be looked at.
+    pub(super) failed: Vec<(PathBuf, io::Error)>,
 }
 
 impl Entry {
@@ -115,25 +119,44 @@ pub(super) fn rotated(log: &Path, wanted: &[u64], folders: &mut Folders) -> io::
         return Ok(Rotated::default());
     };
     let log_text = log_name.to_string_lossy();
-    let mut found: Vec<(Age, bool, PathBuf)> = Vec::new();
+    let mut found: Vec<(Age, bool, PathBuf, u64)> = Vec::new();
     for (name, inode) in folders.names(folder)? {
         let age = age(&log_text, &name.to_string_lossy());
         let is_stranger = age.is_none();
         if name != log_name && (!is_stranger || wanted.contains(inode)) {
-            found.push((age.unwrap_or(Age::Current), is_stranger, folder.join(name)));
+            found.push((age.unwrap_or(Age::Current), is_stranger, folder.join(name), *inode));
         }
     }
     // Of a file that is there twice, the compressed form first.
-    found.sort_by_cached_key(|(age, is_stranger, path)| {
+    found.sort_by_cached_key(|(age, is_stranger, path, _)| {
         (age.clone(), *is_stranger, without_compression(path).is_none(), path.clone())
     });
     let unseen_count = found.len().saturating_sub(ROTATED_FILES_MAX);
     found.drain(..unseen_count);
-    let entries = found.into_iter().filter_map(|(_, is_stranger, path)| {
-        let metadata = fs::metadata(&path).ok().filter(Metadata::is_file)?;
-        Some(Entry { is_stranger, ..Entry::new(&path, &metadata) })
-    });
-    Ok(Rotated { entries: without_copies(entries.collect()), unseen_count: unseen_count as u64 })
+    let mut rotated = Rotated { unseen_count: unseen_count as u64, ..Rotated::default() };
+    for (_, is_stranger, path, inode) in found {
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => {
+                rotated.entries.push(Entry { is_stranger, ..Entry::new(&path, &found) });
+            }
+            Ok(_) => {}
+            Err(_) if is_stranger => {}
+            // A symbolic link that leads nowhere is no file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if path.symlink_metadata().is_err() {
+                    rotated.gone.push((inode, path));
+                }
+            }
+            Err(error) => rotated.failed.push((path, error)),
+        }
+    }
+    // What was compressed since its name was read is there in its new form.
+    let is_compressed = |plain: &Path| {
+        rotated.entries.iter().any(|entry| without_compression(&entry.path).as_deref() == Some(plain))
+    };
+    rotated.gone.retain(|(_, path)| !is_compressed(path));
+    rotated.entries = without_copies(rotated.entries);
+    Ok(rotated)
 }
 
 /// Opens what was found. Fails as if it were gone when another file has taken the path since,

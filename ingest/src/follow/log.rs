@@ -1,8 +1,12 @@
 //! One log and all its files, through rotation.
 //!
-//! **Invariant:** a file that a log has not known is read from its beginning, unless it was
+//! **Invariants:** a file that a log has not known is read from its beginning, unless it was
 //! there when the log was first followed. Only proof that it holds what was read already (its
 //! inode while it is open, else its content before the place read to) makes it a known one.
+//! What was found and is gone before it could be opened comes back or is counted.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,8 +20,9 @@ use super::compressed::Compressed;
 use super::counts::FollowCounts;
 use super::file::{LogFile, Reader};
 use super::lines::Step;
-use super::listing::{self, Entry, Folders};
+use super::listing::{self, Entry, Folders, Identity};
 use super::mark::{FINGERPRINT_BYTES_MAX, Mark, read_at};
+use super::missed::Missed;
 use super::plain::Plain;
 use super::position::{Form, SavedLog};
 use super::{FollowOptions, StartAt};
@@ -31,6 +36,10 @@ const GONE_KEPT: Duration = Duration::from_secs(600);
 
 /// How many files of a log that are gone are remembered.
 const GONE_FILES_MAX: usize = 64;
+
+/// How often it is tried at the first look to open the file that is written before it is rotated
+/// away: opening takes microseconds, and who rotates more often than that is not caught up with.
+const FIRST_TRIES_MAX: usize = 8;
 
 /// What all logs share.
 pub(super) struct Shared {
@@ -61,6 +70,8 @@ pub(super) struct Log {
     pub(super) files: Vec<LogFile>,
     /// True until its files have been listed, if none were known before.
     is_first: bool,
+    /// What the last look found and could not open any more.
+    missed: Missed,
 }
 
 /// Whether an entry is a file that is known by its inode.
@@ -84,7 +95,13 @@ enum Recognised {
 impl Log {
     /// A log that is new, and whether it was there before anybody looked.
     pub(super) fn new(path: &Path, is_first: bool) -> Self {
-        Self { path: path.into(), target: path.to_path_buf(), files: Vec::new(), is_first }
+        Self {
+            path: path.into(),
+            target: path.to_path_buf(),
+            files: Vec::new(),
+            is_first,
+            missed: Missed::default(),
+        }
     }
 
     /// A log that was known before a restart.
@@ -98,22 +115,51 @@ impl Log {
     /// Looks which files there are. `others` are the logs that are followed on their own.
     pub(super) fn scan(&mut self, others: &HashSet<PathBuf>, folders: &mut Folders, shared: &mut Shared) {
         self.target = self.path.canonicalize().unwrap_or_else(|_| self.path.to_path_buf());
-        if let Some(entries) = self.entries(others, folders, shared) {
-            let before = self.current();
-            self.notice_rewriting(shared);
-            let is_present = self.assign(&entries, shared);
-            for (file, _) in self.files.iter_mut().zip(is_present).filter(|(_, is_present)| !is_present) {
-                file.not_found();
-            }
-            if before.is_some() && before != self.current() {
-                shared.counts.rotations += 1;
-                tracing::info!(log = %self.path.display(), "the audit log was rotated");
-            }
-            self.sort(&entries);
-            self.forget(shared);
-            self.is_first = false;
+        let missed = self.missed.take();
+        match self.begin(shared).and_then(|()| self.entries(others, folders, shared)) {
+            Some(entries) => self.take_stock(&entries, missed, shared),
+            None => self.missed = missed,
         }
         self.files.iter_mut().for_each(|file| file.is_due = true);
+    }
+
+    /// Opens the file that is written at the first look, before the others are listed: rotated
+    /// meanwhile, it would look like one of those that were there before. Nothing if it cannot be
+    /// told yet which file that is.
+    fn begin(&mut self, shared: &mut Shared) -> Option<()> {
+        if !self.is_first || !self.files.is_empty() || shared.file_count >= FILES_MAX {
+            return Some(());
+        }
+        for _ in 0..FIRST_TRIES_MAX {
+            // What is wrong with it is said when the files are listed.
+            let Ok(Some(entry)) = listing::current(&self.target) else { return Some(()) };
+            match self.add(&entry, None, shared) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => return Some(()),
+            }
+        }
+        None
+    }
+
+    /// Notes which of the files that were listed are known, which are new and which are gone.
+    fn take_stock(&mut self, entries: &[Entry], missed: Missed, shared: &mut Shared) {
+        let before = self.current();
+        self.notice_rewriting(shared);
+        let known_count = self.files.len();
+        let is_present = self.assign(entries, shared);
+        let new = self.files.iter().skip(known_count);
+        let new_compressed_count = new.filter(|file| file.form.is_compressed()).count();
+        missed.count(entries, new_compressed_count, &mut shared.counts);
+        for (file, _) in self.files.iter_mut().zip(is_present).filter(|(_, is_present)| !is_present) {
+            file.not_found();
+        }
+        if before.is_some() && before != self.current() {
+            shared.counts.rotations += 1;
+            tracing::info!(log = %self.path.display(), "the audit log was rotated");
+        }
+        self.sort(entries);
+        self.forget(shared);
+        self.is_first = false;
     }
 
     fn current(&self) -> Option<u64> {
@@ -151,6 +197,10 @@ impl Log {
         let mut entries = match listing::rotated(&self.target, &wanted, folders) {
             Ok(rotated) => {
                 shared.counts.unseen_files += rotated.unseen_count;
+                for (path, error) in &rotated.failed {
+                    shared.complaints.say(path, error);
+                }
+                self.note_missed(&rotated.gone);
                 rotated.entries
             }
             Err(error) => {
@@ -186,6 +236,7 @@ impl Log {
         // The current file first again, so that what is a copy of it is known to be one.
         unknown.reverse();
         unknown.sort_by_key(|entry| !entry.is_current);
+        let newest = self.newest_at_first(entries);
         for entry in unknown {
             let recognised = self.recognise(entry, &is_present).and_then(|recognised| {
                 match recognised {
@@ -196,17 +247,39 @@ impl Log {
                     }
                     Recognised::Later => {}
                     Recognised::New => {
-                        self.add(entry, shared)?;
+                        self.add(entry, newest, shared)?;
                         is_present.resize(self.files.len(), true);
                     }
                 }
                 Ok(())
             });
             if let Err(error) = recognised {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.missed.note(entry.identity.1, &entry.path);
+                }
                 shared.complaints.say(&entry.path, &error);
             }
         }
         is_present
+    }
+
+    /// Notes what was gone when it was looked at, unless it is known.
+    fn note_missed(&mut self, gone: &[(u64, PathBuf)]) {
+        let is_known =
+            |inode: u64| self.files.iter().any(|file| file.identity.is_some_and(|known| known.1 == inode));
+        let unknown: Vec<_> = gone.iter().filter(|(inode, _)| !is_known(*inode)).collect();
+        for (inode, path) in unknown {
+            self.missed.note(*inode, path);
+        }
+    }
+
+    /// The file that was rotated last, if no file bears the name of the log at the first look: it
+    /// may be rotated just now.
+    fn newest_at_first(&self, entries: &[Entry]) -> Option<Identity> {
+        if !self.is_first || !self.files.is_empty() || entries.iter().any(|entry| entry.is_current) {
+            return None;
+        }
+        Some(entries.iter().rfind(|entry| !entry.is_stranger)?.identity)
     }
 
     /// The file that the entry is by its inode, opened if there is something to read. An inode
@@ -271,20 +344,34 @@ impl Log {
         Ok(Recognised::New)
     }
 
-    /// Adds a file that was not known.
-    fn add(&mut self, entry: &Entry, shared: &mut Shared) -> io::Result<()> {
+    /// Adds a file that was not known; `newest` is the one that takes the place of the file that is
+    /// written.
+    fn add(&mut self, entry: &Entry, newest: Option<Identity>, shared: &mut Shared) -> io::Result<()> {
         if shared.file_count >= FILES_MAX {
             shared.counts.crowded_files += 1;
             return Ok(());
         }
-        let start_at = if self.is_first { shared.options.start_at } else { StartAt::Oldest };
+        let is_written = entry.is_current || newest == Some(entry.identity);
+        let start_at = match shared.options.start_at {
+            _ if !self.is_first => Some(StartAt::Oldest),
+            start_at => Some(start_at).filter(|start_at| is_written || *start_at == StartAt::Oldest),
+        };
         let file = begin(entry, start_at, shared.take_number())?;
-        tracing::info!(
-            log = %self.path.display(),
-            file = %entry.path.display(),
-            offset = file.mark.offset,
-            "found a file of the audit log"
-        );
+        if start_at.is_some() {
+            tracing::info!(
+                log = %self.path.display(),
+                file = %entry.path.display(),
+                offset = file.mark.offset,
+                "found a file of the audit log"
+            );
+        } else {
+            shared.counts.passed_files += 1;
+            tracing::info!(
+                log = %self.path.display(),
+                file = %entry.path.display(),
+                "passing over a rotated file that was there before the log was followed"
+            );
+        }
         self.files.push(file);
         shared.file_count += 1;
         shared.is_changed = true;
@@ -378,24 +465,24 @@ impl Log {
     }
 }
 
-/// A file that was not known, opened where reading begins.
-fn begin(entry: &Entry, start_at: StartAt, number: u64) -> io::Result<LogFile> {
-    let is_wanted = entry.is_current || start_at == StartAt::Oldest;
+/// A file that was not known, opened where reading begins; one that is to be passed over is not
+/// kept open.
+fn begin(entry: &Entry, start_at: Option<StartAt>, number: u64) -> io::Result<LogFile> {
     if entry.is_compressed {
         let mut file = LogFile::new(number, entry, Mark::default());
-        if !is_wanted {
+        if matches!(start_at, None | Some(StartAt::End)) {
             file.form = Form::Finished;
         }
         return Ok(file);
     }
     let opened = Plain::open(&entry.path, entry.identity)?;
-    let mark = match (is_wanted, start_at) {
-        (false, _) => Mark::at(opened.file(), entry.bytes)?,
-        (true, StartAt::End) => Mark::at_last_line(opened.file())?,
-        (true, StartAt::Beginning | StartAt::Oldest) => Mark::beginning(opened.file())?,
+    let mark = match start_at {
+        None => Mark::at(opened.file(), entry.bytes)?,
+        Some(StartAt::End) => Mark::at_last_line(opened.file())?,
+        Some(StartAt::Beginning | StartAt::Oldest) => Mark::beginning(opened.file())?,
     };
     let mut file = LogFile::new(number, entry, mark);
-    file.reader = is_wanted.then_some(Reader::Plain(opened));
+    file.reader = start_at.map(|_| Reader::Plain(opened));
     Ok(file)
 }
 

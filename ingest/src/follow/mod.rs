@@ -17,6 +17,7 @@ mod lines;
 mod listing;
 mod log;
 mod mark;
+mod missed;
 mod paths;
 mod plain;
 mod position;
@@ -91,7 +92,8 @@ impl FollowOptions {
 pub enum StartAt {
     /// With what is written from now on.
     End,
-    /// With the first line of the file that is written now.
+    /// With the first line of the file that is written now; while there is none, of the one that
+    /// was rotated last.
     #[default]
     Beginning,
     /// With the first line of the oldest rotated file.

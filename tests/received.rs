@@ -56,6 +56,17 @@ async fn bodies_of_that_form_give_the_alerts_of_a_replay() {
     give_the_alerts_of_a_replay(&bodies).await;
 }
 
+/// Somebody who can write into a wrapper gives it what makes it look like an event.
+#[tokio::test]
+async fn wrappers_that_look_like_events_give_the_alerts_of_a_replay() {
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/demo/audit.log");
+    let text = std::fs::read_to_string(log).unwrap();
+    let wrap = |line: &str| serde_json::json!({ "verb": "get", "requestURI": "/", "log": line }).to_string();
+    let lines: Vec<String> = text.lines().map(wrap).collect();
+    let bodies = lines.chunks(40).map(|items| format!(r#"{{"items":[{}]}}"#, items.join(",")).into_bytes());
+    give_the_alerts_of_a_replay(&bodies.collect::<Vec<_>>()).await;
+}
+
 /// Posts every body twice, and compares with a replay of what was posted once.
 async fn give_the_alerts_of_a_replay(bodies: &[Vec<u8>]) {
     let site = Site::with_rules("default: true");

@@ -46,6 +46,9 @@ fn wrapped_logs_give_the_same_alerts() {
     for wrapped in [
         each(&|event| json!({ "date": 1.5, "log": format!("{event}\n") }).to_string()).join("\n"),
         each(&|event| format!(r#"{{"message":{event},"source_type":"file"}}"#)).join("\n"),
+        // Fields of its own make it no event.
+        each(&|event| json!({ "verb": "get", "requestURI": "/", "level": "info", "log": event }).to_string())
+            .join("\n"),
         each(&|event| format!("2026-01-31T10:00:00.1Z stdout F {event}")).join("\n"),
         format!(r#"{{"records":[{}]}}"#, records.join(",")),
     ] {

@@ -276,6 +276,12 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Whether it bears what an API server gives every event and nobody gives a wrapper: an ID or
+    /// a stage. Without them, an object that names a verb may be a wrapper all the same.
+    pub fn is_certain(&self) -> bool {
+        self.has(Key::AuditId) || self.has(Key::Stage)
+    }
+
     /// Says why this JSON object is not an audit event; nothing when it is one.
     ///
     /// Only the shape of what the API server itself writes is checked, never what a

@@ -6,8 +6,13 @@
 //! (`prefix`). An event stays the bytes that the API server wrote, so its alerts have the ids
 //! that those of the bare event have.
 //!
-//! **Invariant:** an object that is an event is never opened, whatever somebody put into it;
-//! no byte is read more than a few times for each of at most [`WRAPPERS_MAX`] wrappers, and memory stays
+//! An object that names a verb and lacks what an API server writes into every event is doubtful:
+//! it may be an event of which a shipper kept a part, or a wrapper that somebody made look like
+//! one. It is opened; if it holds events it is a wrapper, and an event as well if it says who did
+//! something or to what. Neither hides the other.
+//!
+//! **Invariant:** an object that is certainly an event is never opened, whatever somebody put into
+//! it; no byte is read more than a few times for each of at most [`WRAPPERS_MAX`] wrappers, and memory stays
 //! below a few times the outermost one.
 
 mod hint;
@@ -19,7 +24,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use detect::event::{Event, Key, Scanned, Spans};
+use detect::event::{Complaint, Event, Key, Scanned, Spans};
 use detect::json::{Json, Kind};
 use detect::scan;
 
@@ -55,6 +60,8 @@ pub struct Opened {
     pub skipped_count: u64,
     /// What else was in it.
     pub refused: Option<Refused>,
+    /// True if the object is an event itself and nothing else.
+    pub is_bare: bool,
 }
 
 /// Where an event lies in the bytes of the contents.
@@ -80,6 +87,8 @@ struct Contents {
     bytes: Vec<u8>,
     events: Vec<Content>,
     hints: Hints,
+    /// How many of the events say certainly that they are some.
+    certain_count: usize,
     skipped_count: u64,
     refused: Option<Refused>,
 }
@@ -100,7 +109,14 @@ impl Opener {
             contents.refuse(reason);
         }
         let Contents { events, skipped_count, refused, .. } = contents;
-        Ok(Opened { event_count: events.len(), skipped_count: *skipped_count, refused: refused.clone() })
+        // What lies in an object is shorter than it.
+        let is_whole = |content: &Content| content.end - content.start == object.raw().len();
+        Ok(Opened {
+            event_count: events.len(),
+            skipped_count: *skipped_count,
+            refused: refused.clone(),
+            is_bare: refused.is_none() && events.first().is_some_and(is_whole),
+        })
     }
 
     /// Goes on to the next event; false behind the last one.
@@ -133,11 +149,11 @@ impl Opener {
 
     fn clear(&mut self) {
         self.texts.iter_mut().for_each(shrink);
-        let Contents { bytes, events, hints, skipped_count, refused } = &mut self.contents;
+        let Contents { bytes, events, hints, certain_count, skipped_count, refused } = &mut self.contents;
         shrink(bytes);
         shrink(events);
         hints.clear();
-        (*skipped_count, *refused) = (0, None);
+        (*certain_count, *skipped_count, *refused) = (0, 0, None);
         (self.current, self.next) = (None, 0);
     }
 }
@@ -151,10 +167,45 @@ fn shrink<T>(room: &mut Vec<T>) {
 impl Contents {
     /// Takes an object: the event that it is, or what it holds.
     fn object(&mut self, object: &Event<'_>, cover: Cover, texts: &mut [Vec<u8>]) -> Result<(), Reason> {
-        let Some(complaint) = object.complaint() else {
-            self.add(object.raw(), cover);
-            return Ok(());
-        };
+        match object.complaint() {
+            Some(complaint) => self.wrapper(object, complaint, cover, texts),
+            None => {
+                self.certain_count += usize::from(object.is_certain());
+                let is_event = !may_wrap(object) || self.doubtful(object, cover, texts);
+                if is_event {
+                    self.add(object.raw(), cover);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes what an object holds that may be an event itself; whether it is one.
+    fn doubtful(&mut self, object: &Event<'_>, cover: Cover, texts: &mut [Vec<u8>]) -> bool {
+        let (start, count) = (self.bytes.len(), self.events.len());
+        let (skipped_count, refused) = (self.skipped_count, self.refused.clone());
+        let taken = self.wrapper(object, Complaint::NoVerb, cover, texts);
+        if self.events.len() > count {
+            return object.has(Key::User) || object.has(Key::ObjectRef);
+        }
+        self.bytes.truncate(start);
+        (self.skipped_count, self.refused) = (skipped_count, refused);
+        if let Err(reason) = taken
+            && reason.may_hide_an_event()
+        {
+            self.refuse(reason);
+        }
+        true
+    }
+
+    /// Takes what an object holds.
+    fn wrapper(
+        &mut self,
+        object: &Event<'_>,
+        complaint: Complaint,
+        cover: Cover,
+        texts: &mut [Vec<u8>],
+    ) -> Result<(), Reason> {
         let (text, deeper) = texts.split_first_mut().ok_or(Reason::TooDeep)?;
         let parts = Parts::of(object.json());
         let cover = Cover {
@@ -194,14 +245,17 @@ impl Contents {
                 return Some(Ok(()));
             }
         }
-        let mut failure: Option<Reason> = None;
+        let certain_count = self.certain_count;
+        let (mut failure, mut is_taken) = (None, false);
         for value in parts.values() {
             match self.value(value, cover, text, deeper) {
+                // What only looks like an event does not keep one in another place from being found.
+                Ok(()) if self.certain_count == certain_count => is_taken = true,
                 Ok(()) => return Some(Ok(())),
                 Err(reason) => failure = Some(reason.or(failure)),
             }
         }
-        failure.map(Err)
+        if is_taken { Some(Ok(())) } else { failure.map(Err) }
     }
 
     /// Takes what stands where an event should.
@@ -261,6 +315,7 @@ impl Contents {
         match taken {
             Ok(None) => {
                 self.events.push(Content { start, end: self.bytes.len(), hint: cover.hint });
+                self.certain_count += 1;
                 Ok(())
             }
             Ok(Some(complaint)) => {
@@ -292,6 +347,12 @@ impl Contents {
     fn refuse(&mut self, reason: Reason) {
         self.refused.get_or_insert(Refused { count: 0, reason }).count += 1;
     }
+}
+
+/// True for an object that counts as an event and may be a wrapper that somebody made look like
+/// one: it has a place where an event may stand, and nothing that only an API server writes.
+pub fn may_wrap(event: &Event<'_>) -> bool {
+    !event.is_certain() && Parts::of(event.json()).has_doors()
 }
 
 /// The object at the beginning of some bytes, and its length.

@@ -86,6 +86,11 @@ impl<'a> Parts<'a> {
         Self(parts)
     }
 
+    /// True if there is any place where an event may stand.
+    pub(super) fn has_doors(&self) -> bool {
+        self.log_entry().is_some() || self.list().is_some() || self.values().next().is_some()
+    }
+
     /// What stands where an event may, the likeliest first.
     pub(super) fn values(&self) -> impl Iterator<Item = Json<'a>> {
         self.0.iter().take(DOORS.len()).flatten().copied()

@@ -78,6 +78,11 @@ impl Reason {
         }
     }
 
+    /// True if there may have been an event, which cannot be read.
+    pub(super) fn may_hide_an_event(&self) -> bool {
+        self.rank() == 3 || *self == Self::TooDeep
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::Truncated | Self::Syntax { .. } | Self::NoMethod => 3,

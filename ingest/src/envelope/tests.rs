@@ -194,6 +194,60 @@ fn an_event_is_never_opened() {
 }
 
 #[test]
+fn a_verb_does_not_make_a_wrapper_an_event() {
+    for wrapper in [
+        json!({ "verb": "get", "log": EVENT }),
+        json!({ "verb": "get", "requestURI": "/", "kind": "Event", "level": "info", "message": EVENT }),
+        json!({ "verb": "x", "records": [{ "verb": "y", "properties": { "log": EVENT, "requestURI": "/" } }] }),
+        // What looks like an event in one place hides none in another.
+        json!({ "requestURI": "/", "event": { "original": EVENT } }),
+    ] {
+        holds(&wrapper.to_string(), 1);
+    }
+    let decoy = r#"{"verb":"get"}"#;
+    for wrapper in
+        [json!({ "log": decoy, "message": EVENT }), json!({ "verb": "x", "log": decoy, "line": EVENT })]
+    {
+        assert_eq!(open(&wrapper.to_string()).expect("a wrapper").events, [decoy, EVENT], "{wrapper}");
+    }
+    let unclear = json!({ "verb": "x", "log": &EVENT[..30] }).to_string();
+    let outcome = open(&unclear).expect("a wrapper");
+    assert_eq!(outcome.events, [unclear]);
+    assert_eq!(
+        outcome.refused.expect("what is cut").to_string(),
+        "in a wrapper: the JSON ends in the middle"
+    );
+}
+
+#[test]
+fn text_in_an_event_does_not_hide_it() {
+    let user = json!({ "username": "ann" });
+    for event in [
+        json!({ "verb": "get", "user": user, "message": "hello" }),
+        json!({ "verb": "get", "user": user, "kubernetes": { "pod_name": "x" } }),
+        json!({ "verb": "get", "message": "{\"a\":1}" }),
+        json!({ "verb": "get", "records": [{ "a": 1 }, 7] }),
+        json!({ "requestURI": "/", "records": [] }),
+    ] {
+        let event = event.to_string();
+        let outcome = open(&event).expect(&event);
+        assert_eq!((outcome.events, outcome.refused), (vec![event], None));
+    }
+    // It says who did something and holds an event: both are looked at.
+    let both = json!({ "verb": "delete", "user": user, "message": EVENT }).to_string();
+    assert_eq!(open(&both).expect("both").events, [EVENT.to_owned(), both]);
+    let certain = json!({ "verb": "delete", "stage": "Panic", "message": EVENT }).to_string();
+    assert_eq!(open(&certain).expect("the event").events, [certain]);
+    let mut deep = EVENT.to_owned();
+    for _ in 0..=WRAPPERS_MAX {
+        deep = json!({ "verb": "get", "log": deep }).to_string();
+    }
+    let outcome = open(&deep).expect("wrappers");
+    assert_eq!(outcome.events.len(), 1, "the innermost that was opened, taken for an event");
+    assert!(outcome.refused.expect("what is too deep").to_string().ends_with("more than 4 deep"));
+}
+
+#[test]
 fn of_wrapper_keys_that_come_twice_the_last_one_counts() {
     let other = quoted(r#"{"verb":"get"}"#);
     holds(&format!(r#"{{"log":{other},"log":{}}}"#, quoted(EVENT)), 1);

@@ -189,7 +189,9 @@ impl<R: Read> Frames<R> {
         if self.is_vain_spent() {
             return false;
         }
-        let Ok(Object::Event(_, length)) = self.scan(scan_object) else { return false };
+        let Ok(Object::Event(_, length) | Object::Doubtful(_, length)) = self.scan(scan_object) else {
+            return false;
+        };
         let mut next = length;
         while next - length < BLANKS_MAX && matches!(self.buffer.peek(next), Some(b' ' | b'\t' | b'\r')) {
             next += 1;

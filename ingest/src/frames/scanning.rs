@@ -11,6 +11,7 @@ use detect::{ScanError, ScanErrorKind, scan};
 
 use super::Frames;
 use super::search::NUL_RUN;
+use crate::envelope::may_wrap;
 use crate::malformed::MalformedKind;
 
 /// The part of the event limit (16 MiB of 256 MiB) that may be scanned in vain beyond twice what
@@ -21,6 +22,8 @@ const VAIN_SHARE: u64 = 16;
 /// What one object turned out to be, and its length.
 pub(super) enum Object {
     Event(Spans, usize),
+    /// It counts as an event, and may be a wrapper.
+    Doubtful(Spans, usize),
     Complaint(Complaint, usize),
     EmptyList(usize),
     /// An object with `items`, and the position of their `[`.
@@ -117,6 +120,7 @@ pub(super) fn scan_object(bytes: &[u8]) -> Result<Object, ScanError> {
         Scanned::Event(event, length) => (event, length),
     };
     Ok(match event.complaint() {
+        None if may_wrap(&event) => Object::Doubtful(event.spans(), length),
         None => Object::Event(event.spans(), length),
         Some(_) if is_empty_list(&event) => Object::EmptyList(length),
         Some(complaint) => Object::Complaint(complaint, length),

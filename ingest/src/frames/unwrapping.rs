@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use detect::event::Complaint;
+use detect::event::{Complaint, Spans};
 
 use super::scanning::{Object, scan_object};
 use super::values::Before;
@@ -21,6 +21,17 @@ impl<R: Read> Frames<R> {
             return None;
         }
         Some(self.bad_value(MalformedKind::NotAnEvent(complaint), length))
+    }
+
+    /// Opens the object at the front, which may be an event itself.
+    pub(super) fn unwrap_doubtful(&mut self, spans: Spans, length: usize) -> Option<Located> {
+        let is_event =
+            !self.open_envelope(0, length) || self.opened.as_ref().is_some_and(|opened| opened.is_bare);
+        if is_event {
+            return Some(Located::Event(spans, length));
+        }
+        self.state = State::Unwrapping(length);
+        None
     }
 
     /// Gives the next event of the envelope at the front, or what is wrong with the rest of it.
@@ -48,6 +59,13 @@ impl<R: Read> Frames<R> {
                     self.counts.unwrapped += 1;
                     self.state = State::Value(Before::Anything);
                     return Some(Located::Event(spans, length));
+                }
+                Ok(Object::Doubtful(spans, length)) => {
+                    self.buffer.consume(start);
+                    self.state = State::Value(Before::Anything);
+                    let located = self.unwrap_doubtful(spans, length);
+                    self.counts.unwrapped += u64::from(located.is_some());
+                    return located;
                 }
                 Ok(Object::Complaint(_, length)) if self.open_envelope(start, length) => {
                     self.buffer.consume(start);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use detect::Scratch;
 use detect::event::{Event, Scanned};
+use ingest::envelope::may_wrap;
 use ingest::kafka::{Again, Batch, DeadLetters, Message};
 use ingest::webhook::{EVENT_BYTES_MAX, Judged};
 use ingest::{Frame, Frames};
@@ -245,7 +246,7 @@ fn lone_event(value: &[u8]) -> Option<Event<'_>> {
     let value = value.trim_ascii();
     match Event::scan_prefix(value) {
         Ok(Scanned::Event(event, length)) if length == value.len() => {
-            event.complaint().is_none().then_some(event)
+            (event.complaint().is_none() && !may_wrap(&event)).then_some(event)
         }
         _ => None,
     }
@@ -276,6 +277,7 @@ mod tests {
             r#"[{"verb":"get"}]"#,
             r#"{"verb":"get""#,
             r#"{"log":"{}"}"#,
+            r#"{"verb":"get","log":"{}"}"#,
             "",
         ];
         for other in others {

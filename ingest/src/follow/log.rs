@@ -200,7 +200,9 @@ impl Log {
                 for (path, error) in &rotated.failed {
                     shared.complaints.say(path, error);
                 }
-                self.note_missed(&rotated.gone);
+                for (inode, path) in &rotated.gone {
+                    self.missed.note(*inode, path);
+                }
                 rotated.entries
             }
             Err(error) => {
@@ -260,17 +262,11 @@ impl Log {
                 shared.complaints.say(&entry.path, &error);
             }
         }
-        is_present
-    }
-
-    /// Notes what was gone when it was looked at, unless it is known.
-    fn note_missed(&mut self, gone: &[(u64, PathBuf)]) {
+        // It may have been found under its other name, or long ago.
         let is_known =
-            |inode: u64| self.files.iter().any(|file| file.identity.is_some_and(|known| known.1 == inode));
-        let unknown: Vec<_> = gone.iter().filter(|(inode, _)| !is_known(*inode)).collect();
-        for (inode, path) in unknown {
-            self.missed.note(*inode, path);
-        }
+            |inode| self.files.iter().any(|file| file.identity.is_some_and(|known| known.1 == inode));
+        self.missed.forget(is_known);
+        is_present
     }
 
     /// The file that was rotated last, if no file bears the name of the log at the first look: it

@@ -21,6 +21,11 @@ impl Missed {
         self.files.push((inode, path.to_path_buf()));
     }
 
+    /// Forgets the files of these inodes.
+    pub(super) fn forget(&mut self, is_known: impl Fn(u64) -> bool) {
+        self.files.retain(|(inode, _)| !is_known(*inode));
+    }
+
     /// Takes what has been missed until now.
     pub(super) fn take(&mut self) -> Self {
         std::mem::take(self)

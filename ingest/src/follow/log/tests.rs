@@ -129,6 +129,23 @@ fn what_is_compressed_between_listing_and_opening_is_read() {
 }
 
 #[test]
+fn what_is_found_under_its_other_name_is_not_missed() {
+    let mut world = World::new();
+    world.look();
+    world.write("audit.log", "one\n");
+    let mut entries = world.list();
+    world.rename("audit.log", ROTATED);
+    // Listed while it was renamed, under both names.
+    let rotated = world.list();
+    entries.splice(0..0, rotated.into_iter().filter(|entry| !entry.is_current));
+    world.take_stock(&entries, Missed::default());
+    assert_eq!(world.lines(), "one\n");
+    world.compress(ROTATED);
+    world.look();
+    assert_eq!((world.lines().as_str(), world.shared.counts.vanished_files), ("", 0));
+}
+
+#[test]
 fn what_is_deleted_between_listing_and_opening_is_counted() {
     let mut world = World::new();
     world.look();

@@ -37,6 +37,12 @@ use walk::Scope;
 /// What every redacted value begins with.
 pub const MARK: &str = "redacted:b3:";
 
+/// How much of a hash a mark shows.
+const HASH_DIGITS: usize = 16;
+
+/// How many digits the length in a mark may have: events are shorter than ten gigabytes.
+const LENGTH_DIGITS_MAX: usize = 10;
+
 /// How deep texts within texts are looked into: JSON in a string, Base64, and both in turn.
 /// Each level of real data has a reason (a manifest in an annotation, a configuration in a
 /// manifest); JSON that is deeper is redacted whole.
@@ -87,6 +93,9 @@ impl Redactor {
     /// The field alone says less than the event, so what only might be a secret, as every value
     /// in the `data` of a body might, is replaced too.
     pub fn text<'t>(&self, field: &str, value: &'t str) -> Cow<'t, str> {
+        if is_mark(value) {
+            return Cow::Borrowed(value);
+        }
         if names::is_secret_field(field) {
             return if value.is_empty() { Cow::Borrowed(value) } else { Cow::Owned(self.mark(value)) };
         }
@@ -112,7 +121,7 @@ impl Redactor {
     /// What stands for a secret.
     fn mark(&self, secret: &str) -> String {
         let hash = blake3::keyed_hash(&self.key, secret.as_bytes()).to_hex();
-        format!("{MARK}{}:{}", hash.get(..16).unwrap_or_default(), secret.len())
+        format!("{MARK}{}:{}", hash.get(..HASH_DIGITS).unwrap_or_default(), secret.len())
     }
 
     /// A text with its secrets replaced; nothing if it has none.
@@ -165,6 +174,18 @@ impl Redactor {
         redacted.push_str(text.get(at..).unwrap_or_default());
         redacted
     }
+}
+
+/// Whether a text is what stands for a secret already: it stays as it is, so that what is redacted
+/// twice still shows where two are the same.
+fn is_mark(text: &str) -> bool {
+    let Some((hash, length)) = text.strip_prefix(MARK).and_then(|rest| rest.split_once(':')) else {
+        return false;
+    };
+    hash.len() == HASH_DIGITS
+        && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && (1..=LENGTH_DIGITS_MAX).contains(&length.len())
+        && length.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Spans in order, those that overlap as one, without empty ones.

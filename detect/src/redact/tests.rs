@@ -419,8 +419,29 @@ fn whatever_is_a_string_in_secret_data_is_gone() {
 }
 
 #[test]
+fn what_is_redacted_stays_as_it_is() {
+    let event =
+        with_body("secrets", r#"{"data":{"a":"hunter2"},"env":[{"name":"TOKEN","value":"hunter3"}]}"#);
+    let once = redacted(&event);
+    assert_eq!(redacted(&once), once);
+    // What only looks like a mark is none.
+    hidden("secrets", r#"{"data":{"a":"redacted:b3:0123456789abcdef:7 hunter2"}}"#);
+    hidden("secrets", r#"{"data":{"a":"redacted:b3:0123456789hunter:7"}}"#);
+}
+
+#[test]
+fn commands_in_commands_are_redacted_at_some_depth() {
+    let nested = format!("{}hunter2", "password=$(".repeat(100_000));
+    let text = redactor().text("x", &nested).into_owned();
+    assert!(!text.contains("hunter"));
+}
+
+#[test]
 fn tricks_do_not_show_a_secret() {
     for body in [
+        // What a shell runs holds credentials of its own.
+        r#"{"data":{"x":"password=\"$(curl --token=hunter2 x)\""}}"#,
+        r#"{"data":{"x":"password=$(x;token=hunter2)"}}"#,
         r#"{"spec":{"args":["echo 'root:hunter2' | chpasswd"]}}"#,
         r#"{"spec":{"args":["echo hunter2 | docker login -u x --password-stdin"]}}"#,
         r#"{"spec":{"a":["docker","login","-u","x","-p","hunter2"]}}"#,

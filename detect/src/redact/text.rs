@@ -46,6 +46,10 @@ const ASSIGNMENT: &str = concat!(
     r#"(?:[_-]?[0-9]{1,3})?["'`\\\])]{0,16}[ \t]{0,16}(?P<sign>:?=>?|:|>)[ \t]{0,64}[\[(]?[ \t]{0,16}"#,
 );
 
+/// How many commands that give credentials may lie in one another; what is deeper is redacted
+/// whole, since each is read to its end.
+const COMMANDS_MAX: usize = 8;
+
 static PATTERNS: LazyLock<Option<(Regex, Regex)>> =
     LazyLock::new(|| Some((Regex::new(SHAPES).ok()?, Regex::new(ASSIGNMENT).ok()?)));
 
@@ -71,6 +75,8 @@ pub(super) fn assigned(text: &str) -> Vec<Range<usize>> {
     }
     let last_tag = text.rfind('<').unwrap_or(0);
     let mut at = 0;
+    // How far the command goes that is looked into, and how many there are in it.
+    let (mut command_end, mut command_count) = (0, 0);
     while let Some(found) = assignment.captures_at(text, at) {
         let Some(whole) = found.get(0) else { break };
         let sign = found.name("sign").map_or("", |sign| sign.as_str());
@@ -86,8 +92,19 @@ pub(super) fn assigned(text: &str) -> Vec<Range<usize>> {
         } else {
             announced(text, whole.range(), sign == ":")
         };
+        let found = text.get(span.clone()).unwrap_or_default();
+        let mut is_secret = !value::is_public(found);
+        if value::is_command(found) {
+            command_count = if at < command_end { command_count + 1 } else { 0 };
+            command_end = command_end.max(span.end);
+            // What is run there is read on from here.
+            if command_count < COMMANDS_MAX {
+                continue;
+            }
+            is_secret = true;
+        }
         at = span.end.max(at);
-        if !value::is_public(text.get(span.clone()).unwrap_or_default()) {
+        if is_secret {
             spans.push(span);
         }
     }

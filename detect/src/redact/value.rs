@@ -68,9 +68,13 @@ pub(super) fn is_public(value: &str) -> bool {
         || WORDS.iter().any(|word| value.eq_ignore_ascii_case(word))
         || is_reference(value)
         // What a shell runs there says more than it hides, and is looked at on its own.
-        || value.starts_with("$(")
-        || value.starts_with('`')
+        || is_command(value)
         || is_path()
+}
+
+/// Whether a shell runs something to get the value.
+pub(super) fn is_command(value: &str) -> bool {
+    value.trim_start().starts_with("$(") || value.trim_start().starts_with('`')
 }
 
 /// `$(NAME)`, `${NAME}`, `$NAME`: what a shell or the kubelet puts a value in place of.

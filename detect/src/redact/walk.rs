@@ -254,6 +254,9 @@ impl<'r, 'a> Walk<'r, 'a> {
     /// The text that takes the place of a scalar, if any does.
     fn redacted(&mut self, scalar: Json<'_>) -> Option<String> {
         let text = scalar.text()?;
+        if super::is_mark(&text) {
+            return None;
+        }
         if self.is_known(&text) {
             return Some(self.redactor.mark(&text));
         }

@@ -3,9 +3,12 @@
 //! All mistakes of all files are collected; nobody is shown one mistake at a time.
 
 use detect::field::Settings;
-use detect::sigma::{self, Filter, Label, Logsource, Pipeline, Place, Rule, RuleError, Setup, Severity};
+use detect::sigma::{
+    self, Filter, Label, Logsource, Parsed, Pipeline, Place, Rule, RuleError, Setup, Severity,
+};
 use detect::summary::counted;
 use ipnet::IpNet;
+use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::files::{self, Contents, Origin, RuleFile};
@@ -116,18 +119,43 @@ impl Loader {
         }
     }
 
-    /// Adds the rules and filters of one file.
-    fn add(&mut self, number: usize, file: &RuleFile) {
-        let is_trusted = self.trusts_embedded && matches!(file.origin, Origin::Embedded(_));
-        self.setup.trusts_expressions = is_trusted;
-        let parsed = sigma::parse_with(&file.path, &file.text, &self.setup);
-        let mut found = parsed.problems;
-        if !is_trusted {
-            let places = &parsed.value_places;
-            found.extend(parsed.rules.iter().flat_map(|rule| sigma::lint(rule, places)));
-            found.extend(parsed.filters.iter().flat_map(|filter| sigma::lint_filter(filter, places)));
+    /// Adds the rules and filters of all files: read on all processors, added in order.
+    fn add_all(&mut self, files: &[RuleFile]) {
+        let rules = files.iter().enumerate().filter(|(_, file)| file.contents == Contents::Rules);
+        let (trusted, others): (Vec<_>, Vec<_>) = rules.partition(|(_, file)| self.trusts(file));
+        let mut read: Vec<(usize, Parsed)> = Vec::with_capacity(files.len());
+        self.setup.trusts_expressions = true;
+        read.par_extend(trusted.into_par_iter().map(|(number, file)| (number, self.read(file))));
+        self.setup.trusts_expressions = false;
+        read.par_extend(others.into_par_iter().map(|(number, file)| (number, self.checked(file))));
+        read.sort_by_key(|(number, _)| *number);
+        for (number, parsed) in read {
+            self.add(number, parsed);
         }
-        self.problems.extend(found.iter().map(|error| Problem::new(number, error)));
+    }
+
+    fn trusts(&self, file: &RuleFile) -> bool {
+        self.trusts_embedded && matches!(file.origin, Origin::Embedded(_))
+    }
+
+    fn read(&self, file: &RuleFile) -> Parsed {
+        sigma::parse_with(&file.path, &file.text, &self.setup)
+    }
+
+    /// Reads a file, and looks for what can be read and is wrong all the same.
+    fn checked(&self, file: &RuleFile) -> Parsed {
+        let mut parsed = self.read(file);
+        let places = &parsed.value_places;
+        let of_rules = parsed.rules.iter().flat_map(|rule| sigma::lint(rule, places));
+        let of_filters = parsed.filters.iter().flat_map(|filter| sigma::lint_filter(filter, places));
+        let found: Vec<RuleError> = of_rules.chain(of_filters).collect();
+        parsed.problems.extend(found);
+        parsed
+    }
+
+    /// Adds the rules and filters of one file.
+    fn add(&mut self, number: usize, parsed: Parsed) {
+        self.problems.extend(parsed.problems.iter().map(|error| Problem::new(number, error)));
         self.files.extend(parsed.rules.iter().map(|_| number));
         self.rules.extend(parsed.rules);
         self.filters.extend(parsed.filters);
@@ -147,9 +175,7 @@ impl Loader {
         // Lists and pipelines of the user's own change built-in rules.
         let is_as_tested = files.iter().all(|file| is_rules(file) || file.origin != Origin::Disk);
         self.trusts_embedded &= is_as_tested;
-        for (number, file) in files.iter().enumerate().filter(|(_, file)| is_rules(file)) {
-            self.add(number, file);
-        }
+        self.add_all(&files);
         if self.may_refer() {
             self.setup.trusts_expressions = is_as_tested;
             self.add_beside(beside);

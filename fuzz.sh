@@ -35,6 +35,7 @@ run detect scan
 run detect fields
 run detect equivalence
 run detect correlation
+run detect redaction
 run detect rules rules/*/ tests/broken_rules
 run ingest frames
 run ingest envelope

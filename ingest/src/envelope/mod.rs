@@ -167,17 +167,15 @@ fn shrink<T>(room: &mut Vec<T>) {
 impl Contents {
     /// Takes an object: the event that it is, or what it holds.
     fn object(&mut self, object: &Event<'_>, cover: Cover, texts: &mut [Vec<u8>]) -> Result<(), Reason> {
-        match object.complaint() {
-            Some(complaint) => self.wrapper(object, complaint, cover, texts),
-            None => {
-                self.certain_count += usize::from(object.is_certain());
-                let is_event = !may_wrap(object) || self.doubtful(object, cover, texts);
-                if is_event {
-                    self.add(object.raw(), cover);
-                }
-                Ok(())
-            }
+        if let Some(complaint) = object.complaint() {
+            return self.wrapper(object, complaint, cover, texts);
         }
+        self.certain_count += usize::from(object.is_certain());
+        let is_event = !may_wrap(object) || self.doubtful(object, cover, texts);
+        if is_event {
+            self.add(object.raw(), cover);
+        }
+        Ok(())
     }
 
     /// Takes what an object holds that may be an event itself; whether it is one.

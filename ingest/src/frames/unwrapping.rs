@@ -24,11 +24,11 @@ impl<R: Read> Frames<R> {
     }
 
     /// Opens the object at the front, which may be an event itself.
-    pub(super) fn unwrap_doubtful(&mut self, spans: Spans, length: usize) -> Option<Located> {
+    pub(super) fn unwrap_doubtful(&mut self, spans: &Spans, length: usize) -> Option<Located> {
         let is_event =
             !self.open_envelope(0, length) || self.opened.as_ref().is_some_and(|opened| opened.is_bare);
         if is_event {
-            return Some(Located::Event(spans, length));
+            return Some(Located::Event(*spans, length));
         }
         self.state = State::Unwrapping(length);
         None
@@ -63,7 +63,7 @@ impl<R: Read> Frames<R> {
                 Ok(Object::Doubtful(spans, length)) => {
                     self.buffer.consume(start);
                     self.state = State::Value(Before::Anything);
-                    let located = self.unwrap_doubtful(spans, length);
+                    let located = self.unwrap_doubtful(&spans, length);
                     self.counts.unwrapped += u64::from(located.is_some());
                     return located;
                 }

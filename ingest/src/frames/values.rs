@@ -80,7 +80,7 @@ impl<R: Read> Frames<R> {
     fn object(&mut self) -> Option<Located> {
         match self.scan(scan_object) {
             Ok(Object::Event(spans, length)) => Some(Located::Event(spans, length)),
-            Ok(Object::Doubtful(spans, length)) => self.unwrap_doubtful(spans, length),
+            Ok(Object::Doubtful(spans, length)) => self.unwrap_doubtful(&spans, length),
             Ok(Object::Complaint(complaint, length)) => self.unwrap(complaint, length),
             Ok(Object::EmptyList(length)) => {
                 self.buffer.consume(length);

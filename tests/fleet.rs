@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use broker::security::{BY_PASSWORD, PASSWORD, Security};
 use broker::{Broker, Message};
 use running::{Running, Site, TO_DISK, client};
 
@@ -30,22 +31,26 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Starts it; `sources` are those beside the webhook.
+    /// Starts three; `sources` are those beside the webhook.
     async fn start(broker: Broker, sources: &str) -> Self {
-        let address = broker.address();
+        let meeting = format!("brokers: ['{}'], partitions: 6", broker.address());
+        Self::of(3, broker, sources, &meeting).await
+    }
+
+    /// Starts some that meet as `meeting` says.
+    async fn of(count: usize, broker: Broker, sources: &str, meeting: &str) -> Self {
         let mut sites = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..count {
             let mut site = Site::with_rules("default: true");
             sources.clone_into(&mut site.sources);
             let mut more = TO_DISK.to_owned();
-            writeln!(more, "fleet: {{ brokers: ['{address}'], topic_prefix: watch, partitions: 6 }}")
-                .unwrap();
+            writeln!(more, "fleet: {{ topic_prefix: watch, {meeting} }}").unwrap();
             site.configure(&more);
             sites.push(site);
         }
         let running = sites.iter().map(|_| None).collect();
         let mut fleet = Self { broker, sites, running };
-        for number in 0..3 {
+        for number in 0..count {
             fleet.begin(number).await;
         }
         fleet
@@ -62,10 +67,37 @@ impl Fleet {
 
     /// Posts to one of those that run, as a load balancer would.
     async fn post(&self, turn: usize, cluster: &str, body: Vec<u8>) {
-        let up: Vec<usize> = (0..3).filter(|number| self.running[*number].is_some()).collect();
-        let site = &self.sites[up[turn % up.len()]];
-        let answer = client().post(site.url(cluster)).body(body).send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), 200, "{}", site.log());
+        let up: Vec<usize> = (0..self.sites.len()).filter(|number| self.running[*number].is_some()).collect();
+        let site = up[turn % up.len()];
+        assert_eq!(self.try_post(site, cluster, body).await, 200, "{}", self.sites[site].log());
+    }
+
+    /// Posts to one of them; gives what it answers.
+    async fn try_post(&self, site: usize, cluster: &str, body: Vec<u8>) -> u16 {
+        let answer = client().post(self.sites[site].url(cluster)).body(body).send().await.unwrap();
+        answer.status().as_u16()
+    }
+
+    /// Posts all batches of all clusters, again and again if they are refused, as an API server would.
+    async fn post_all(&self, batches: &[String]) {
+        let begun = Instant::now();
+        for batch in batches {
+            for cluster in CLUSTERS {
+                while self.try_post(0, cluster, batch.clone().into_bytes()).await != 200 {
+                    assert!(begun.elapsed() < PATIENCE, "{}", self.sites[0].log());
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until one of them answers with this.
+    async fn until_answers(&self, expected: u16, batch: &str) {
+        let begun = Instant::now();
+        while self.try_post(0, "prod", batch.to_owned().into_bytes()).await != expected {
+            assert!(begun.elapsed() < PATIENCE, "{}", self.sites[0].log());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// The ids of all alerts that any of them has.
@@ -82,6 +114,9 @@ impl Fleet {
         let found = self.ids();
         let missing: Vec<_> = expected.difference(&found).collect();
         let surplus: Vec<_> = found.difference(expected).collect();
+        if !missing.is_empty() || !surplus.is_empty() {
+            self.sites.iter().for_each(|site| eprintln!("an instance said:\n{}", site.log()));
+        }
         assert!(missing.is_empty(), "{} of {} are missing: {missing:?}", missing.len(), expected.len());
         assert!(surplus.is_empty(), "{} are too many: {surplus:?}", surplus.len());
     }
@@ -93,6 +128,16 @@ impl Fleet {
             sum += running.metric(name).await;
         }
         sum
+    }
+
+    /// Waits until everything that was published is stored by who relates it.
+    async fn until_taken(&self) {
+        let begun = Instant::now();
+        let published = self.metric("masthead_fleet_matches_published_total").await;
+        while self.metric("masthead_fleet_matches_taken_total").await < published {
+            assert!(begun.elapsed() < PATIENCE, "{}", self.sites[0].log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn until_partitions(&self, expected: f64) {
@@ -132,6 +177,101 @@ fn later() -> String {
         "user": { "username": "system:kube-scheduler" }, "requestReceivedTimestamp": now, "stageTimestamp": now,
     });
     event.to_string()
+}
+
+/// The log in batches, and one that is from now.
+fn batches(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.chunks(BATCH_EVENTS).map(|lines| lines.join("\n")).chain([later()]).collect()
+}
+
+/// A copy of a log that ended two hours ago: what is older than its windows and a day is not kept by who
+/// does not relate it.
+fn recent(log: &Path, folder: &Path) -> PathBuf {
+    let text = std::fs::read_to_string(log).unwrap();
+    let mut events: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let read =
+        |time: &serde_json::Value| chrono::DateTime::parse_from_rfc3339(time.as_str().unwrap()).unwrap();
+    let last = events.iter().map(|event| read(&event["requestReceivedTimestamp"])).max().unwrap();
+    let later = chrono::Utc::now().fixed_offset() - last - chrono::TimeDelta::hours(2);
+    for event in &mut events {
+        for field in ["requestReceivedTimestamp", "stageTimestamp"] {
+            let time = read(&event[field]) + later;
+            event[field] = time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true).into();
+        }
+    }
+    let copy = folder.join("recent.log");
+    let lines: Vec<String> = events.iter().map(ToString::to_string).collect();
+    std::fs::write(&copy, lines.join("\n")).unwrap();
+    copy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_are_deleted_are_made_again_and_nothing_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = recent(&log(), folder.path());
+    let batches = batches(&log);
+    let broker = Broker::start().await;
+    let meeting = format!("brokers: ['{}'], partitions: 2", broker.address());
+    let fleet = Fleet::of(1, broker, "", &meeting).await;
+    fleet.until_partitions(2.0).await;
+    let (earlier, later_on) = batches.split_at(batches.len() / 2);
+    fleet.post_all(earlier).await;
+    fleet.until_taken().await;
+    for topic in ["watch-matches", "watch-standings", "watch-marks"] {
+        fleet.broker.delete_topic(topic).await;
+    }
+    fleet.post_all(later_on).await;
+    fleet.gives(&expected(&log)).await;
+    assert!(fleet.sites[0].log().contains("a topic of the fleet is gone"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_whose_topic_has_other_partitions_refuses_until_it_is_as_it_was() {
+    let batches = batches(&log());
+    let broker = Broker::start().await;
+    let meeting = format!("brokers: ['{}'], partitions: 2", broker.address());
+    let fleet = Fleet::of(1, broker, "", &meeting).await;
+    fleet.until_partitions(2.0).await;
+    fleet.post_all(&batches[..2]).await;
+    fleet.broker.enlarge_topic("watch-matches", 3).await;
+    fleet.until_answers(503, &batches.concat()).await;
+    let told = fleet.sites[0].log();
+    assert!(told.contains("`watch-matches` has 3 partitions instead of 2"), "{told}");
+    let readiness = fleet.running[0].as_ref().unwrap().readiness().await;
+    assert_eq!(readiness["is_ready"], false, "{readiness}");
+    assert!(readiness["fleet_error"].as_str().unwrap().contains("3 partitions"), "{readiness}");
+    fleet.broker.delete_topic("watch-matches").await;
+    fleet.until_answers(200, &batches.concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_changed_is_read_again() {
+    let security = Security::new();
+    let broker = Broker::with(&security.layout()).await;
+    let meeting = format!(
+        "brokers: ['{}'], partitions: 2, {}",
+        broker.address_of(BY_PASSWORD),
+        security.by_password("PLAIN")
+    );
+    let mut fleet = Fleet::of(1, broker, "", &meeting).await;
+    fleet.until_partitions(2.0).await;
+    let log = log();
+    let batches = batches(&log);
+    let (earlier, later_on) = batches.split_at(batches.len() / 2);
+    fleet.post_all(earlier).await;
+    let known = |password: &str| format!("user_masthead=\"{password}\"");
+    fleet.broker.reconfigure(&known(PASSWORD), &known("another one"));
+    fleet.broker.restart().await;
+    fleet.until_answers(503, &later_on[0]).await;
+    security.write("password", "another one");
+    fleet.post_all(later_on).await;
+    fleet.gives(&expected(&log)).await;
+    let told = fleet.sites[0].log();
+    assert!(["producer", "consumer"].iter().all(|it| told.contains(&format!("refuse a {it}"))), "{told}");
+    assert!(!told.contains(PASSWORD) && !told.contains("another one"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,8 +19,8 @@ pub(crate) trait Exchange: Send + Sync {
     /// Publishes matches; once that is done, no crash loses them.
     fn publish(&self, matches: Vec<NewMatch>) -> Publishing;
 
-    /// Whether matches can be published: not before it is known where.
-    fn is_ready(&self) -> bool;
+    /// Why no match can be published; nothing if they can.
+    fn trouble(&self) -> Option<String>;
 
     /// Says that events of a cluster came from a source, everything of which is published, up to this
     /// time. False if it is one cluster too many.

@@ -41,6 +41,8 @@ pub(crate) struct Report {
     /// Why nothing could be stored when that was last tried. It is as ready as before: it refuses batches
     /// so that they are sent again, which nobody else would do.
     store_error: Option<String>,
+    /// Why other instances cannot be told what correlations count: it is not ready.
+    fleet_error: Option<String>,
     /// The sources that stand still.
     failed_sources: Vec<SourceReport>,
     sinks: Vec<SinkReport>,
@@ -123,13 +125,15 @@ impl Health {
     pub(crate) fn report(&self) -> Report {
         let State { is_stopping, reloaded_at, reload_error, .. } = self.state().clone();
         let clusters = self.lookout.clusters.all();
+        let fleet_error = self.lookout.fleet_error();
         Report {
-            is_ready: !is_stopping && self.lookout.is_joined(),
+            is_ready: !is_stopping && fleet_error.is_none(),
             is_stopping,
             rule_count: self.lookout.current().detection.rules().len(),
             reloaded_at: reloaded_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
             reload_error,
             store_error: self.lookout.store_error(),
+            fleet_error,
             failed_sources: self.failures(),
             sinks: self
                 .outlets

@@ -125,7 +125,12 @@ impl Judge for Hearing {
             News::Revoked(partitions) => {
                 counter!("masthead_kafka_rebalances_total", "source" => source()).increment(1);
                 gauge!("masthead_kafka_partitions", "source" => source()).decrement(count(partitions.len()));
-                lanes.revoked(partitions.iter().map(|partition| self.lane(partition)));
+                let gone = partitions.iter().map(|partition| self.lane(partition));
+                if self.judging.lookout.is_alone() {
+                    lanes.lost(gone);
+                } else {
+                    lanes.revoked(gone);
+                }
                 // What is behind is so at whoever has it now.
                 for partition in partitions {
                     self.show(partition, Lag::default());

@@ -26,11 +26,14 @@ const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// For how long a lane of which nothing is heard holds up correlations: as long as an event may be late.
 /// Leaders of partitions are elected, and consumers replaced, in less.
 const HOLD_MAX: Duration = Duration::from_secs(300);
-/// For how long it is believed that a lane of another instance is at its end: each says so every second,
-/// while it lives.
+/// For how long it is believed that a lane that is not read here is at its end: each instance says so every
+/// second, while it lives.
 const BELIEVED_FOR: Duration = Duration::from_secs(30);
 /// For how long time passes in clusters although nothing proves that their matches still come here.
 const LIVE_FOR: Duration = Duration::from_secs(10);
+/// How long it is waited, where correlations are taken over, until somebody says how far lanes are.
+#[cfg(feature = "kafka")]
+const UNSPOKEN_MAX: Duration = Duration::from_secs(10);
 /// How many lanes are told apart; those beyond hold nothing up. All of them fit into one message.
 pub(crate) const LANES_MAX: usize = 2_048;
 /// How many pairs of a source and a cluster are remembered: as many as there may be clusters.
@@ -62,6 +65,10 @@ struct State {
     spoken: BTreeSet<(Arc<str>, String)>,
     /// When it was last proven that matches come; nothing if they come from nowhere else.
     proven_at: Option<Instant>,
+    /// What others say of their lanes is waited for until then.
+    opens_at: Option<Instant>,
+    /// How long the others have once one has spoken; nothing if one has.
+    spoken_within: Option<Duration>,
 }
 
 /// How far one lane is.
@@ -75,6 +82,8 @@ struct Pace {
     moved_at: Instant,
     /// When another instance last spoke of it; nothing if it is read here.
     said_at: Option<Instant>,
+    /// Since when it is not read here any more, while it may come back.
+    lost_at: Option<Instant>,
     /// Whether it has been told that it does not move.
     is_told: bool,
 }
@@ -90,16 +99,32 @@ impl Lanes {
     }
 
     /// Says that lanes are read here from now on: they hold up correlations until something is known of
-    /// them.
+    /// them. Those that were read here before go on from there, and may have more by now.
     pub(crate) fn assigned(&self, lanes: impl IntoIterator<Item = Lane>) {
         let mut state = self.state();
         let now = Instant::now();
         for lane in lanes {
-            state.insert(lane, Pace::unheard(now));
+            if let Some(pace) = state.insert(lane, Pace::unheard(now)) {
+                (pace.lost_at, pace.ended_at) = (None, None);
+                pace.moves(now);
+            }
         }
     }
 
-    /// Says that lanes are not read here any more.
+    /// Says that lanes are not read here for now, and that nobody will say how far they are elsewhere: most
+    /// come back within seconds. Until then they hold up what they held up, for [`HOLD_MAX`] at the most.
+    pub(crate) fn lost(&self, lanes: impl IntoIterator<Item = Lane>) {
+        let mut state = self.state();
+        let now = Instant::now();
+        for lane in lanes {
+            if let Some(pace) = state.lanes.get_mut(&lane) {
+                pace.lost_at = Some(now);
+                pace.moves(now);
+            }
+        }
+    }
+
+    /// Says that lanes are not read here any more, but by others, who say how far they are.
     pub(crate) fn revoked(&self, lanes: impl IntoIterator<Item = Lane>) {
         let mut state = self.state();
         for lane in lanes {
@@ -160,6 +185,10 @@ impl Lanes {
 
 impl State {
     fn bound_us(&mut self, cluster: &str, now: Instant) -> Option<i64> {
+        if self.opens_at.is_some_and(|at| now < at) {
+            return Some(i64::MIN);
+        }
+        self.let_go(now);
         let Self { lanes, spoken, .. } = self;
         let sources: BTreeSet<&str> =
             spoken.iter().filter(|(_, spoken)| spoken == cluster).map(|(source, _)| &**source).collect();
@@ -167,10 +196,27 @@ impl State {
         behind.filter_map(|(lane, pace)| pace.bound_us(lane, now)).min()
     }
 
+    /// Lets go of lanes that have not come back: they are read elsewhere.
+    fn let_go(&mut self, now: Instant) {
+        self.lanes.retain(|lane, pace| {
+            let is_kept = pace.lost_at.is_none_or(|at| now.saturating_duration_since(at) < HOLD_MAX);
+            if !is_kept {
+                tracing::info!(
+                    source = &*lane.source,
+                    topic = &*lane.topic,
+                    partition = lane.partition,
+                    "a partition is read elsewhere: correlations wait for it no longer"
+                );
+            }
+            is_kept
+        });
+    }
+
     /// Puts in a lane, in the place of one that is given up if there are too many.
     fn insert(&mut self, lane: Lane, pace: Pace) -> Option<&mut Pace> {
         if self.lanes.len() >= LANES_MAX && !self.lanes.contains_key(&lane) {
-            let Some(lost) = self.lanes.iter().find(|(_, pace)| pace.is_told).map(|(lane, _)| lane.clone())
+            let is_over = |pace: &Pace| pace.is_told || pace.lost_at.is_some();
+            let Some(lost) = self.lanes.iter().find(|(_, pace)| is_over(pace)).map(|(lane, _)| lane.clone())
             else {
                 tracing::warn!(
                     ?lane,
@@ -194,7 +240,7 @@ impl State {
 
 impl Pace {
     fn unheard(now: Instant) -> Self {
-        Self { heard_us: None, ended_at: None, moved_at: now, said_at: None, is_told: false }
+        Self { heard_us: None, ended_at: None, moved_at: now, said_at: None, lost_at: None, is_told: false }
     }
 
     fn moves(&mut self, now: Instant) {
@@ -205,7 +251,7 @@ impl Pace {
     /// Up to which time it lets others go on; nothing if it does not hold them up.
     fn bound_us(&mut self, lane: &Lane, now: Instant) -> Option<i64> {
         let since = |at: Instant| now.saturating_duration_since(at);
-        let is_believed = self.said_at.is_none_or(|at| since(at) < BELIEVED_FOR);
+        let is_believed = self.said_at.or(self.lost_at).is_none_or(|at| since(at) < BELIEVED_FOR);
         if is_believed && self.ended_at.is_some_and(|at| since(at) >= IDLE_AFTER) {
             return None;
         }

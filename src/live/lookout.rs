@@ -103,9 +103,15 @@ impl Lookout {
         self.current.load_full()
     }
 
-    /// Whether everything is there that matches are made durable by.
-    pub(crate) fn is_joined(&self) -> bool {
-        self.exchange.as_ref().is_none_or(|exchange| exchange.is_ready())
+    /// Why other instances cannot be told what correlations count; nothing if they can, or there are none.
+    pub(crate) fn fleet_error(&self) -> Option<String> {
+        self.exchange.as_ref()?.trouble()
+    }
+
+    /// Whether nobody else relates what is evaluated here.
+    #[cfg(feature = "kafka")]
+    pub(super) fn is_alone(&self) -> bool {
+        self.exchange.is_none()
     }
 
     /// Takes all events of a body of `source`; when this returns, everything they gave is durable.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -64,6 +64,13 @@ impl Broker {
     /// Deletes a topic with all that is in it.
     pub(crate) async fn delete_topic(&self, name: &str) {
         let results = self.admin().delete_topics(&[name], &AdminOptions::new()).await.unwrap();
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
+
+    /// Gives a topic more partitions.
+    pub(crate) async fn enlarge_topic(&self, name: &str, partitions: usize) {
+        let larger = NewPartitions::new(name, partitions);
+        let results = self.admin().create_partitions([&larger], &AdminOptions::new()).await.unwrap();
         assert!(results.iter().all(Result::is_ok), "{results:?}");
     }
 

@@ -121,6 +121,13 @@ impl Broker {
         process.wait().unwrap();
     }
 
+    /// Replaces a text in its configuration, which counts once it is started again.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let properties = std::fs::read_to_string(self.properties_path()).unwrap();
+        assert!(properties.contains(from), "{properties}");
+        std::fs::write(self.properties_path(), properties.replace(from, to)).unwrap();
+    }
+
     /// Ends it as a loss of power would.
     pub(crate) fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { return };

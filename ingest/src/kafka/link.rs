@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::OAuthToken;
+use rdkafka::error::KafkaError;
 
 /// Why nobody can be reached.
 pub type LinkError = Box<dyn Error + Send + Sync>;
@@ -50,6 +51,8 @@ impl Link {
         for (name, value) in (self.properties)()? {
             client.set(name, value);
         }
+        // Whoever makes a client of it is told nothing but the names of what is wrong.
+        client.create_native_config().map_err(without_values)?;
         Ok(client)
     }
 
@@ -58,6 +61,16 @@ impl Link {
         let read = self.token.as_ref().ok_or("no token is configured")?;
         let Token { text, principal, ends_ms } = read()?;
         Ok(OAuthToken { token: text, principal_name: principal, lifetime_ms: ends_ms })
+    }
+}
+
+/// A complaint without the value of which it is, which may be secret.
+fn without_values(error: KafkaError) -> LinkError {
+    match error {
+        KafkaError::ClientConfig(_, _, name, _) => {
+            format!("`{name}` has a value that the client does not take").into()
+        }
+        error => error.into(),
     }
 }
 
@@ -77,5 +90,12 @@ mod tests {
         assert_eq!(format!("{link:?}"), "Link(…)");
         assert_eq!(link.client().unwrap().get("sasl.password"), Some("hunter2"));
         assert!(link.token().is_err());
+    }
+
+    #[test]
+    fn a_value_that_is_not_taken_is_not_told() {
+        let link = Link::new(|| Ok(vec![("security.protocol".to_owned(), "hunter2".to_owned())]));
+        let told = link.client().unwrap_err().to_string();
+        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
     }
 }

@@ -2,20 +2,23 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use rdkafka::ClientConfig;
 use rdkafka::client::{ClientContext, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::{Connection, ConnectionError, bearer_token};
 
 /// How often the same kind of complaint is logged.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
+/// How old a client must be before another is made because brokers refuse it: they may be starting.
+const KEPT_FOR: Duration = Duration::from_secs(10);
 /// How large a message may be: a standing of the most groups takes 3 MiB.
 pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
@@ -30,8 +33,15 @@ impl Connecting {
         Self { connection }
     }
 
-    /// What every client begins with. Secrets and certificates are read again.
-    pub(super) fn config(&self) -> Result<ClientConfig, ConnectionError> {
+    /// Makes a client that has some settings of its own. Secrets and certificates are read again.
+    ///
+    /// # Errors
+    /// Fails if they cannot be read, or the client does not take them.
+    pub(super) fn client<C, T>(&self, settings: &[(&str, &str)], context: C) -> Result<T, ClientError>
+    where
+        C: ClientContext,
+        T: FromClientConfigAndContext<C>,
+    {
         let mut config = ClientConfig::new();
         for (name, value) in self.connection.properties()? {
             config.set(name, value);
@@ -39,12 +49,73 @@ impl Connecting {
         config.set("message.max.bytes", MESSAGE_BYTES_MAX.to_string());
         config.set("reconnect.backoff.max.ms", "2000");
         config.set("allow.auto.create.topics", "false");
+        for (name, value) in settings {
+            config.set(*name, *value);
+        }
         config.set_log_level(RDKafkaLogLevel::Warning);
-        Ok(config)
+        config.create_with_context(context).map_err(ClientError::from)
     }
 
     pub(super) fn voice(&self) -> Voice {
-        Voice { token_file: self.connection.token_file().map(|path| path.0), complained_at: Mutex::default() }
+        Voice {
+            token_file: self.connection.token_file().map(|path| path.0),
+            complained_at: Mutex::default(),
+            trust: Arc::new(Trust { is_refused: AtomicBool::new(false), begun: Instant::now() }),
+        }
+    }
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
+pub(super) enum ClientError {
+    #[error("the connection")]
+    Connection(#[from] ConnectionError),
+    /// The value is not told, nor the complaint that repeats it: it may be secret.
+    #[error("`{0}` has a value that the client does not take")]
+    Setting(String),
+    #[error("the client cannot be made")]
+    Kafka(#[source] KafkaError),
+}
+
+impl From<KafkaError> for ClientError {
+    fn from(error: KafkaError) -> Self {
+        match error {
+            KafkaError::ClientConfig(_, _, name, _) => Self::Setting(name),
+            error => Self::Kafka(error),
+        }
+    }
+}
+
+/// Whether brokers believe a client who it is.
+#[derive(Debug)]
+pub(super) struct Trust {
+    is_refused: AtomicBool,
+    begun: Instant,
+}
+
+impl Trust {
+    /// True if brokers refuse the client, and another one, which reads secrets and certificates again, may
+    /// do better.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// True if that is so, and another one is due.
+    pub(super) fn needs_another(&self) -> bool {
+        self.is_refused() && self.begun.elapsed() >= KEPT_FOR
+    }
+
+    /// Notes an error: of some kinds, a client never recovers.
+    pub(super) fn note(&self, error: &KafkaError) {
+        use RDKafkaErrorCode as Code;
+        let is_refusal = matches!(
+            error.rdkafka_error_code(),
+            Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL | Code::Fatal)
+        );
+        if is_refusal || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            self.is_refused.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -53,6 +124,7 @@ impl Connecting {
 pub(super) struct Voice {
     token_file: Option<PathBuf>,
     complained_at: Mutex<Option<Instant>>,
+    pub(super) trust: Arc<Trust>,
 }
 
 impl ClientContext for Voice {
@@ -63,6 +135,10 @@ impl ClientContext for Voice {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        self.trust.note(&error);
         let Ok(mut complained_at) = self.complained_at.lock() else { return };
         if complained_at.is_none_or(|at| at.elapsed() >= COMPLAINT_EVERY) {
             *complained_at = Some(Instant::now());
@@ -82,3 +158,39 @@ impl ClientContext for Voice {
 }
 
 impl ConsumerContext for Voice {}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+
+    fn connecting() -> Connecting {
+        let fleet = serde_json::json!({ "brokers": ["127.0.0.1:1"] });
+        Connecting::new(serde_json::from_value::<crate::config::Fleet>(fleet).unwrap().connection())
+    }
+
+    #[test]
+    fn values_of_settings_are_not_told() {
+        let connecting = connecting();
+        let made: Result<BaseConsumer<Voice>, _> =
+            connecting.client(&[("security.protocol", "hunter2")], connecting.voice());
+        let told = format!("{:#}", anyhow::Error::from(made.err().unwrap()));
+        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn a_client_that_brokers_refuse_is_made_anew_after_a_while() {
+        let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
+        let away = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        let long_ago = Instant::now().checked_sub(KEPT_FOR).unwrap();
+        let old = Trust { is_refused: AtomicBool::new(false), begun: long_ago };
+        old.note(&away);
+        assert!(!old.needs_another());
+        old.note(&refused);
+        assert!(old.needs_another());
+        let young = Trust { is_refused: AtomicBool::new(false), begun: Instant::now() };
+        young.note(&refused);
+        assert!(!young.needs_another());
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use sinks::outbox::NewMatch;
 use sinks::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Connecting, Voice};
+use super::client::{ClientError, Voice};
 use super::mark::Mark;
 use super::record::read_match;
 use super::shares::Shares;
@@ -35,18 +36,26 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 const SESSION_MS: &str = "10000";
 /// How long the last standings may take on their way when partitions are handed over.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
+/// How soon it is noticed that the topic of matches was made anew, in milliseconds.
+const REFRESH_MS: &str = "5000";
 
 /// Everything of the thread.
 struct Relating {
     publisher: Arc<Publisher>,
     lookout: Arc<Lookout>,
     shares: Arc<Shares>,
-    matches: BaseConsumer<Context>,
-    marks: BaseConsumer<Voice>,
+    group: String,
+    readers: Readers,
     stop: CancellationToken,
     /// By partition: matches that are not stored yet, and the offset of the last.
     gathered: BTreeMap<i32, (Vec<NewMatch>, i64)>,
     saved_at: Instant,
+}
+
+/// What reads; made anew when brokers do not believe it any more.
+struct Readers {
+    matches: BaseConsumer<Context>,
+    marks: BaseConsumer<Voice>,
 }
 
 /// Starts the thread.
@@ -60,13 +69,10 @@ pub(super) fn start(
     std::thread::Builder::new().name("fleet".to_owned()).spawn(move || {
         let Some(count) = wait_for(&stop, || publisher.partitions()) else { return };
         let shares = Arc::new(Shares::new(Arc::clone(&lookout), count));
-        let made = wait_for(&stop, || {
-            let made = consumers(&publisher, &lookout, &shares, &group);
-            made.map_err(|error| tracing::error!(error = %format!("{error:#}"), "cannot read what the fleet publishes")).ok()
-        });
-        let Some((matches, marks)) = made else { return };
+        let made = Readers::patiently(&stop, &publisher, &lookout, &shares, &group);
+        let Some(readers) = made else { return };
         let (gathered, saved_at) = (BTreeMap::new(), Instant::now());
-        Relating { publisher, lookout, shares, matches, marks, stop, gathered, saved_at }.run();
+        Relating { publisher, lookout, shares, group, readers, stop, gathered, saved_at }.run();
     })
 }
 
@@ -81,38 +87,87 @@ fn wait_for<T>(stop: &CancellationToken, mut ask: impl FnMut() -> Option<T>) -> 
     None
 }
 
-fn consumers(
-    publisher: &Arc<Publisher>,
-    lookout: &Arc<Lookout>,
-    shares: &Arc<Shares>,
-    group: &str,
-) -> anyhow::Result<(BaseConsumer<Context>, BaseConsumer<Voice>)> {
-    let connecting: &Connecting = publisher.connecting();
-    let mut config = connecting.config()?;
-    // Whoever is assigned a partition reads all of it, so no offset is kept.
-    config
-        .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("session.timeout.ms", SESSION_MS)
-        .set("enable.partition.eof", "true");
-    let context = Context {
-        voice: connecting.voice(),
-        publisher: Arc::clone(publisher),
-        lookout: Arc::clone(lookout),
-        shares: Arc::clone(shares),
-    };
-    let matches: BaseConsumer<Context> = config.create_with_context(context)?;
-    matches.subscribe(&[&publisher.topics.matches])?;
-    let mut config = connecting.config()?;
-    config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "latest");
-    let marks: BaseConsumer<Voice> = config.create_with_context(connecting.voice())?;
-    let mut place = TopicPartitionList::new();
-    place.add_partition_offset(&publisher.topics.marks, 0, Offset::End)?;
-    marks.assign(&place)?;
-    Ok((matches, marks))
+impl Readers {
+    /// Makes them; tries until that is done. Nothing if it was told to stop.
+    fn patiently(
+        stop: &CancellationToken,
+        publisher: &Arc<Publisher>,
+        lookout: &Arc<Lookout>,
+        shares: &Arc<Shares>,
+        group: &str,
+    ) -> Option<Self> {
+        wait_for(stop, || {
+            let context = Context {
+                voice: publisher.connecting().voice(),
+                publisher: Arc::clone(publisher),
+                lookout: Arc::clone(lookout),
+                shares: Arc::clone(shares),
+                is_left: AtomicBool::new(false),
+            };
+            let told = |error: ClientError| {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(error, "cannot read what the fleet publishes");
+            };
+            Self::new(publisher, context, group).map_err(told).ok()
+        })
+    }
+
+    fn new(publisher: &Publisher, context: Context, group: &str) -> Result<Self, ClientError> {
+        let connecting = publisher.connecting();
+        // Whoever is assigned a partition reads all of it, so no offset is kept.
+        let settings = [
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", SESSION_MS),
+            ("enable.partition.eof", "true"),
+            ("topic.metadata.refresh.interval.ms", REFRESH_MS),
+        ];
+        let matches: BaseConsumer<Context> = connecting.client(&settings, context)?;
+        matches.subscribe(&[&publisher.topics.matches])?;
+        let settings = [
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("auto.offset.reset", "latest"),
+            ("topic.metadata.refresh.interval.ms", REFRESH_MS),
+        ];
+        let marks: BaseConsumer<Voice> = connecting.client(&settings, connecting.voice())?;
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(&publisher.topics.marks, 0, Offset::End)?;
+        marks.assign(&place)?;
+        Ok(Self { matches, marks })
+    }
+
+    /// True if brokers do not believe them any more.
+    fn need_others(&self) -> bool {
+        self.matches.context().voice.trust.needs_another() || self.marks.context().trust.needs_another()
+    }
+
+    /// Hands over what is assigned, if brokers agree, and ends them: on a thread that nobody waits for, as that
+    /// may take long while brokers are down.
+    fn leave(self) {
+        // Leaving the group revokes what is assigned, which is handed over then.
+        self.matches.unsubscribe();
+        let begun = Instant::now();
+        while self.matches.assignment().is_ok_and(|assigned| assigned.count() > 0)
+            && begun.elapsed() < HAND_OVER_MAX
+        {
+            let _ = self.matches.poll(Duration::from_millis(50));
+        }
+        self.matches.context().is_left.store(true, Ordering::Relaxed);
+        let ending = std::thread::Builder::new().name("fleet ends".to_owned()).spawn(|| drop(self));
+        match ending {
+            Ok(ending) => {
+                let begun = Instant::now();
+                while !ending.is_finished() && begun.elapsed() < HAND_OVER_MAX {
+                    std::thread::sleep(BATCH_WAIT);
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot start a thread"),
+        }
+    }
 }
 
 impl Relating {
@@ -127,15 +182,23 @@ impl Relating {
                 self.saved_at = Instant::now();
                 hand_over(&self.publisher, &self.lookout, &self.shares);
             }
+            if self.readers.need_others() {
+                let Some(again) = self.again() else { return };
+                self = again;
+            }
         }
-        // Leaving the group revokes what is assigned, which is handed over then.
-        self.matches.unsubscribe();
-        let begun = Instant::now();
-        while self.matches.assignment().is_ok_and(|assigned| assigned.count() > 0)
-            && begun.elapsed() < HAND_OVER_MAX
-        {
-            let _ = self.matches.poll(Duration::from_millis(50));
-        }
+        self.readers.leave();
+    }
+
+    /// Reads on with the secrets of now; nothing if it was told to stop.
+    fn again(mut self) -> Option<Self> {
+        tracing::warn!("the fleet's brokers refuse a consumer: it is made anew");
+        self.readers.leave();
+        // What brokers did not take back is read again from its beginning.
+        self.shares.leave();
+        self.gathered.clear();
+        let made = Readers::patiently(&self.stop, &self.publisher, &self.lookout, &self.shares, &self.group);
+        made.map(|readers| Self { readers, ..self })
     }
 
     /// Takes what comes, until there is enough or nothing has come for a moment.
@@ -144,19 +207,16 @@ impl Relating {
         let mut count = 0;
         while count < BATCH_MATCHES_MAX {
             let left = BATCH_WAIT.saturating_sub(begun.elapsed());
-            match self.matches.poll(left) {
+            match self.readers.matches.poll(left) {
                 None => return,
                 Some(Ok(message)) => {
                     count += 1;
+                    let (partition, offset) = (message.partition(), message.offset());
                     let found = message.payload().and_then(|bytes| read_match(message.key(), bytes));
-                    if found.is_none() {
-                        counter!("masthead_fleet_messages_unreadable_total").increment(1);
-                        let (partition, offset) = (message.partition(), message.offset());
-                        tracing::error!(partition, offset, "a message among matches is none");
-                    }
-                    let (matches, last) = self.gathered.entry(message.partition()).or_default();
+                    self.shares.check(partition, offset, found.as_ref());
+                    let (matches, last) = self.gathered.entry(partition).or_default();
                     matches.extend(found);
-                    *last = message.offset();
+                    *last = offset;
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.read_standings();
@@ -173,7 +233,10 @@ impl Relating {
                         return;
                     }
                 }
-                Some(Err(error)) => tracing::warn!(%error, "matches cannot be read"),
+                Some(Err(error)) => {
+                    self.readers.matches.context().voice.trust.note(&error);
+                    tracing::warn!(%error, "matches cannot be read");
+                }
             }
         }
     }
@@ -200,7 +263,7 @@ impl Relating {
     }
 
     fn read_marks(&self) {
-        while let Some(read) = self.marks.poll(Duration::ZERO) {
+        while let Some(read) = self.readers.marks.poll(Duration::ZERO) {
             match read {
                 Ok(message) => {
                     match message.payload().and_then(|bytes| serde_json::from_slice::<Mark>(bytes).ok()) {
@@ -231,6 +294,8 @@ struct Context {
     publisher: Arc<Publisher>,
     lookout: Arc<Lookout>,
     shares: Arc<Shares>,
+    /// Nobody polls any more, and what was assigned may be another client's.
+    is_left: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -251,6 +316,9 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if self.is_left.load(Ordering::Relaxed) {
+            return;
+        }
         match rebalance {
             Rebalance::Revoke(gone) if gone.count() > 0 => {
                 hand_over(&self.publisher, &self.lookout, &self.shares);

@@ -23,6 +23,7 @@ mod record;
 mod shares;
 mod standings;
 mod topics;
+mod watch;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

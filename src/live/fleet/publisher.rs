@@ -1,5 +1,6 @@
 //! Publishes what an instance found, and how far it is.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
@@ -7,21 +8,21 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use metrics::counter;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use rdkafka::util::AsyncRuntime;
 use sinks::outbox::NewMatch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Connecting, Voice};
+use super::client::{ClientError, Connecting, Trust, Voice};
 use super::mark::Said;
 use super::record::{match_bytes, partition_of};
 use super::topics::Topics;
+use super::watch::Watch;
 use crate::live::exchange::{Exchange, Publishing, Unpublished};
 use crate::live::lanes::Lanes;
 
@@ -34,7 +35,11 @@ const QUEUE_KIB_MAX: &str = "65536";
 /// How long it takes until brokers that could not be reached are tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-type Sender = FutureProducer<Voice, Tokio>;
+/// A producer, and whether it is believed.
+struct Sender {
+    producer: FutureProducer<Voice, Tokio>,
+    trust: Arc<Trust>,
+}
 
 /// Publishes for this instance.
 pub(crate) struct Publisher {
@@ -45,15 +50,18 @@ pub(crate) struct Publisher {
     sender: ArcSwap<Sender>,
     /// How many partitions matches are in; none until the topics are known.
     partitions: AtomicI32,
+    /// Why no match can be published; nothing if they can.
+    closed: Mutex<Option<String>>,
     said: Mutex<Said>,
 }
 
 impl Publisher {
-    pub(super) fn new(connecting: Connecting, topics: Topics) -> anyhow::Result<Self> {
-        let sender = ArcSwap::from_pointee(sender(&connecting)?);
+    pub(super) fn new(connecting: Connecting, topics: Topics) -> Result<Self, ClientError> {
+        let sender = ArcSwap::from_pointee(Sender::new(&connecting)?);
         let instance = format!("{:016x}", RandomState::new().build_hasher().finish());
+        let closed = Mutex::new(Some("the topics are not known yet".to_owned()));
         let (partitions, said) = (AtomicI32::new(0), Mutex::default());
-        Ok(Self { connecting, topics, instance, sender, partitions, said })
+        Ok(Self { connecting, topics, instance, sender, partitions, closed, said })
     }
 
     /// Makes the topics, then says how far this instance is, again and again, until told to stop.
@@ -75,18 +83,53 @@ impl Publisher {
                 sleep(AGAIN_AFTER).await;
             }
         };
-        tokio::select! {
-            count = prepared => self.partitions.store(count, Ordering::Relaxed),
+        let count = tokio::select! {
+            count = prepared => count,
             () = stop.cancelled() => return,
+        };
+        self.open(count);
+        let watch = Watch::new(Arc::clone(&self), wanted_for, count);
+        let watching = tokio::spawn(watch.run(stop.clone()));
+        self.mark_until(&lanes, stop).await;
+        if let Err(error) = watching.await {
+            tracing::error!(%error, "it was not looked after the fleet's topics");
         }
+    }
+
+    /// Says how far this instance is, again and again.
+    async fn mark_until(&self, lanes: &Lanes, stop: CancellationToken) {
         let mut ticks = interval(MARK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.mark(&lanes),
+                _ = ticks.tick() => {
+                    self.renew();
+                    self.mark(lanes);
+                }
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Lets matches be published to so many partitions.
+    pub(super) fn open(&self, count: i32) {
+        self.partitions.store(count, Ordering::Relaxed);
+        *self.closed() = None;
+    }
+
+    /// Lets no match be published, for some reason.
+    pub(super) fn close(&self, reason: String) {
+        *self.closed() = Some(reason);
+    }
+
+    /// The last offsets that were published, by partition.
+    pub(super) fn published(&self) -> BTreeMap<i32, i64> {
+        self.said().offsets()
+    }
+
+    /// Takes back that something was published at `from`: the partition ends with `to`.
+    pub(super) fn set_back(&self, partition: i32, from: i64, to: i64) {
+        self.said().set_back(partition, from, to);
     }
 
     /// How many partitions matches are in, once that is known.
@@ -128,13 +171,35 @@ impl Publisher {
 
     fn send(&self, record: FutureRecord<'_, String, Vec<u8>>) -> Result<DeliveryFuture, Unpublished> {
         let sender = self.sender.load();
-        if let Some((_, reason)) = sender.client().fatal_error() {
-            tracing::warn!(reason, "a producer has failed for good and is made anew");
-            let fresh = self::sender(&self.connecting).map_err(|error| Unpublished(format!("{error:#}")))?;
-            self.sender.store(Arc::new(fresh));
+        if let Some((_, reason)) = sender.producer.client().fatal_error() {
+            sender.trust.note(&KafkaError::MessageProduction(RDKafkaErrorCode::Fatal));
             return Err(Unpublished(reason));
         }
-        sender.send_result(record).map_err(|(error, _)| Unpublished(error.to_string()))
+        sender.producer.send_result(record).map_err(|(error, _)| Unpublished(error.to_string()))
+    }
+
+    /// Makes another producer if brokers do not believe the one there is, or it has failed for good. What
+    /// that had under way is asked for again.
+    fn renew(&self) {
+        if !self.sender.load().trust.needs_another() {
+            return;
+        }
+        match Sender::new(&self.connecting) {
+            Ok(fresh) => {
+                tracing::warn!("the fleet's brokers refuse a producer: it is made anew");
+                let old = self.sender.swap(Arc::new(fresh));
+                // It waits for its threads.
+                drop(tokio::task::spawn_blocking(move || drop(old)));
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(error, "a producer cannot be made anew");
+            }
+        }
+    }
+
+    fn closed(&self) -> MutexGuard<'_, Option<String>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
@@ -145,9 +210,10 @@ impl Publisher {
 /// What [`Exchange`] is to sources.
 impl Exchange for Arc<Publisher> {
     fn publish(&self, matches: Vec<NewMatch>) -> Publishing {
-        let Some(count) = self.partitions() else {
-            return Box::pin(async { Err(Unpublished("the topics are not known yet".to_owned())) });
-        };
+        if let Some(reason) = self.trouble() {
+            return Box::pin(async { Err(Unpublished(reason)) });
+        }
+        let count = self.partitions.load(Ordering::Relaxed);
         let sent: Result<Vec<_>, _> = matches
             .iter()
             .map(|found| {
@@ -171,8 +237,8 @@ impl Exchange for Arc<Publisher> {
         })
     }
 
-    fn is_ready(&self) -> bool {
-        self.partitions().is_some()
+    fn trouble(&self) -> Option<String> {
+        self.closed().clone()
     }
 
     fn hear(&self, _: &str, cluster: &str, latest: Option<DateTime<Utc>>) -> bool {
@@ -189,17 +255,20 @@ async fn delivered(delivery: DeliveryFuture) -> Result<(i32, i64), Unpublished> 
     }
 }
 
-fn sender(connecting: &Connecting) -> anyhow::Result<Sender> {
-    let mut config = connecting.config()?;
-    config
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("message.timeout.ms", DELIVERED_IN)
-        .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
-        .set("linger.ms", "2")
-        .set("compression.type", "lz4");
-    let made: Result<Sender, KafkaError> = config.create_with_context(connecting.voice());
-    made.context("cannot make a producer")
+impl Sender {
+    fn new(connecting: &Connecting) -> Result<Self, ClientError> {
+        let settings = [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("message.timeout.ms", DELIVERED_IN),
+            ("queue.buffering.max.kbytes", QUEUE_KIB_MAX),
+            ("linger.ms", "2"),
+            ("compression.type", "lz4"),
+        ];
+        let voice = connecting.voice();
+        let trust = Arc::clone(&voice.trust);
+        Ok(Self { producer: connecting.client(&settings, voice)?, trust })
+    }
 }
 
 /// The runtime of the producer, which only waits in it.

@@ -29,6 +29,9 @@ use crate::live::remembering::believed;
 const INSTANCES_MAX: usize = 256;
 /// How long a mark waits for what was published before it. It never comes if the topic was made anew.
 const MARK_WAITS_MAX: Duration = Duration::from_secs(60);
+/// How long instances have, once one has spoken, to say how far their lanes are before correlations that are
+/// taken over go on: each says so twice a second.
+const SPOKEN_WITHIN: Duration = Duration::from_secs(2);
 /// After how long without a word an instance is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
@@ -37,6 +40,8 @@ pub(super) struct Shares {
     lookout: Arc<Lookout>,
     /// How many partitions there are.
     count: i32,
+    /// How long instances have to speak.
+    spoken_within: Duration,
     held: Mutex<BTreeMap<i32, Share>>,
 }
 
@@ -49,6 +54,8 @@ struct Share {
     standings: HashMap<String, Standing>,
     /// The offset of the last message that was taken.
     last_offset: Option<i64>,
+    /// Whether it was said that messages are wrong.
+    is_told: bool,
     /// By instance: marks that wait for messages.
     marks: HashMap<String, Waiting>,
 }
@@ -74,13 +81,14 @@ struct Waiting {
 
 impl Shares {
     pub(super) fn new(lookout: Arc<Lookout>, count: i32) -> Self {
-        Self { lookout, count, held: Mutex::default() }
+        Self { lookout, count, spoken_within: SPOKEN_WITHIN, held: Mutex::default() }
     }
 
     /// Takes over partitions.
     pub(super) fn assigned(&self, partitions: impl IntoIterator<Item = i32>) {
         let mut held = self.held();
-        for partition in partitions {
+        // No cluster is in partitions that were added.
+        for partition in partitions.into_iter().filter(|partition| (0..self.count).contains(partition)) {
             tracing::info!(partition, "matches of this partition are related here now");
             held.insert(partition, Share::default());
         }
@@ -96,6 +104,32 @@ impl Shares {
         self.lookout.clusters.give_away(|cluster| gone.contains(&partition_of(cluster, self.count)));
         if !gone.is_empty() {
             tracing::info!(partitions = ?gone, "matches of these partitions are related elsewhere now");
+        }
+    }
+
+    /// Hands all of them over.
+    pub(super) fn leave(&self) {
+        let all: Vec<i32> = self.held().keys().copied().collect();
+        self.revoked(all);
+    }
+
+    /// Counts a message of a partition that should not be there, and says so the first time.
+    pub(super) fn check(&self, partition: i32, offset: i64, found: Option<&NewMatch>) {
+        let is_here = |found: &NewMatch| partition_of(&found.cluster, self.count) == partition;
+        let reason = match found {
+            None => "it is no match",
+            Some(found) if !is_here(found) => {
+                "its cluster is related elsewhere: the number of partitions has changed"
+            }
+            Some(_) => return,
+        };
+        let kind = if found.is_none() { "unreadable" } else { "misplaced" };
+        counter!("masthead_fleet_messages_wrong_total", "kind" => kind).increment(1);
+        let mut held = self.held();
+        let is_told =
+            held.get_mut(&partition).is_some_and(|share| std::mem::replace(&mut share.is_told, true));
+        if !is_told {
+            tracing::error!(partition, offset, reason, "a message among matches is wrong");
         }
     }
 
@@ -176,6 +210,7 @@ impl Shares {
             return Ok(());
         };
         let is_here = |cluster: &str| partition_of(cluster, self.count) == partition;
+        share.lanes.await_marks(self.spoken_within);
         self.lookout.take_over(&share.standings, &share.lanes, is_here)?;
         share.stage = Stage::Related;
         share.lanes.prove();
@@ -186,8 +221,8 @@ impl Shares {
     /// Takes a mark.
     pub(super) fn hear(&self, mark: &Mark) {
         let now = Instant::now();
-        for share in self.held().values_mut() {
-            share.hear(mark, now);
+        for (partition, share) in self.held().iter_mut() {
+            share.hear(*partition, mark, now);
         }
     }
 
@@ -241,7 +276,7 @@ impl Shares {
 }
 
 impl Share {
-    fn hear(&mut self, mark: &Mark, now: Instant) {
+    fn hear(&mut self, partition: i32, mark: &Mark, now: Instant) {
         self.marks.retain(|_, waiting| now.duration_since(waiting.heard_at) < FORGOTTEN_AFTER);
         if self.marks.len() >= INSTANCES_MAX && !self.marks.contains_key(&mark.instance) {
             tracing::warn!(max = INSTANCES_MAX, "a fleet of too many instances: one is not heard");
@@ -251,8 +286,10 @@ impl Share {
         let waiting = waiting.or_insert(Waiting { heard_at: now, first: None, latest: None });
         waiting.heard_at = now;
         let heard = Heard { mark: mark.clone(), at: now };
-        if waiting.first.is_none() {
-            waiting.first = Some(heard);
+        // Of a topic that was made anew, offsets are lower: what is said of the one before never comes.
+        let is_set_back = |first: &Heard| heard.published(partition) < first.published(partition);
+        if waiting.first.as_ref().is_none_or(is_set_back) {
+            (waiting.first, waiting.latest) = (Some(heard), None);
         } else {
             waiting.latest = Some(heard);
         }

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use detect::correlate::Standing;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{Connecting, Voice};
+use super::client::{ClientError, Connecting, Voice};
 use super::record;
-use crate::config::ConnectionError;
 
 /// How long reading them may take; then it is begun again.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,10 +19,12 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The messages say it.
 pub(super) enum StandingsError {
-    #[error("the connection")]
-    Connection(#[from] ConnectionError),
+    #[error("no client")]
+    Client(#[from] ClientError),
     #[error("brokers cannot be asked")]
     Kafka(#[from] KafkaError),
+    #[error("brokers do not believe who asks")]
+    Refused,
     #[error("they were not read in {} s", TIMEOUT.as_secs())]
     Slow,
 }
@@ -34,20 +35,28 @@ pub(super) fn read(
     topic: &str,
     partition: i32,
 ) -> Result<HashMap<String, Standing>, StandingsError> {
-    let mut config = connecting.config()?;
     // It belongs to no group, but the library wants a name.
-    config.set("group.id", "masthead").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-    config.set("auto.offset.reset", "earliest");
-    let consumer: BaseConsumer<Voice> = config.create_with_context(connecting.voice())?;
+    let settings = [
+        ("group.id", "masthead"),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "earliest"),
+    ];
+    let consumer: BaseConsumer<Voice> = connecting.client(&settings, connecting.voice())?;
     let mut place = TopicPartitionList::new();
     place.add_partition_offset(topic, partition, Offset::Beginning)?;
     consumer.assign(&place)?;
     let begun = Instant::now();
     let mut standings = HashMap::new();
     while begun.elapsed() < TIMEOUT {
+        if consumer.context().trust.is_refused() {
+            // Another client reads secrets again.
+            return Err(StandingsError::Refused);
+        }
         match consumer.poll(Duration::from_millis(200)) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(standings),
+            Some(Err(error)) if is_gone(&error) => return Err(error.into()),
             Some(Err(error)) => tracing::warn!(%error, partition, "standings of correlations"),
             Some(Ok(message)) => {
                 let Some(cluster) = record::cluster(message.key()) else { continue };
@@ -59,4 +68,13 @@ pub(super) fn read(
         }
     }
     Err(StandingsError::Slow)
+}
+
+/// True if there is nothing to read, and to be asked is another client once there is.
+fn is_gone(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition)
+    )
 }

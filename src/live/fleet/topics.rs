@@ -5,11 +5,10 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::client::{Connecting, MESSAGE_BYTES_MAX, Voice};
-use crate::config::ConnectionError;
+use super::client::{ClientError, Connecting, MESSAGE_BYTES_MAX, Voice};
 
 /// How long brokers may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long a match is kept beyond the longest window: brokers were down, a partition was read late.
 const SPARE: Duration = Duration::from_secs(24 * 3600);
 /// For how long marks are kept: only the latest count.
@@ -27,8 +26,8 @@ pub(super) struct Topics {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The messages say it.
 pub(super) enum TopicsError {
-    #[error("the connection")]
-    Connection(#[from] ConnectionError),
+    #[error("no client")]
+    Client(#[from] ClientError),
     #[error("brokers cannot be asked")]
     Kafka(#[from] KafkaError),
     #[error("cannot create the topic `{topic}`: {code}")]
@@ -53,7 +52,7 @@ impl Topics {
         wanted_for: Duration,
         partitions: u32,
     ) -> Result<i32, TopicsError> {
-        let admin: AdminClient<Voice> = connecting.config()?.create_with_context(connecting.voice())?;
+        let admin: AdminClient<Voice> = connecting.client(&[], connecting.voice())?;
         let matches_ms = (wanted_for + SPARE).as_millis().to_string();
         let marks_ms = MARKS_KEPT.as_millis().to_string();
         let bytes_max = MESSAGE_BYTES_MAX.to_string();
@@ -83,6 +82,18 @@ impl Topics {
             }
         }
         self.count_all(&admin).await
+    }
+
+    /// Makes sure that there are so many partitions of matches, and of standings.
+    pub(super) async fn expect(&self, admin: &AdminClient<Voice>, count: i32) -> Result<(), TopicsError> {
+        let expected = usize::try_from(count).unwrap_or_default();
+        for topic in [&self.matches, &self.standings] {
+            let got = self.count(admin, topic).await?;
+            if got != expected {
+                return Err(TopicsError::Partitions { topic: topic.clone(), got, expected });
+            }
+        }
+        self.count(admin, &self.marks).await.map(drop)
     }
 
     async fn count_all(&self, admin: &AdminClient<Voice>) -> Result<i32, TopicsError> {

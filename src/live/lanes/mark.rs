@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LANES_MAX, Lane, Lanes, Pace, SPOKEN_MAX};
+use super::{LANES_MAX, Lane, Lanes, Pace, SPOKEN_MAX, UNSPOKEN_MAX};
 
 /// How far an instance is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,9 +53,21 @@ impl Lanes {
         }
     }
 
+    /// Says that correlations are taken over: they wait until somebody has said how far lanes are, and the
+    /// others have had `spoken_within` to say so as well; not for long if nobody does.
+    pub(crate) fn await_marks(&self, spoken_within: Duration) {
+        let mut state = self.state();
+        state.opens_at = Some(Instant::now() + UNSPOKEN_MAX);
+        state.spoken_within = Some(spoken_within);
+    }
+
     /// Takes what an instance said at `said_at`: how far its lanes are, and which others there are.
     pub(crate) fn take(&self, marks: LaneMarks, said_at: Instant) {
         let mut state = self.state();
+        if let Some(within) = state.spoken_within.take() {
+            let opens_at = Instant::now() + within;
+            state.opens_at = state.opens_at.map(|at| at.min(opens_at));
+        }
         for (source, topic, partition) in marks.expected.into_iter().take(LANES_MAX) {
             let lane = Lane { source: source.into(), topic: topic.into(), partition };
             state.insert(lane, Pace { said_at: Some(said_at), ..Pace::unheard(said_at) });

@@ -115,6 +115,62 @@ fn a_lane_whose_reader_died_holds_up_until_another_reads_it() {
 }
 
 #[test]
+fn a_lane_that_is_lost_for_a_moment_holds_up_what_it_held_up() {
+    let lanes = two();
+    lanes.heard(&lane(0), time(HOUR_US));
+    lanes.heard(&lane(1), time(5 * HOUR_US));
+    lanes.at_end(&lane(1));
+    lanes.lost([lane(0), lane(1)]);
+    assert_eq!(after(&lanes, HOLD_MAX / 2), Some(HOUR_US), "it would be late when the lane is back");
+    lanes.assigned([lane(0), lane(1)]);
+    assert_eq!(after(&lanes, HOLD_MAX / 2), Some(HOUR_US));
+    lanes.heard(&lane(0), time(6 * HOUR_US));
+    assert_eq!(after(&lanes, IDLE_AFTER), Some(5 * HOUR_US), "there may be more in the other by now");
+    lanes.at_end(&lane(1));
+    assert_eq!(after(&lanes, IDLE_AFTER), Some(6 * HOUR_US));
+}
+
+#[test]
+fn a_lane_that_is_lost_for_good_holds_up_nothing_after_a_while() {
+    let lanes = two();
+    lanes.heard(&lane(0), time(HOUR_US));
+    lanes.heard(&lane(1), time(5 * HOUR_US));
+    lanes.lost([lane(0)]);
+    assert_eq!(after(&lanes, HOLD_MAX / 2), Some(HOUR_US));
+    lanes.heard(&lane(1), time(6 * HOUR_US));
+    assert_eq!(after(&lanes, HOLD_MAX), None);
+    assert!(!lanes.state().lanes.contains_key(&lane(0)), "it is not given up, but let go");
+}
+
+#[test]
+fn lanes_that_are_lost_make_room_for_others() {
+    let lanes = Lanes::default();
+    let max = i32::try_from(LANES_MAX).unwrap();
+    lanes.assigned((0..max).map(lane));
+    lanes.assigned([lane(max)]);
+    assert!(!lanes.state().lanes.contains_key(&lane(max)));
+    lanes.lost([lane(7)]);
+    lanes.assigned([lane(max)]);
+    let state = lanes.state();
+    assert!(state.lanes.contains_key(&lane(max)) && !state.lanes.contains_key(&lane(7)));
+}
+
+#[test]
+fn who_takes_over_waits_until_others_have_said_how_far_they_are() {
+    let (one, owner) = (two(), Lanes::default());
+    let within = Duration::from_secs(2);
+    owner.await_marks(within);
+    assert_eq!(owner.bound_us("prod"), Some(i64::MIN), "nobody has spoken");
+    assert_eq!(after(&owner, UNSPOKEN_MAX), None, "nobody speaks");
+    one.heard(&lane(0), time(HOUR_US));
+    one.heard(&lane(1), time(2 * HOUR_US));
+    owner.take(LaneMarks::default(), Instant::now());
+    assert_eq!(owner.bound_us("prod"), Some(i64::MIN), "one has spoken who has no lanes");
+    owner.take(one.marks(), Instant::now());
+    assert_eq!(after(&owner, within), Some(HOUR_US));
+}
+
+#[test]
 fn marks_outlive_their_form() {
     let lanes = two();
     lanes.expected("managed", [lane(0), lane(1), lane(2)]);

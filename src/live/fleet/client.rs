@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -17,8 +17,12 @@ use crate::config::{Connection, ConnectionError, bearer_token};
 
 /// How often the same kind of complaint is logged.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
-/// How old a client must be before another is made because brokers refuse it: they may be starting.
+/// For how long brokers must refuse a client before another is made: those that are starting may not know
+/// yet who is who, and another consumer reads everything again.
 const KEPT_FOR: Duration = Duration::from_secs(10);
+/// After how long without another refusal brokers have come to believe a client: the library says again
+/// every half minute what stays as it is.
+const REFUSED_FOR: Duration = Duration::from_secs(90);
 /// How large a message may be: a standing of the most groups takes 3 MiB.
 pub(super) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
@@ -60,7 +64,7 @@ impl Connecting {
         Voice {
             token_file: self.connection.token_file().map(|path| path.0),
             complained_at: Mutex::default(),
-            trust: Arc::new(Trust { is_refused: AtomicBool::new(false), begun: Instant::now() }),
+            trust: Arc::new(Trust::new(Instant::now())),
         }
     }
 }
@@ -90,31 +94,46 @@ impl From<KafkaError> for ClientError {
 /// Whether brokers believe a client who it is.
 #[derive(Debug)]
 pub(super) struct Trust {
-    is_refused: AtomicBool,
     begun: Instant,
+    /// Since when brokers refuse it, and when they last did.
+    refused: Mutex<Option<(Instant, Instant)>>,
+    /// Whether the library has given up.
+    has_failed: AtomicBool,
 }
 
 impl Trust {
-    /// True if brokers refuse the client, and another one, which reads secrets and certificates again, may
-    /// do better.
-    pub(super) fn is_refused(&self) -> bool {
-        self.is_refused.load(Ordering::Relaxed)
+    fn new(begun: Instant) -> Self {
+        Self { begun, refused: Mutex::default(), has_failed: AtomicBool::new(false) }
     }
 
-    /// True if that is so, and another one is due.
+    /// True if brokers have refused the client.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// True if they go on refusing it, or it has failed for good: another one, which reads secrets and
+    /// certificates again, may do better.
     pub(super) fn needs_another(&self) -> bool {
-        self.is_refused() && self.begun.elapsed() >= KEPT_FOR
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.is_some_and(|(since, last)| last.saturating_duration_since(since) >= KEPT_FOR)
+            || (self.has_failed.load(Ordering::Relaxed) && self.begun.elapsed() >= KEPT_FOR)
     }
 
     /// Notes an error: of some kinds, a client never recovers.
     pub(super) fn note(&self, error: &KafkaError) {
+        self.note_at(error, Instant::now());
+    }
+
+    fn note_at(&self, error: &KafkaError, now: Instant) {
         use RDKafkaErrorCode as Code;
-        let is_refusal = matches!(
-            error.rdkafka_error_code(),
-            Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL | Code::Fatal)
-        );
-        if is_refusal || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-            self.is_refused.store(true, Ordering::Relaxed);
+        let code = error.rdkafka_error_code();
+        if code == Some(Code::Fatal) || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        if matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL)) {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let lasting = refused.filter(|(_, last)| now.saturating_duration_since(*last) < REFUSED_FOR);
+            *refused = Some((lasting.map_or(now, |(since, _)| since), now));
         }
     }
 }
@@ -180,17 +199,28 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_brokers_refuse_is_made_anew_after_a_while() {
+    fn a_client_that_brokers_go_on_refusing_is_made_anew() {
         let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
         let away = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        let begun = Instant::now();
+        let trust = Trust::new(begun);
+        trust.note_at(&away, begun);
+        trust.note_at(&away, begun + 2 * KEPT_FOR);
+        assert!(!trust.is_refused());
+        trust.note_at(&refused, begun);
+        trust.note_at(&refused, begun + REFUSED_FOR);
+        assert!(trust.is_refused() && !trust.needs_another(), "they had come to believe it");
+        trust.note_at(&refused, begun + REFUSED_FOR + KEPT_FOR);
+        assert!(trust.needs_another());
+    }
+
+    #[test]
+    fn a_client_that_has_failed_for_good_is_made_anew() {
+        let fatal = KafkaError::Global(RDKafkaErrorCode::Fatal);
         let long_ago = Instant::now().checked_sub(KEPT_FOR).unwrap();
-        let old = Trust { is_refused: AtomicBool::new(false), begun: long_ago };
-        old.note(&away);
-        assert!(!old.needs_another());
-        old.note(&refused);
-        assert!(old.needs_another());
-        let young = Trust { is_refused: AtomicBool::new(false), begun: Instant::now() };
-        young.note(&refused);
-        assert!(!young.needs_another());
+        let [old, young] = [long_ago, Instant::now()].map(Trust::new);
+        old.note(&fatal);
+        young.note(&fatal);
+        assert!(old.needs_another() && !young.needs_another(), "not over and over");
     }
 }

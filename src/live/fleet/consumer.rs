@@ -192,7 +192,7 @@ impl Relating {
 
     /// Reads on with the secrets of now; nothing if it was told to stop.
     fn again(mut self) -> Option<Self> {
-        tracing::warn!("the fleet's brokers refuse a consumer: it is made anew");
+        tracing::warn!("the fleet's brokers refuse a consumer, or it has failed: it is made anew");
         self.readers.leave();
         // What brokers did not take back is read again from its beginning.
         self.shares.leave();

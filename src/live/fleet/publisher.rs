@@ -186,7 +186,7 @@ impl Publisher {
         }
         match Sender::new(&self.connecting) {
             Ok(fresh) => {
-                tracing::warn!("the fleet's brokers refuse a producer: it is made anew");
+                tracing::warn!("the fleet's brokers refuse a producer, or it has failed: it is made anew");
                 let old = self.sender.swap(Arc::new(fresh));
                 // It waits for its threads.
                 drop(tokio::task::spawn_blocking(move || drop(old)));

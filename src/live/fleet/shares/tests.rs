@@ -469,3 +469,23 @@ fn lanes_that_are_read_at_unequal_pace_give_what_one_pass_gives() {
         assert_eq!(ids(folder.path()), expected, "seed {seed}");
     }
 }
+
+#[test]
+fn what_was_said_of_a_topic_that_is_gone_holds_up_nothing() {
+    let mut share = Share { last_offset: Some(3), ..Share::default() };
+    let mark = |offset| Mark { instance: "one".to_owned(), published: vec![(0, offset)], ..Mark::default() };
+    let now = Instant::now();
+    share.hear(0, &mark(5_000), now);
+    share.hear(0, &mark(5_001), now);
+    assert!(share.due(0, now, &mut false).is_empty());
+    share.hear(0, &mark(3), now);
+    let due = share.due(0, now, &mut false);
+    assert_eq!(due.iter().map(|heard| heard.published(0)).collect::<Vec<_>>(), [Some(3)]);
+}
+
+#[test]
+fn partitions_that_were_added_are_not_related() {
+    let instance = Instance::start("one".to_owned(), &Arc::default());
+    instance.shares.assigned([PARTITIONS - 1, PARTITIONS]);
+    assert_eq!(instance.shares.unread(), [PARTITIONS - 1]);
+}

@@ -268,7 +268,9 @@ impl Relating {
                 Ok(message) => {
                     match message.payload().and_then(|bytes| serde_json::from_slice::<Mark>(bytes).ok()) {
                         Some(mark) => self.shares.hear(&mark),
-                        None => counter!("masthead_fleet_messages_unreadable_total").increment(1),
+                        None => {
+                            counter!("masthead_fleet_messages_wrong_total", "kind" => "mark").increment(1);
+                        }
                     }
                 }
                 Err(error) => return tracing::warn!(%error, "marks cannot be read"),

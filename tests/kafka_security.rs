@@ -113,6 +113,8 @@ async fn a_broker_is_believed_only_by_its_certificate_and_name_and_a_password_ca
     write_events(&broker).await;
     broker.make_topic("alerts", 1, &[]).await;
     broker.make_topic("nothing", 1, &[]).await;
+    broker.make_topic("letters", 1, &[]).await;
+    broker.write("events", vec![Message::of("rubbish")]).await;
     let secure = broker.address_of(BY_PASSWORD);
     let by_ip = secure.replace("localhost", "127.0.0.1");
     let right = security.by_password("SCRAM-SHA-512");
@@ -127,7 +129,8 @@ async fn a_broker_is_believed_only_by_its_certificate_and_name_and_a_password_ca
     ];
     security.write("password", "wr0ng");
     let mut site = Site::new();
-    site.sources = source("events", &secure, &right) + &source("by-ip", &by_ip, &right);
+    let with_letters = format!("{right}, dead_letter_topic: letters");
+    site.sources = source("events", &secure, &with_letters) + &source("by-ip", &by_ip, &right);
     site.configure(&format!("sinks:\n{}", sinks.concat()));
     let running = site.start().await;
     let posted = client().post(site.url("lab")).body(batch(&["posted".to_owned()])).send().await.unwrap();
@@ -146,6 +149,9 @@ async fn a_broker_is_believed_only_by_its_certificate_and_name_and_a_password_ca
     let expected = BTreeMap::from([("events".to_owned(), EVENTS_COUNT), ("lab".to_owned(), 1)]);
     assert_eq!(alerts_by_cluster(&broker, "alerts").await, expected);
     assert_eq!(broker.read("nothing").await, []);
+    // The writer of letters, too, was told another password before.
+    let letters = broker.read("letters").await;
+    assert!(!letters.is_empty() && letters.iter().all(|letter| letter.payload == b"rubbish"), "{letters:?}");
     assert_eq!(running.metric("masthead_sink_dead_total").await, 0.0);
     running.stop();
     assert!(!site.log().contains(PASSWORD) && !site.log().contains("wr0ng"), "{}", site.log());

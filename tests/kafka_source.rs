@@ -181,6 +181,19 @@ fn poison(number: u64) -> String {
     format!("{{\"auditID\":\"{number}\",\"verb\":[")
 }
 
+/// Prints what instances have said, should the test fail meanwhile.
+struct Logs<'s>(&'s [Site]);
+
+impl Drop for Logs<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (number, site) in self.0.iter().enumerate() {
+                eprintln!("--- instance {number}\n{}", site.log());
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_message_becomes_an_alert_once_however_often_instances_and_the_broker_end() {
     let kills = running::set_by("MASTHEAD_KAFKA_KILLS", 6);
@@ -188,6 +201,7 @@ async fn every_message_becomes_an_alert_once_however_often_instances_and_the_bro
     broker.make_topic(TOPIC, 4, &[]).await;
     let sites: Vec<Site> =
         (0..3).map(|_| site(&broker, &format!("    topics: [{TOPIC}]\n    cluster: prod\n"))).collect();
+    let _logs = Logs(&sites);
     let writer = Writer::begin(broker.address());
     let mut instances: Vec<Option<Running>> = Vec::new();
     for site in &sites {

@@ -26,7 +26,7 @@ mod unwrapping;
 mod values;
 mod walk;
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use detect::ScanErrorKind;
 use detect::event::{Event, Spans};
@@ -46,6 +46,9 @@ pub const EVENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// How deep lists may nest in lists. One level is real, two come from tools that collect lists.
 pub const LISTS_MAX: usize = 8;
+
+/// How much memory is kept for the next stream, in bytes: more than nearly all messages take.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a stream holds, one thing at a time.
 pub enum Frame<'a> {
@@ -133,6 +136,19 @@ enum Located {
     /// The event that was taken out of an envelope.
     Unwrapped,
     Malformed(Malformed),
+}
+
+impl Frames<io::Empty> {
+    /// Begins anew with other bytes, which are the whole stream, in the memory that is there. Items are read up
+    /// to the same length, and nothing is shed.
+    pub fn begin_again(&mut self, bytes: &[u8]) {
+        let mut memory = std::mem::take(&mut self.buffer).into_bytes();
+        memory.clear();
+        memory.shrink_to(KEPT_BYTES_MAX);
+        memory.extend_from_slice(bytes);
+        let opener = std::mem::take(&mut self.opener);
+        *self = Self { opener, ..Self::of_bytes(memory, io::empty(), self.event_bytes_max) };
+    }
 }
 
 impl<R: Read> Frames<R> {

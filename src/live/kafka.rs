@@ -16,9 +16,12 @@ use super::lanes::Lane;
 use super::notice::{PARTITION_STALLED, notice};
 use crate::config::{Connection, KafkaSource, StartAt, bearer_token};
 
+mod complaints;
 mod judging;
 mod naming;
+mod settling;
 
+use complaints::Complaints;
 use judging::Judging;
 use naming::Naming;
 
@@ -50,9 +53,9 @@ impl Consuming {
             let judging = Judging {
                 source: Arc::clone(&source),
                 lookout: Arc::clone(lookout),
-                naming: Naming::new(kafka.cluster.as_ref(), kafka.cluster_from.clone()),
+                naming: Naming::new(Arc::clone(&source), kafka.cluster.as_ref(), kafka.cluster_from.clone()),
                 letters,
-                nameless_told_at: Mutex::default(),
+                complaints: Complaints::default(),
             };
             let hearing = Hearing { judging, source, shown: Mutex::default(), stalled: Mutex::default() };
             Ok(ingest::kafka::Source::start(name, settings, Arc::new(hearing), stop)?)

@@ -36,7 +36,7 @@ pub(crate) struct Lookout {
     pub(crate) store: Store,
     pub(crate) figures: Arc<Figures>,
     /// Where matches go, if several instances correlate together.
-    exchange: Option<Arc<dyn Exchange>>,
+    pub(super) exchange: Option<Arc<dyn Exchange>>,
     /// What takes secrets out of alerts, whatever the rules are.
     pub(crate) redactor: Redactor,
     evaluators: Evaluators,
@@ -325,7 +325,7 @@ impl Lookout {
         self.runtime.block_on(self.make_durable(entry))
     }
 
-    async fn make_durable(&self, entry: Entry) -> Result<Receipt, Refusal> {
+    pub(super) async fn make_durable(&self, entry: Entry) -> Result<Receipt, Refusal> {
         if entry.is_empty() {
             return Ok(Receipt::default());
         }

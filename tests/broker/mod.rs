@@ -135,6 +135,15 @@ impl Broker {
         process.wait().unwrap();
     }
 
+    /// Changes who may do what with all topics and groups, as Kafka's own tool for that takes it.
+    pub(crate) async fn rights(&self, arguments: &[&str]) {
+        let mut command = self.java("128m");
+        command.arg("kafka.admin.AclCommand").args(["--bootstrap-server", &self.address()]);
+        command.args(["--topic", "*", "--group", "*"]).args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "cannot change rights: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// What it has said.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()

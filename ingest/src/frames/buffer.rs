@@ -33,6 +33,13 @@ pub(super) struct Buffer<R> {
     is_whole: bool,
 }
 
+impl Default for Buffer<Empty> {
+    /// Holds nothing.
+    fn default() -> Self {
+        Self::whole(Vec::new(), io::empty())
+    }
+}
+
 impl Buffer<Empty> {
     /// The first `length` of `bytes`, which begin at `offset` of a stream; `failure` says why
     /// it ends there. Lines are counted from 1.

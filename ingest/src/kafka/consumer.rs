@@ -14,9 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::desk::{Desk, Room};
 use super::gathering::Gathering;
-use super::lag::Unread;
 use super::link::LinkError;
-use super::{Judge, News, Partition, Settings, workers};
+use super::{Judge, News, Partition, Settings, beginning, lag, workers};
 
 /// How long the client is asked for a message at a time.
 const POLL_FOR: Duration = Duration::from_millis(100);
@@ -106,26 +105,51 @@ enum Ended {
 
 impl Polling {
     fn consumer(&self) -> Result<BaseConsumer<Context>, LinkError> {
-        let Settings { link, topics, from_beginning, .. } = &self.settings;
-        let unread = if *from_beginning { Unread::FromBeginning } else { Unread::FromEnd };
         let context = Context::new(
             Arc::clone(&self.name),
             Arc::clone(&self.desk),
             Arc::clone(&self.judge),
-            link.clone(),
-            unread,
+            self.settings.link.clone(),
         );
         let client: ClientConfig = self.settings.client()?;
-        let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
-        consumer.subscribe(&topics.names())?;
-        Ok(consumer)
+        Ok(client.create_with_context(context)?)
+    }
+
+    /// Reads until it is told to stop, or the client can not go on.
+    fn read(&self, consumer: &BaseConsumer<Context>) -> Ended {
+        match self.join(consumer) {
+            Ok(()) => Polled::new(self, consumer).run(),
+            Err(ended) => ended,
+        }
+    }
+
+    /// Becomes a member of the group; not before a group that has never read, and is to begin with what comes,
+    /// has noted where that is.
+    fn join(&self, consumer: &BaseConsumer<Context>) -> Result<(), Ended> {
+        let Settings { topics, from_beginning, .. } = &self.settings;
+        let (context, begun) = (consumer.context(), Instant::now());
+        while !from_beginning && let Err(error) = beginning::note_ends(consumer, topics) {
+            context.complain(&error, "it is not known where the group begins");
+            // Brokers are answered meanwhile.
+            drop(consumer.poll(POLL_FOR));
+            if self.stop.is_cancelled() {
+                return Err(Ended::Stopped);
+            }
+            if context.is_stuck.load(Ordering::Relaxed) && begun.elapsed() >= KEPT_FOR {
+                return Err(Ended::Failed);
+            }
+        }
+        consumer.subscribe(&topics.names()).map_err(|error| {
+            tracing::error!(source = &*self.name, %error, "the Kafka client does not take these topics");
+            Ended::Failed
+        })
     }
 
     fn run(self, first: BaseConsumer<Context>, workers: Vec<JoinHandle<()>>) {
         let mut next = Some(first);
         loop {
             if let Some(consumer) = next.take() {
-                let ended = Polled::new(&self, &consumer).run();
+                let ended = self.read(&consumer);
                 self.leave(consumer);
                 if ended == Ended::Stopped {
                     break;
@@ -243,6 +267,11 @@ impl<'p> Polled<'p> {
             let context = self.consumer.context();
             if context.rebalanced.swap(false, Ordering::Relaxed) {
                 self.rebalanced();
+            }
+            if let Some(figures) = context.take_figures()
+                && lag::tell(&figures, &self.gathering, &self.polling.desk, &*self.polling.judge)
+            {
+                context.is_stuck.store(true, Ordering::Relaxed);
             }
             if self.committed_at.elapsed() >= COMMIT_EVERY {
                 self.committed_at = Instant::now();

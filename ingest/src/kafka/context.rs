@@ -15,9 +15,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::desk::Desk;
-use super::lag::Unread;
 use super::link::Link;
-use super::{Judge, News, Partition, lag};
+use super::{Judge, News, Partition};
 
 /// How long what is in flight is waited for when a partition goes to somebody else. Whatever takes
 /// longer is read there again; nobody else of the group reads meanwhile.
@@ -35,7 +34,6 @@ pub(super) struct Context {
     pub(super) desk: Arc<Desk>,
     pub(super) judge: Arc<dyn Judge>,
     link: Link,
-    unread: Unread,
     pub(super) rebalanced: AtomicBool,
     /// Nobody waits for this client any more, and another may have its partitions.
     pub(super) is_left: AtomicBool,
@@ -43,6 +41,9 @@ pub(super) struct Context {
     committing: AtomicUsize,
     /// Nothing comes, and another client may do better.
     pub(super) is_stuck: AtomicBool,
+    /// The figures that came last and nobody has looked at.
+    figures: Mutex<Option<Box<Statistics>>>,
+    has_figures: AtomicBool,
     /// What was complained of, and when.
     said: Mutex<HashMap<String, Instant>>,
     /// All partitions of the topics, as they were last told.
@@ -50,23 +51,18 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(
-        source: Arc<str>,
-        desk: Arc<Desk>,
-        judge: Arc<dyn Judge>,
-        link: Link,
-        unread: Unread,
-    ) -> Self {
+    pub(super) fn new(source: Arc<str>, desk: Arc<Desk>, judge: Arc<dyn Judge>, link: Link) -> Self {
         Self {
             source,
             desk,
             judge,
             link,
-            unread,
             rebalanced: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
             committing: AtomicUsize::new(0),
             is_stuck: AtomicBool::new(false),
+            figures: Mutex::default(),
+            has_figures: AtomicBool::new(false),
             said: Mutex::default(),
             known: Mutex::default(),
         }
@@ -95,6 +91,16 @@ impl Context {
             }
             self.complain(&error, "offsets are not committed");
         }
+    }
+
+    /// The figures that came since this was last asked.
+    pub(super) fn take_figures(&self) -> Option<Box<Statistics>> {
+        // Asked for behind each message.
+        if !self.has_figures.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_figures.store(false, Ordering::Relaxed);
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// True while brokers have not answered all commits.
@@ -128,7 +134,7 @@ impl Context {
     }
 
     /// Counts a complaint, and says it unless it was said a moment ago.
-    fn complain(&self, error: &KafkaError, reason: &str) {
+    pub(super) fn complain(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
@@ -236,9 +242,8 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         self.tell_partitions(&statistics);
-        if lag::tell(&statistics, self.unread, &self.desk, &*self.judge) {
-            self.is_stuck.store(true, Ordering::Relaxed);
-        }
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(statistics));
+        self.has_figures.store(true, Ordering::Relaxed);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

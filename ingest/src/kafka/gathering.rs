@@ -67,6 +67,12 @@ impl Gathering {
         self.batch.as_ref().is_some_and(is_full)
     }
 
+    /// True if there are messages of a partition.
+    pub(super) fn has(&self, partition: &Partition) -> bool {
+        let runs = self.batch.as_ref().map(|batch| &*batch.runs).unwrap_or_default();
+        runs.iter().any(|run| run.partition == *partition && run.assignment != LOST)
+    }
+
     /// How long it may take until the batch is due, if there is one.
     pub(super) fn due_in(&self) -> Option<Duration> {
         self.batch.as_ref().map(|batch| LINGER.saturating_sub(batch.begun.elapsed()))

@@ -9,6 +9,7 @@
 //! partition's that somebody else has taken over. A crash repeats work; it loses nothing.
 
 mod batch;
+mod beginning;
 mod consumer;
 mod context;
 mod dead_letters;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use regex::{Regex, RegexBuilder};
 
 use super::link::{Link, LinkError};
 
@@ -33,7 +34,7 @@ pub struct Settings {
     pub group: String,
     /// A name of its own among the members that survives restarts: its partitions wait for it.
     pub instance_id: Option<String>,
-    /// Whether a partition without a committed offset is read from its beginning.
+    /// Whether a group that has never read begins with what is there; with what comes otherwise.
     pub from_beginning: bool,
     /// How long a member may be unheard of before its partitions go to others.
     pub session_timeout: Duration,
@@ -49,10 +50,10 @@ impl Settings {
     /// What the client is made with.
     pub(super) fn client(&self) -> Result<ClientConfig, LinkError> {
         let mut client = self.link.client()?;
-        let offset_reset = if self.from_beginning { "earliest" } else { "latest" };
         client
             .set("group.id", &self.group)
-            .set("auto.offset.reset", offset_reset)
+            // `latest` would skip what is written to a partition before it is noticed that it is there.
+            .set("auto.offset.reset", "earliest")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("isolation.level", "read_committed")
             .set("session.timeout.ms", ms(self.session_timeout))
@@ -91,7 +92,7 @@ pub enum TopicsError {
     /// No topic can have this name.
     #[error("`{0}` is no name of a topic: these have at most 249 of letters, digits, `.`, `_` and `-`")]
     Name(String),
-    /// Too long, or it holds a NUL.
+    /// Too long, it holds a NUL, or it is no regular expression.
     #[error("`{0}` is no pattern of topics")]
     Pattern(String),
 }
@@ -100,6 +101,9 @@ pub enum TopicsError {
 const TOPIC_BYTES_MAX: usize = 249;
 /// The longest pattern of topics: some names of the longest kind.
 const PATTERN_BYTES_MAX: usize = 1_000;
+
+/// How much memory a pattern may take when compiled, in bytes.
+const PATTERN_MEMORY_MAX: usize = 1 << 20;
 
 impl Topics {
     /// Understands names of topics, and regular expressions, which begin with `^`.
@@ -110,7 +114,8 @@ impl Topics {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         for topic in topics {
             if topic.starts_with('^') {
-                if topic.len() > PATTERN_BYTES_MAX || topic.contains('\0') {
+                let is_fit = topic.len() <= PATTERN_BYTES_MAX && !topic.contains('\0');
+                if !is_fit || pattern(topic).is_none() {
                     return Err(TopicsError::Pattern(topic.clone()));
                 }
             } else if topic.is_empty() || topic.len() > TOPIC_BYTES_MAX || !topic.bytes().all(is_plain) {
@@ -120,10 +125,23 @@ impl Topics {
         if topics.is_empty() { Err(TopicsError::None) } else { Ok(Self(topics.to_vec())) }
     }
 
+    /// Which topics of those that there are, as the client understands it.
+    pub(super) fn matching(&self, topic: &str) -> bool {
+        let is_meant = |name: &String| match name.starts_with('^') {
+            true => pattern(name).is_some_and(|pattern| pattern.is_match(topic)),
+            false => name == topic,
+        };
+        self.0.iter().any(is_meant)
+    }
+
     /// As the client takes them.
     pub(super) fn names(&self) -> Vec<&str> {
         self.0.iter().map(String::as_str).collect()
     }
+}
+
+fn pattern(text: &str) -> Option<Regex> {
+    RegexBuilder::new(text).size_limit(PATTERN_MEMORY_MAX).build().ok()
 }
 
 #[cfg(test)]
@@ -138,6 +156,12 @@ mod tests {
         for odd in ["", "a b", "k8s-audit-.*", &"a".repeat(250)] {
             assert_eq!(of(&[odd]), Err(TopicsError::Name(odd.to_owned())));
         }
-        assert_eq!(of(&["^a\0"]), Err(TopicsError::Pattern("^a\0".to_owned())));
+        for odd in ["^a\0", "^a(", &format!("^{}", "a".repeat(1_000))] {
+            assert_eq!(of(&[odd]), Err(TopicsError::Pattern(odd.to_owned())));
+        }
+        let topics = of(&["audit", "^k8s-audit-(.+)$"]).unwrap();
+        let matching =
+            ["audit", "audits", "k8s-audit-prod", "old-k8s-audit-prod"].map(|it| topics.matching(it));
+        assert_eq!(matching, [true, false, true, false]);
     }
 }

@@ -14,6 +14,8 @@ pub enum Party {
     Cluster(Arc<str>),
     /// Whoever is at an address, where no credential is asked for; of IPv6, the network.
     Address(IpAddr),
+    /// Whoever may write to a source whose messages say themselves whose they are.
+    Source(Arc<str>),
 }
 
 impl Party {
@@ -34,6 +36,7 @@ impl Display for Party {
         match self {
             Self::Cluster(name) => write!(formatter, "cluster {name}"),
             Self::Address(address) => address.fmt(formatter),
+            Self::Source(name) => write!(formatter, "source {name}"),
         }
     }
 }

@@ -44,11 +44,12 @@ pub(crate) struct KafkaSource {
     /// For how long nothing may be heard of a member before its partitions go to others.
     #[serde(default = "default_session_timeout")]
     pub(crate) session_timeout: Timespan,
-    /// Where to begin in a partition in which the group has not read before.
+    /// Where a group begins that has never read any of these topics. What comes later is read from its
+    /// beginning.
     #[serde(default)]
     pub(crate) start_at: StartAt,
-    /// Whose events they are; with `cluster_from`, whose they are if that tells no cluster. Without both, the
-    /// cluster is `default`.
+    /// Whose events they are; with `cluster_from`, whose they are if that tells no cluster. Unless it is said,
+    /// `default`.
     #[serde(default)]
     pub(crate) cluster: Option<Name>,
     /// What of a message says whose event it is.

@@ -1,17 +1,20 @@
 //! Evaluates messages, each on its own: what is wrong with one never costs its neighbour.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::io::{self, Empty};
+use std::sync::Arc;
 
 use detect::Scratch;
 use detect::event::{Event, Scanned};
 use ingest::envelope::may_wrap;
 use ingest::kafka::{Again, Batch, DeadLetters, Message};
-use ingest::webhook::{EVENT_BYTES_MAX, Judged};
+use ingest::webhook::EVENT_BYTES_MAX;
 use ingest::{Frame, Frames};
 use metrics::counter;
 
-use super::naming::{DEFAULT, Naming};
+use super::complaints::Complaints;
+use super::naming::{Nameless, Naming};
+use super::settling::Settling;
 use crate::live::figures::Figures;
 use crate::live::part::Part;
 use crate::live::{Current, Lookout};
@@ -21,30 +24,27 @@ use crate::period::Period;
 /// costs a row in the store.
 const SET_ASIDE_MAX: u64 = 100;
 
-/// How long it is not said again that messages name no cluster.
-const SAID_FOR: Duration = Duration::from_secs(30);
-
 /// Evaluates messages.
 pub(super) struct Judging {
     pub(super) source: Arc<str>,
     pub(super) lookout: Arc<Lookout>,
     pub(super) naming: Naming,
     pub(super) letters: Option<DeadLetters>,
-    /// When it was last said that messages name no cluster.
-    pub(super) nameless_told_at: Mutex<Option<Instant>>,
+    /// What is said now and then of clusters.
+    pub(super) complaints: Complaints,
 }
 
 /// Messages of one cluster.
 struct Group<'b> {
     cluster: Arc<str>,
     messages: Vec<Message<'b>>,
-    /// Messages of which nobody knows whose they are, and why.
-    nameless: Vec<(Message<'b>, String)>,
 }
 
 /// What the judging of a batch has come to.
 struct Work<'b> {
     scratch: Scratch,
+    /// Where messages are read that are not simply an event.
+    frames: Frames<Empty>,
     /// When the events happened, by partition of the batch.
     periods: Vec<Period>,
     /// Messages that nobody can read, and why.
@@ -60,30 +60,30 @@ impl Judging {
         let current = self.lookout.current();
         let mut work = Work {
             scratch: current.scratch(),
+            frames: Frames::of_bytes(Vec::new(), io::empty(), EVENT_BYTES_MAX),
             periods: batch.partitions().map(|_| Period::default()).collect(),
             letters: Vec::new(),
             item_count: 0,
             tombstone_count: 0,
         };
-        let mut answers = Vec::new();
+        let mut settling = Settling::new(self, batch.begun());
         for group in self.groups(batch) {
             work.item_count = 0;
-            let judged = self.take(&group, &current, batch, &mut work)?;
-            answers.push((group.cluster, work.item_count, judged));
+            self.take(&group, &current, &mut work, &mut settling)?;
+            settling.received(&group.cluster, work.item_count);
         }
+        settling.settle()?;
         self.send_letters(&work.letters)?;
+        settling.answer();
         Figures::blind(current.detection.rules(), &mut work.scratch.blind_counts);
         current.give_back(work.scratch);
-        for (cluster, item_count, judged) in answers {
-            self.lookout.figures.answered(&self.source, &cluster, item_count, judged);
-        }
         self.count("message", batch.message_count() as u64 - work.tombstone_count);
         self.count("tombstone", work.tombstone_count);
         let latest_us = |period: &Period| period.bounds().map(|(_, last)| last.timestamp_micros());
         Ok(work.periods.iter().map(latest_us).collect())
     }
 
-    fn count(&self, kind: &'static str, messages: u64) {
+    pub(super) fn count(&self, kind: &'static str, messages: u64) {
         counter!("masthead_kafka_messages_total", "source" => self.source.to_string(), "kind" => kind)
             .increment(messages);
     }
@@ -91,71 +91,49 @@ impl Judging {
     /// Sorts messages by cluster; those of a cluster stay in their order.
     fn groups<'b>(&self, batch: &'b Batch) -> Vec<Group<'b>> {
         let mut groups: Vec<Group<'b>> = Vec::new();
+        let mut numbers: HashMap<Arc<str>, usize> = HashMap::new();
         let mut last = 0;
-        let mut nameless_count = 0;
+        let mut nameless = (0, Nameless::Unsaid);
         for message in batch.messages() {
-            let (cluster, reason) = match self.naming.named(&message) {
-                Ok(cluster) => (cluster, None),
-                Err(nameless) => {
-                    nameless_count += 1;
-                    match self.naming.otherwise() {
-                        Some(cluster) => (cluster, None),
-                        None => (DEFAULT.into(), Some(nameless.to_string())),
-                    }
-                }
-            };
+            let cluster = self.naming.named(&message).unwrap_or_else(|reason| {
+                nameless = (nameless.0 + 1, reason);
+                self.naming.otherwise()
+            });
             if groups.get(last).is_none_or(|group| group.cluster != cluster) {
-                last = groups.iter().position(|group| group.cluster == cluster).unwrap_or_else(|| {
-                    groups.push(Group { cluster, messages: Vec::new(), nameless: Vec::new() });
+                last = *numbers.entry(Arc::clone(&cluster)).or_insert_with(|| {
+                    groups.push(Group { cluster, messages: Vec::new() });
                     groups.len() - 1
                 });
             }
-            let Some(group) = groups.get_mut(last) else { continue };
-            match reason {
-                None => group.messages.push(message),
-                Some(reason) => group.nameless.push((message, reason)),
+            if let Some(group) = groups.get_mut(last) {
+                group.messages.push(message);
             }
         }
-        if nameless_count > 0 {
-            self.tell_nameless(nameless_count);
+        if nameless.0 > 0 {
+            self.count("nameless", nameless.0);
+            self.complaints.nameless(&self.source, nameless.0, nameless.1);
         }
         groups
-    }
-
-    /// Counts messages that name no cluster, and says so now and then.
-    fn tell_nameless(&self, messages: u64) {
-        self.count("nameless", messages);
-        let mut told_at = self.nameless_told_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if told_at.is_none_or(|at| at.elapsed() >= SAID_FOR) {
-            *told_at = Some(Instant::now());
-            tracing::warn!(source = &*self.source, messages, "messages name no cluster");
-        }
     }
 
     fn take<'b>(
         &self,
         group: &Group<'b>,
         current: &Current,
-        batch: &Batch,
         work: &mut Work<'b>,
-    ) -> Result<Judged, Again> {
+        settling: &mut Settling<'_>,
+    ) -> Result<(), Again> {
         let begin = || Part::new(current, &group.cluster, &self.source, None);
-        let commit =
-            |part| self.lookout.commit(part, batch.begun()).map_err(|refusal| Again(refusal.to_string()));
         let mut part = begin();
-        let mut judged = Judged::default();
         for message in &group.messages {
             self.evaluate(message, &mut part, work);
-            if part.is_full() {
-                judged += commit(std::mem::replace(&mut part, begin()))?;
+            if settling.is_full_with(&part) {
+                settling.add(&group.cluster, std::mem::replace(&mut part, begin()));
+                settling.settle()?;
             }
         }
-        for (message, reason) in &group.nameless {
-            work.item_count += 1;
-            self.set_aside(message, message.value.unwrap_or_default(), reason.clone(), &mut part, work);
-        }
-        judged += commit(part)?;
-        Ok(judged)
+        settling.add(&group.cluster, part);
+        Ok(())
     }
 
     /// Evaluates what one message holds.
@@ -164,14 +142,14 @@ impl Judging {
             work.tombstone_count += 1;
             return;
         };
-        // A longer one is judged without its bodies, as everywhere.
-        if value.len() <= EVENT_BYTES_MAX
-            && let Some(event) = lone_event(value)
-        {
+        if let Some(event) = lone_event(value) {
             work.add(message, &event, part);
             return;
         }
-        let mut frames = Frames::with_event_bytes_max(value, EVENT_BYTES_MAX).shedding();
+        // They are somewhere else meanwhile, so that what they give can be added.
+        let nothing = Frames::of_bytes(Vec::new(), io::empty(), EVENT_BYTES_MAX);
+        let mut frames = std::mem::replace(&mut work.frames, nothing);
+        frames.begin_again(value);
         let mut odd_count = 0;
         while let Some(frame) = frames.next() {
             match frame {
@@ -191,6 +169,7 @@ impl Judging {
             }
         }
         Figures::unwrapped(&self.source, &frames.counts());
+        work.frames = frames;
         if odd_count > SET_ASIDE_MAX {
             let rest = odd_count - SET_ASIDE_MAX;
             let reason = format!("{rest} more items of the message are no events");
@@ -225,8 +204,10 @@ impl Judging {
         if fresh.is_empty() {
             return Ok(());
         }
-        topic.deliver(&fresh).map_err(|error| Again(format!("{:#}", anyhow::Error::from(error))))?;
-        self.count("dead_letter", fresh.len() as u64);
+        let lost = topic.deliver(&fresh);
+        let lost = lost.map_err(|error| Again(format!("{:#}", anyhow::Error::from(error))))?;
+        self.count("dead_letter", (fresh.len() as u64).saturating_sub(lost));
+        self.count("dead_letter_too_large", lost);
         Ok(())
     }
 }

@@ -1,24 +1,29 @@
 //! Whose events a message holds.
+//!
+//! A message always is of some cluster, so that nothing it holds remains unseen: where it does not say
+//! of which, of the one that is configured for that, or of [`DEFAULT`].
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ingest::kafka::Message;
+use ingest::webhook::Party;
 
 use crate::config::{ClusterFrom, Name};
 
 /// The cluster where nothing else is said.
-pub(super) const DEFAULT: &str = "default";
-/// How many clusters messages may name: half of those that can have a say at all, as whoever writes to a topic
-/// may write anything into a header.
-const NAMED_MAX: usize = 500;
+const DEFAULT: &str = "default";
+/// How many names are remembered, so that they need not be looked at again: as many as there may be clusters.
+/// Beyond, all are forgotten: some may be made up.
+const REMEMBERED_MAX: usize = 1_000;
 
 /// Says whose events a message holds.
 pub(super) struct Naming {
-    otherwise: Option<Arc<str>>,
+    source: Arc<str>,
+    otherwise: Arc<str>,
     from: Option<ClusterFrom>,
-    /// Those that were named so far.
-    named: RwLock<BTreeSet<Arc<str>>>,
+    /// Names that were found to be some.
+    remembered: RwLock<BTreeSet<Arc<str>>>,
 }
 
 /// Why nobody can tell whose events a message holds.
@@ -28,44 +33,55 @@ pub(super) enum Nameless {
     Unsaid,
     #[error("what the message says is no name of a cluster")]
     Odd,
-    #[error("the message names one cluster too many")]
-    TooMany,
 }
 
 impl Naming {
-    pub(super) fn new(cluster: Option<&Name>, from: Option<ClusterFrom>) -> Self {
-        let otherwise = cluster.map(|name| Arc::from(&**name));
-        let otherwise = otherwise.or_else(|| from.is_none().then(|| DEFAULT.into()));
-        Self { otherwise, from, named: RwLock::default() }
+    pub(super) fn new(source: Arc<str>, cluster: Option<&Name>, from: Option<ClusterFrom>) -> Self {
+        let otherwise = cluster.map_or_else(|| DEFAULT.into(), |name| Arc::from(&**name));
+        Self { source, otherwise, from, remembered: RwLock::default() }
     }
 
     /// The cluster that a message names.
     pub(super) fn named(&self, message: &Message<'_>) -> Result<Arc<str>, Nameless> {
-        let Some(ClusterFrom { topic, header, .. }) = &self.from else {
-            return self.otherwise.clone().ok_or(Nameless::Unsaid);
-        };
+        let Some(ClusterFrom { topic, header, .. }) = &self.from else { return Ok(self.otherwise()) };
         let said = match (topic, header) {
             (Some(capture), _) => capture.of(&message.partition.topic).map(str::as_bytes),
             (None, Some(_)) => message.header,
             (None, None) => message.key,
         };
         let said = std::str::from_utf8(said.ok_or(Nameless::Unsaid)?).map_err(|_| Nameless::Odd)?;
-        if let Some(name) = self.named.read().unwrap_or_else(PoisonError::into_inner).get(said) {
-            return Ok(Arc::clone(name));
-        }
-        let name: Name = said.parse().map_err(|_| Nameless::Odd)?;
-        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
-        if named.len() >= NAMED_MAX {
-            return Err(Nameless::TooMany);
-        }
-        let name: Arc<str> = Arc::from(&*name);
-        named.insert(Arc::clone(&name));
-        Ok(name)
+        self.checked(said)
     }
 
     /// The cluster of messages that name none.
-    pub(super) fn otherwise(&self) -> Option<Arc<str>> {
-        self.otherwise.clone()
+    pub(super) fn otherwise(&self) -> Arc<str> {
+        Arc::clone(&self.otherwise)
+    }
+
+    /// Who answers for a cluster of this name: where messages say whose they are, whoever writes them may have
+    /// made it up.
+    pub(super) fn party(&self, cluster: &Arc<str>) -> Party {
+        match &self.from {
+            Some(ClusterFrom { topic: None, .. }) if *cluster != self.otherwise => {
+                Party::Source(Arc::clone(&self.source))
+            }
+            _ => Party::Cluster(Arc::clone(cluster)),
+        }
+    }
+
+    /// What was said, if it is a name.
+    fn checked(&self, said: &str) -> Result<Arc<str>, Nameless> {
+        if let Some(name) = self.remembered.read().unwrap_or_else(PoisonError::into_inner).get(said) {
+            return Ok(Arc::clone(name));
+        }
+        let name: Name = said.parse().map_err(|_| Nameless::Odd)?;
+        let name: Arc<str> = Arc::from(&*name);
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(Arc::clone(&name));
+        Ok(name)
     }
 }
 
@@ -89,17 +105,21 @@ mod tests {
         })
     }
 
+    fn naming(from: Option<ClusterFrom>) -> Naming {
+        Naming::new("managed".into(), None, from)
+    }
+
     fn by_header() -> Naming {
-        Naming::new(None, Some(ClusterFrom { header: Some("cluster".to_owned()), ..ClusterFrom::default() }))
+        naming(Some(ClusterFrom { header: Some("cluster".to_owned()), ..ClusterFrom::default() }))
     }
 
     #[test]
     fn the_cluster_is_told_by_topic_header_or_key() {
-        assert_eq!(&*named(&Naming::new(None, None), None).unwrap(), DEFAULT);
+        assert_eq!(&*named(&naming(None), None).unwrap(), DEFAULT);
         let capture = Some("k8s-audit-(.+)".parse().unwrap());
-        let by_topic = Naming::new(None, Some(ClusterFrom { topic: capture, ..ClusterFrom::default() }));
+        let by_topic = naming(Some(ClusterFrom { topic: capture, ..ClusterFrom::default() }));
         assert_eq!(&*named(&by_topic, None).unwrap(), "prod");
-        let by_key = Naming::new(None, Some(ClusterFrom { key: true, ..ClusterFrom::default() }));
+        let by_key = naming(Some(ClusterFrom { key: true, ..ClusterFrom::default() }));
         assert_eq!(&*named(&by_key, None).unwrap(), "by-key");
         assert_eq!(&*named(&by_header(), Some("lab")).unwrap(), "lab");
     }
@@ -110,16 +130,26 @@ mod tests {
         for odd in ["", "a b", "../etc", &"a".repeat(129)] {
             assert_eq!(named(&by_header(), Some(odd)), Err(Nameless::Odd));
         }
-        assert_eq!(by_header().otherwise(), None);
+        assert_eq!(&*by_header().otherwise(), DEFAULT);
     }
 
     #[test]
-    fn whoever_writes_to_a_topic_cannot_make_up_clusters_for_ever() {
+    fn names_that_were_made_up_keep_no_other_from_being_understood() {
         let naming = by_header();
-        for number in 0..NAMED_MAX {
+        for number in 0..3 * REMEMBERED_MAX {
             assert!(named(&naming, Some(&format!("c{number}"))).is_ok());
+            assert!(naming.remembered.read().unwrap().len() <= REMEMBERED_MAX);
         }
-        assert_eq!(named(&naming, Some("one-more")), Err(Nameless::TooMany));
-        assert!(named(&naming, Some("c7")).is_ok());
+        assert_eq!(&*named(&naming, Some("prod")).unwrap(), "prod");
+    }
+
+    #[test]
+    fn a_source_answers_for_names_that_its_messages_say() {
+        let of_source = Party::Source("managed".into());
+        assert_eq!(by_header().party(&"prod".into()), of_source);
+        assert_eq!(by_header().party(&DEFAULT.into()), Party::Cluster(DEFAULT.into()));
+        let capture = Some("k8s-audit-(.+)".parse().unwrap());
+        let by_topic = naming(Some(ClusterFrom { topic: capture, ..ClusterFrom::default() }));
+        assert_eq!(by_topic.party(&"prod".into()), Party::Cluster("prod".into()));
     }
 }

@@ -232,11 +232,13 @@ async fn a_letter_that_is_too_large_costs_only_itself() {
 async fn nothing_is_committed_while_the_store_refuses() {
     let broker = Broker::start().await;
     broker.make_topic("events", 1, &[]).await;
-    let site = site(&[source(&broker, "careful", "topics: [events], cluster: lab")]);
+    let mut site = site(&[source(&broker, "careful", "topics: [events], cluster: lab")]);
+    // The signal for it would end the process.
+    site.started_by = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(str::to_owned).into();
     let running = site.start().await;
     broker.write("events", events(0..10, 0)).await;
     until_read(&broker, "careful", "events", &site).await;
-    limit_files(&running, "1");
+    limit_files(&running, "4096:");
     broker.write("events", events(10..500, 0)).await;
     // Its log is a file, too, and says nothing.
     running::until("the store refuses", async || running.readiness().await["store_error"].is_string()).await;
@@ -246,7 +248,7 @@ async fn nothing_is_committed_while_the_store_refuses() {
     })
     .await;
     assert_eq!(broker.lag("careful", "events").await, 490);
-    limit_files(&running, "unlimited");
+    limit_files(&running, "unlimited:");
     until_read(&broker, "careful", "events", &site).await;
     stop(running, &site);
     assert_eq!(alerted(&site)["lab"], ids(0..500));

@@ -16,6 +16,14 @@ pub struct Batch {
     pub(super) begun: Instant,
 }
 
+/// Memory of a batch that is done, for another one: to have the system clear two fresh megabytes for each
+/// takes longer than to fill them.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+}
+
 /// Where a message lies in the bytes of its batch.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -58,7 +66,27 @@ pub struct Message<'b> {
     pub value: Option<&'b [u8]>,
 }
 
+impl Spare {
+    /// How many bytes of messages there is room for.
+    pub(super) fn room(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
 impl Batch {
+    /// An empty one, in memory that another one had.
+    pub(super) fn begin(spare: Spare) -> Self {
+        let Spare { mut bytes, mut items } = spare;
+        bytes.clear();
+        items.clear();
+        Self { bytes, items, runs: Vec::new(), begun: Instant::now() }
+    }
+
+    /// Its memory.
+    pub(super) fn into_spare(self) -> Spare {
+        Spare { bytes: self.bytes, items: self.items }
+    }
+
     /// The messages.
     pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
         // Invariant: a batch is made of ranges of its own bytes and of numbers of its own runs.

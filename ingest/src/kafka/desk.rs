@@ -5,11 +5,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::batch::Batch;
+use super::batch::{Batch, Spare};
+use super::gathering::BATCH_BYTES_MAX;
 use super::{Partition, Progress};
 
 /// The number of no assignment: of what was gathered before a partition went to somebody else.
 pub(super) const LOST: u64 = 0;
+
+/// How many batches leave their memory to others: as many as some workers are about. One that was larger than
+/// usual keeps nothing.
+const SPARES_MAX: usize = 8;
+const SPARE_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
 /// The desk.
 #[derive(Default)]
@@ -25,6 +31,7 @@ struct State {
     /// Counts assignments, so that what is late is known for what it is.
     assignments: u64,
     waiting: VecDeque<Batch>,
+    spares: Vec<Spare>,
     in_flight_count: usize,
     in_flight_bytes: usize,
     is_closed: bool,
@@ -157,6 +164,20 @@ impl Desk {
         further
     }
 
+    /// Keeps the memory of a batch that is done.
+    pub(super) fn keep(&self, batch: Batch) {
+        let spare = batch.into_spare();
+        let mut state = self.state();
+        if spare.room() <= SPARE_BYTES_MAX && state.spares.len() < SPARES_MAX {
+            state.spares.push(spare);
+        }
+    }
+
+    /// Memory for a batch.
+    pub(super) fn spare(&self) -> Spare {
+        self.state().spares.pop().unwrap_or_default()
+    }
+
     /// Waits until there is room for another batch, but no longer than `patience`; true if there is.
     pub(super) fn wait_for_room(&self, room: Room, patience: Duration) -> bool {
         self.wait(patience, |state| {
@@ -249,6 +270,19 @@ mod tests {
         assert_eq!(desk.take_done(None), []);
         desk.not_committed(&partition);
         assert_eq!(desk.take_done(Some(std::slice::from_ref(&partition))), [(partition, 20)]);
+    }
+
+    #[test]
+    fn memory_goes_from_batch_to_batch_within_limits() {
+        let desk = Desk::default();
+        let batch = |room: usize| Batch { bytes: Vec::with_capacity(room), ..Batch::begin(Spare::default()) };
+        desk.keep(batch(SPARE_BYTES_MAX + 1));
+        assert_eq!(desk.spare().room(), 0);
+        for _ in 0..2 * SPARES_MAX {
+            desk.keep(batch(1_000));
+        }
+        let kept = std::iter::repeat_with(|| desk.spare().room()).take_while(|room| *room > 0);
+        assert_eq!(kept.count(), SPARES_MAX);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::desk::{Desk, LOST};
 /// How many messages are judged together at most: what they give shares one write to the disk.
 const BATCH_MESSAGES_MAX: usize = 2_000;
 /// How many bytes of messages are judged together, roughly: one message may be larger.
-const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long the first message of a batch waits for others.
 const LINGER: Duration = Duration::from_millis(5);
 /// How many headers of a message are looked at: who sends more does not mean to be understood.
@@ -34,12 +34,7 @@ impl Gathering {
 
     /// Adds a message, unless its partition is not this member's.
     pub(super) fn add(&mut self, message: &BorrowedMessage<'_>, desk: &Desk) {
-        let batch = self.batch.get_or_insert_with(|| Batch {
-            bytes: Vec::with_capacity(BATCH_BYTES_MAX / 4),
-            items: Vec::with_capacity(BATCH_MESSAGES_MAX / 4),
-            runs: Vec::new(),
-            begun: Instant::now(),
-        });
+        let batch = self.batch.get_or_insert_with(|| Batch::begin(desk.spare()));
         let Some(run) = run_of(&mut batch.runs, message, desk) else { return };
         let mut keep = |bytes: Option<&[u8]>| -> Option<Range<usize>> {
             let start = batch.bytes.len();

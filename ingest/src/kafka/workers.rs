@@ -45,6 +45,7 @@ fn work(desk: &Desk, judge: &dyn Judge) {
         for (partition, latest_us) in desk.finish(&batch, &latest_us) {
             judge.hear(News::Done(&partition, latest_us));
         }
+        desk.keep(batch);
     }
 }
 

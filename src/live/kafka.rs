@@ -17,6 +17,7 @@ use super::notice::{PARTITION_STALLED, notice};
 use crate::config::{Connection, KafkaSource, StartAt, bearer_token};
 
 mod complaints;
+mod grouping;
 mod judging;
 mod naming;
 mod settling;

@@ -96,10 +96,10 @@ fn kafka(source: &KafkaSource, spot: Spot<'_>, mistakes: &mut Mistakes) {
         mistakes.contradict(spot_of_timeout, "sessions cannot last so long", advice);
     }
     if let Some(from) = &source.cluster_from {
-        let ways = [from.topic.is_some(), from.header.is_some(), from.key];
+        let ways = [from.topic.is_some(), from.header.is_some(), from.key, from.envelope];
         if ways.iter().filter(|is_given| **is_given).count() != 1 {
             let place = spot.at("cluster_from").place;
-            let advice = "give exactly one of `topic`, `header` and `key`";
+            let advice = "give exactly one of `topic`, `header`, `key` and `envelope`";
             mistakes.contradict(place, "this does not say what the cluster is", advice);
         }
     }

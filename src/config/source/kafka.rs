@@ -89,7 +89,7 @@ impl KafkaSource {
     }
 }
 
-/// What of a message says whose event it is; exactly one of the three.
+/// What of a message says whose event it is; exactly one of these.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ClusterFrom {
@@ -99,6 +99,9 @@ pub(crate) struct ClusterFrom {
     pub(crate) header: Option<String>,
     /// The key.
     pub(crate) key: bool,
+    /// What clouds and shippers wrap around events: the resource of Azure, the log group of AWS, the
+    /// `cluster_name` of Cloud Logging, `orchestrator.cluster.name`, `cluster_name` or `cluster`.
+    pub(crate) envelope: bool,
 }
 
 /// A regular expression that captures something.

@@ -1,6 +1,5 @@
 //! Evaluates messages, each on its own: what is wrong with one never costs its neighbour.
 
-use std::collections::HashMap;
 use std::io::{self, Empty};
 use std::sync::Arc;
 
@@ -13,7 +12,8 @@ use ingest::{Frame, Frames};
 use metrics::counter;
 
 use super::complaints::Complaints;
-use super::naming::{Nameless, Naming};
+use super::grouping::{Group, Grouping, Member};
+use super::naming::Naming;
 use super::settling::Settling;
 use crate::live::figures::Figures;
 use crate::live::part::Part;
@@ -32,12 +32,6 @@ pub(super) struct Judging {
     pub(super) letters: Option<DeadLetters>,
     /// What is said now and then of clusters.
     pub(super) complaints: Complaints,
-}
-
-/// Messages of one cluster.
-struct Group<'b> {
-    cluster: Arc<str>,
-    messages: Vec<Message<'b>>,
 }
 
 /// What the judging of a batch has come to.
@@ -88,30 +82,16 @@ impl Judging {
             .increment(messages);
     }
 
-    /// Sorts messages by cluster; those of a cluster stay in their order.
+    /// Sorts messages by cluster, and says how many name none.
     fn groups<'b>(&self, batch: &'b Batch) -> Vec<Group<'b>> {
-        let mut groups: Vec<Group<'b>> = Vec::new();
-        let mut numbers: HashMap<Arc<str>, usize> = HashMap::new();
-        let mut last = 0;
-        let mut nameless = (0, Nameless::Unsaid);
+        let mut grouping = Grouping::new(&self.naming);
         for message in batch.messages() {
-            let cluster = self.naming.named(&message).unwrap_or_else(|reason| {
-                nameless = (nameless.0 + 1, reason);
-                self.naming.otherwise()
-            });
-            if groups.get(last).is_none_or(|group| group.cluster != cluster) {
-                last = *numbers.entry(Arc::clone(&cluster)).or_insert_with(|| {
-                    groups.push(Group { cluster, messages: Vec::new() });
-                    groups.len() - 1
-                });
-            }
-            if let Some(group) = groups.get_mut(last) {
-                group.messages.push(message);
-            }
+            grouping.add(message);
         }
-        if nameless.0 > 0 {
-            self.count("nameless", nameless.0);
-            self.complaints.nameless(&self.source, nameless.0, nameless.1);
+        let (groups, nameless) = grouping.end();
+        if let Some((messages, reason)) = nameless {
+            self.count("nameless", messages);
+            self.complaints.nameless(&self.source, messages, reason);
         }
         groups
     }
@@ -125,8 +105,8 @@ impl Judging {
     ) -> Result<(), Again> {
         let begin = || Part::new(current, &group.cluster, &self.source, None);
         let mut part = begin();
-        for message in &group.messages {
-            self.evaluate(message, &mut part, work);
+        for member in &group.members {
+            self.evaluate(member, &group.cluster, &mut part, work);
             if settling.is_full_with(&part) {
                 settling.add(&group.cluster, std::mem::replace(&mut part, begin()));
                 settling.settle()?;
@@ -136,8 +116,9 @@ impl Judging {
         Ok(())
     }
 
-    /// Evaluates what one message holds.
-    fn evaluate<'b>(&self, message: &Message<'b>, part: &mut Part<'_>, work: &mut Work<'b>) {
+    /// Evaluates what one message holds of a cluster.
+    fn evaluate<'b>(&self, member: &Member<'b>, cluster: &str, part: &mut Part<'_>, work: &mut Work<'b>) {
+        let message = &member.message;
         let Some(value) = message.value else {
             work.tombstone_count += 1;
             return;
@@ -150,10 +131,17 @@ impl Judging {
         let nothing = Frames::of_bytes(Vec::new(), io::empty(), EVENT_BYTES_MAX);
         let mut frames = std::mem::replace(&mut work.frames, nothing);
         frames.begin_again(value);
-        let mut odd_count = 0;
+        let (mut number, mut odd_count) = (0, 0);
         while let Some(frame) = frames.next() {
             match frame {
-                Frame::Event { event, .. } => work.add(message, &event, part),
+                Frame::Event { event, .. } => {
+                    if member.is_of(number, cluster) {
+                        work.add(message, &event, part);
+                    }
+                    number += 1;
+                }
+                // What is none is told once.
+                Frame::Malformed(_) if !member.is_first => {}
                 Frame::Malformed(malformed) => {
                     work.item_count += 1;
                     odd_count += 1;
@@ -168,7 +156,9 @@ impl Judging {
                 }
             }
         }
-        Figures::unwrapped(&self.source, &frames.counts());
+        if member.is_first {
+            Figures::unwrapped(&self.source, &frames.counts());
+        }
         work.frames = frames;
         if odd_count > SET_ASIDE_MAX {
             let rest = odd_count - SET_ASIDE_MAX;
@@ -223,7 +213,7 @@ impl Work<'_> {
 }
 
 /// The event that a message is, if it is one and nothing else: nearly all are.
-fn lone_event(value: &[u8]) -> Option<Event<'_>> {
+pub(super) fn lone_event(value: &[u8]) -> Option<Event<'_>> {
     let value = value.trim_ascii();
     match Event::scan_prefix(value) {
         Ok(Scanned::Event(event, length)) if length == value.len() => {

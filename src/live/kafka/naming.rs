@@ -43,14 +43,24 @@ impl Naming {
 
     /// The cluster that a message names.
     pub(super) fn named(&self, message: &Message<'_>) -> Result<Arc<str>, Nameless> {
-        let Some(ClusterFrom { topic, header, .. }) = &self.from else { return Ok(self.otherwise()) };
+        let Some(ClusterFrom { topic, header, key, .. }) = &self.from else { return Ok(self.otherwise()) };
         let said = match (topic, header) {
             (Some(capture), _) => capture.of(&message.partition.topic).map(str::as_bytes),
             (None, Some(_)) => message.header,
-            (None, None) => message.key,
+            (None, None) => message.key.filter(|_| *key),
         };
         let said = std::str::from_utf8(said.ok_or(Nameless::Unsaid)?).map_err(|_| Nameless::Odd)?;
         self.checked(said)
+    }
+
+    /// Whether wrappers in messages say whose their events are.
+    pub(super) fn is_by_envelope(&self) -> bool {
+        self.from.as_ref().is_some_and(|from| from.envelope)
+    }
+
+    /// The cluster that a wrapper names.
+    pub(super) fn hinted(&self, hint: Option<&str>) -> Result<Arc<str>, Nameless> {
+        self.checked(hint.ok_or(Nameless::Unsaid)?)
     }
 
     /// The cluster of messages that name none.

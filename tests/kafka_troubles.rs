@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// A request that the rule of these tests matches.
 fn event(id: &str) -> String {
     let list = running::batch(&[id.to_owned()]);
-    let start = list.find("[").unwrap() + 1;
+    let start = list.find('[').unwrap() + 1;
     list[start..list.len() - 2].to_owned()
 }
 
@@ -175,10 +175,12 @@ async fn markers_of_transactions_are_not_behind() {
                 producer.send(BaseRecord::to(topic).key(&id).payload(&event(&id))).unwrap();
             }
             producer.flush(PATIENCE).unwrap();
-            match is_kept {
-                true => producer.commit_transaction(PATIENCE).unwrap(),
-                false => producer.abort_transaction(PATIENCE).unwrap(),
-            }
+            let ended = if is_kept {
+                producer.commit_transaction(PATIENCE)
+            } else {
+                producer.abort_transaction(PATIENCE)
+            };
+            ended.unwrap();
         }
     };
     tokio::task::spawn_blocking(write).await.unwrap();

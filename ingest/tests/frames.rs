@@ -4,7 +4,7 @@
 
 mod reading;
 
-use ingest::EVENT_BYTES_MAX;
+use ingest::{EVENT_BYTES_MAX, Frame, Frames};
 use reading::{Outcome, event, read};
 
 #[track_caller]
@@ -235,5 +235,33 @@ fn a_number_behind_the_items_is_read_to_its_end() {
     for piece_bytes in 1..text.len() {
         let outcome = Outcome::read_with(text.as_bytes(), EVENT_BYTES_MAX, piece_bytes);
         assert_eq!((outcome.ids, outcome.complaints), (vec![1], vec![]), "in pieces of {piece_bytes}");
+    }
+}
+
+#[test]
+fn frames_that_begin_again_know_nothing_of_what_was_before() {
+    let wrapped = format!(r#"{{"cluster":"lab","log":{}}}"#, event(3));
+    let texts =
+        [format!("[{}", event(1)), "[[{".to_owned(), wrapped, event(2), String::new(), "}".to_owned()];
+    let all = |frames: &mut Frames<std::io::Empty>| {
+        let mut found = Vec::new();
+        while let Some(frame) = frames.next() {
+            found.push(match frame {
+                Frame::Event { event, offset } => {
+                    format!("{offset} {}", String::from_utf8_lossy(event.raw()))
+                }
+                Frame::Malformed(malformed) => format!("{malformed:?}"),
+            });
+        }
+        (found, format!("{:?}", frames.counts()))
+    };
+    let mut again = Frames::of_bytes(Vec::new(), std::io::empty(), EVENT_BYTES_MAX);
+    for text in texts.iter().chain(texts.iter().rev()) {
+        // Not all that was before was asked for.
+        again.begin_again(format!("{}{text}", event(9)).as_bytes());
+        assert!(again.next().is_some());
+        again.begin_again(text.as_bytes());
+        let mut fresh = Frames::of_bytes(text.clone().into_bytes(), std::io::empty(), EVENT_BYTES_MAX);
+        assert_eq!(all(&mut again), all(&mut fresh), "{text}");
     }
 }

@@ -127,11 +127,8 @@ impl Topics {
 
     /// Which topics of those that there are, as the client understands it.
     pub(super) fn matching(&self, topic: &str) -> bool {
-        let is_meant = |name: &String| match name.starts_with('^') {
-            true => pattern(name).is_some_and(|pattern| pattern.is_match(topic)),
-            false => name == topic,
-        };
-        self.0.iter().any(is_meant)
+        let fits = |name: &String| pattern(name).is_some_and(|pattern| pattern.is_match(topic));
+        self.0.iter().any(|name| if name.starts_with('^') { fits(name) } else { name == topic })
     }
 
     /// As the client takes them.

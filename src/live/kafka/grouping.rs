@@ -134,8 +134,11 @@ mod tests {
     use super::*;
     use crate::config::ClusterFrom;
 
-    /// What wrappers of these names give: by cluster, the numbers of events that are its own.
-    fn grouped(names: &[&str]) -> (Vec<(String, Vec<usize>, bool)>, Option<u64>) {
+    /// A cluster, the numbers of the events that are its own, and whether the message comes there first.
+    type Told = (String, Vec<usize>, bool);
+
+    /// What wrappers of these names give, and how many messages name none.
+    fn grouped(names: &[&str]) -> (Vec<Told>, Option<u64>) {
         let record = |name: &&str| {
             format!(
                 r#"{{"resourceId":"{name}","properties":{{"log":{{"verb":"get","auditID":"1","stage":"Panic","requestURI":"/"}}}}}}"#
@@ -166,7 +169,7 @@ mod tests {
         (told.collect(), nameless.map(|(messages, _)| messages))
     }
 
-    fn of(cluster: &str, numbers: &[usize], is_first: bool) -> (String, Vec<usize>, bool) {
+    fn of(cluster: &str, numbers: &[usize], is_first: bool) -> Told {
         (cluster.to_owned(), numbers.to_vec(), is_first)
     }
 

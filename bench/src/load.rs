@@ -28,6 +28,10 @@ const REST: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// The longest latency that is told from longer ones: ten minutes.
 const LATENCY_US_MAX: u64 = 600_000_000;
+/// Batches that are due later than this are also told apart: those before met a server that had just begun.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// How many of the slowest batches are told one by one.
+const SLOWEST_MAX: usize = 10;
 
 /// Post logs to a receiver and measure how long its answers take
 #[derive(Parser)]
@@ -75,10 +79,18 @@ struct Batch {
     due: Option<Instant>,
 }
 
+/// How long batches took until their 200, in microseconds.
+struct Latencies {
+    all: Histogram<u64>,
+    /// Those that were due after [`WARM_UP`].
+    later: Histogram<u64>,
+    /// The slowest, and when they were due, in microseconds since the beginning.
+    slowest: Vec<(u64, u64)>,
+}
+
 /// What became of the batches.
 struct Outcome {
-    /// Microseconds until the 200 of each batch.
-    latencies: Histogram<u64>,
+    latencies: Latencies,
     /// Events of batches that were answered with 200.
     event_count: u64,
     byte_count: u64,
@@ -135,7 +147,8 @@ async fn post_all(batches: Vec<Batch>, arguments: &Arguments) -> io::Result<Outc
     let room = if arguments.rate.is_some() { batches.len().max(1) } else { 1 };
     let (sender, receiver) = mpsc::channel(room);
     let receiver = Arc::new(Mutex::new(receiver));
-    let connect = |_| tokio::spawn(post_some(Arc::clone(&receiver), arguments.url.clone()));
+    let begun = Instant::now();
+    let connect = |_| tokio::spawn(post_some(Arc::clone(&receiver), arguments.url.clone(), begun));
     let connections: Vec<_> = (0..arguments.connections).map(connect).collect();
     let (rate, seconds) = (arguments.rate, arguments.seconds);
     thread::spawn(move || feed(batches, &sender, rate, seconds.map(Duration::from_secs)));
@@ -168,7 +181,11 @@ fn feed(batches: Vec<Batch>, sender: &mpsc::Sender<Batch>, rate: Option<u32>, du
 }
 
 /// One connection: posts one batch after the other.
-async fn post_some(batches: Arc<Mutex<mpsc::Receiver<Batch>>>, url: String) -> io::Result<Outcome> {
+async fn post_some(
+    batches: Arc<Mutex<mpsc::Receiver<Batch>>>,
+    url: String,
+    begun: Instant,
+) -> io::Result<Outcome> {
     let client =
         Client::builder().timeout(ANSWER_WITHIN).no_proxy().http1_only().build().map_err(io::Error::other)?;
     let mut outcome = Outcome::new()?;
@@ -179,7 +196,7 @@ async fn post_some(batches: Arc<Mutex<mpsc::Receiver<Batch>>>, url: String) -> i
         if deliver(&client, &url, &batch, &mut outcome).await {
             outcome.event_count += batch.event_count;
             outcome.byte_count += batch.body.len() as u64;
-            outcome.latencies.saturating_record(microseconds(since.elapsed()));
+            outcome.latencies.add_one(since.elapsed(), since - begun);
         } else {
             outcome.lost_count += batch.event_count;
         }
@@ -220,9 +237,38 @@ fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+impl Latencies {
+    fn new() -> io::Result<Self> {
+        let all = Histogram::new_with_max(LATENCY_US_MAX, 3).map_err(io::Error::other)?;
+        Ok(Self { later: all.clone(), all, slowest: Vec::new() })
+    }
+
+    fn add_one(&mut self, latency: Duration, due: Duration) {
+        let [latency_us, due_us] = [latency, due].map(microseconds);
+        self.all.saturating_record(latency_us);
+        if due >= WARM_UP {
+            self.later.saturating_record(latency_us);
+        }
+        self.slowest.push((latency_us, due_us));
+        self.forget_fast();
+    }
+
+    fn add(&mut self, other: &Self) -> io::Result<()> {
+        self.slowest.extend(&other.slowest);
+        self.forget_fast();
+        self.later.add(&other.later).map_err(io::Error::other)?;
+        self.all.add(&other.all).map_err(io::Error::other)
+    }
+
+    fn forget_fast(&mut self) {
+        self.slowest.sort_unstable_by(|one, other| other.cmp(one));
+        self.slowest.truncate(SLOWEST_MAX);
+    }
+}
+
 impl Outcome {
     fn new() -> io::Result<Self> {
-        let latencies = Histogram::new_with_max(LATENCY_US_MAX, 3).map_err(io::Error::other)?;
+        let latencies = Latencies::new()?;
         Ok(Self { latencies, event_count: 0, byte_count: 0, busy_count: 0, failure_count: 0, lost_count: 0 })
     }
 
@@ -232,7 +278,7 @@ impl Outcome {
         self.busy_count += other.busy_count;
         self.failure_count += other.failure_count;
         self.lost_count += other.lost_count;
-        self.latencies.add(&other.latencies).map_err(io::Error::other)
+        self.latencies.add(&other.latencies)
     }
 }
 
@@ -240,24 +286,31 @@ impl Outcome {
 fn tell(outcome: &Outcome, arguments: &Arguments, begun: (Instant, SystemTime)) -> io::Result<()> {
     let seconds = begun.0.elapsed().as_secs_f64();
     let begun_unix_s = begun.1.duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_secs_f64();
-    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| outcome.latencies.value_at_quantile(quantile));
     let Outcome { latencies, event_count, byte_count, busy_count, failure_count, lost_count } = outcome;
+    let Latencies { all, later, slowest } = latencies;
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| all.value_at_quantile(quantile));
+    let later_p99 = later.value_at_quantile(0.99);
     let result = serde_json::json!({
         "begun_unix_s": begun_unix_s, "seconds": seconds, "rate": arguments.rate, "connections": arguments.connections,
-        "batches": latencies.len(), "events": event_count, "bytes": byte_count,
+        "batches": all.len(), "events": event_count, "bytes": byte_count,
         "busy": busy_count, "failures": failure_count, "events_lost": lost_count,
-        "p50_us": p50, "p99_us": p99, "p999_us": p999, "max_us": latencies.max(),
+        "p50_us": p50, "p99_us": p99, "p999_us": p999, "max_us": all.max(),
+        "later_batches": later.len(), "later_p99_us": later_p99,
+        // Each with when it was due.
+        "slowest_us": slowest,
     });
     writeln!(io::stdout(), "{result}")?;
     #[allow(clippy::cast_precision_loss)]
     let [events, bytes] = [*event_count, *byte_count].map(|count| count as f64);
-    let [p50, p99, p999, max] = [p50, p99, p999, latencies.max()].map(Duration::from_micros);
+    let [p50, p99, p999, max, later_p99] = [p50, p99, p999, all.max(), later_p99].map(Duration::from_micros);
     writeln!(
         io::stderr(),
-        "{event_count} events in {} batches, {:.0} events/s, {:.1} MB/s; p50 {p50:?}, p99 {p99:?}, p99.9 {p999:?}, max {max:?}; \
+        "{event_count} events in {} batches, {:.0} events/s, {:.1} MB/s; p50 {p50:?}, p99 {p99:?} ({later_p99:?} of the {} \
+         after the first second), p99.9 {p999:?}, max {max:?}; \
          {busy_count} times told to wait, {failure_count} failures, {lost_count} events lost",
-        latencies.len(),
+        all.len(),
         events / seconds,
         bytes / 1e6 / seconds,
+        later.len(),
     )
 }

@@ -258,6 +258,11 @@ impl<R: Read> Frames<R> {
         &self.buffer.source
     }
 
+    /// The bytes that are held and the source, see [`Frames::of_bytes`].
+    pub fn into_parts(self) -> (Vec<u8>, R) {
+        self.buffer.into_parts()
+    }
+
     fn into_source(self) -> R {
         self.buffer.source
     }

@@ -77,7 +77,7 @@ impl<R: Read + Sync> Batch<R> {
         source: Arc<str>,
         cluster: Arc<str>,
     ) -> Self {
-        let (found, pieces) = (Vec::new(), VecDeque::new());
+        let (found, pieces) = (Vec::with_capacity(FOUND_MAX), VecDeque::new());
         Self { frames, current, redactor, source, cluster, found, pieces }
     }
 
@@ -86,10 +86,9 @@ impl<R: Read + Sync> Batch<R> {
         self.frames.counts()
     }
 
-    /// How many events and other items have been found.
-    pub(crate) fn found_count(&self) -> u64 {
-        let counts = self.counts();
-        counts.events + counts.malformed_total()
+    /// The frames, of which no more is wanted.
+    pub(crate) fn into_frames(self) -> Frames<R> {
+        self.frames
     }
 
     /// Evaluates until there is much to be made durable, or all of it: then the second is true. For a thread
@@ -279,7 +278,8 @@ level: low
             stored.add(given);
             part_count += 1;
             if is_all {
-                assert_eq!(batch.found_count(), stored.counts.0 + stored.counts.1);
+                let counts = batch.counts();
+                assert_eq!(counts.events + counts.malformed_total(), stored.counts.0 + stored.counts.1);
                 return (stored, part_count);
             }
         }

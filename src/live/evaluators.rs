@@ -29,6 +29,11 @@ impl Evaluators {
         Ok(Self { pool })
     }
 
+    /// Does the same on every thread. Blocks until all have done it.
+    pub(crate) fn on_all(&self, work: impl Fn() + Sync) {
+        self.pool.broadcast(|_| work());
+    }
+
     /// Does something on one of the threads, the others helping where it says so. Gives nothing if that
     /// panicked.
     pub(crate) async fn run<T: Send + 'static>(

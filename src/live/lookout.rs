@@ -26,6 +26,7 @@ use super::figures::Figures;
 use super::lanes::Lanes;
 use super::part::{Given, Part, new_alert};
 use super::prefix::Prefix;
+use super::rehearsal::rehearse;
 use super::untold::Untold;
 use crate::period::Period;
 
@@ -98,6 +99,11 @@ impl Lookout {
         Ok(lookout)
     }
 
+    /// Has those who evaluate see some events, so that the first batch finds them warm. Blocks.
+    pub(crate) fn rehearse(&self) {
+        rehearse(&self.evaluators, &self.current());
+    }
+
     /// The rules in force.
     pub(crate) fn current(&self) -> Arc<Current> {
         self.current.load_full()
@@ -138,14 +144,22 @@ impl Lookout {
             });
             // A panic would have been an error of ours: the batch is asked for again.
             let (next, mut given, is_all) = evaluated.await.ok_or(Refusal::Busy)?;
+            let counts = next.counts();
+            // What the body lies in is for others while this one waits for the disk.
+            let rest = if is_all {
+                Whole::finish(next.into_frames());
+                None
+            } else {
+                Some(next)
+            };
             let mut blind_counts = std::mem::take(&mut given.blind_counts);
             judged += self.settle(&source, &cluster, given, received_at).await?;
             Figures::blind(rules.detection.rules(), &mut blind_counts);
-            if is_all {
-                Figures::unwrapped(&source, &next.counts());
-                self.figures.answered(&source, &cluster, next.found_count(), judged);
+            let Some(next) = rest else {
+                Figures::unwrapped(&source, &counts);
+                self.figures.answered(&source, &cluster, counts.events + counts.malformed_total(), judged);
                 return Ok(judged);
-            }
+            };
             batch = next;
         }
     }
@@ -417,9 +431,15 @@ impl Judge for Webhook {
         let Body { content, cluster, party } = body;
         lookout.clusters.expect(&cluster, &party)?;
         let _turn = self.reading.acquire().await.map_err(|_| Refusal::Stopping)?;
+        let content = match content {
+            Content::Packed(packed) => {
+                lookout.evaluators.run(|| packed.unpack()).await.ok_or(Refusal::Busy)?
+            }
+            other => other,
+        };
         let reader = match content {
             Content::Whole(body) => return lookout.take_whole(source, cluster.into(), body).await,
-            Content::Stream(reader) => reader,
+            other => other.into_reader(),
         };
         let taken = tokio::task::spawn_blocking(move || {
             let origin = Origin { source: &source, cluster: &cluster, place: None, position: None };

@@ -29,6 +29,7 @@ mod notice;
 mod outlets;
 mod part;
 mod prefix;
+mod rehearsal;
 mod reload;
 mod remembering;
 mod service;

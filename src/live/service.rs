@@ -85,6 +85,7 @@ pub(crate) fn run(setup: Setup, read: super::reload::Read, terminal: &Terminal) 
     let handle = runtime.handle().clone();
     let lookout = Arc::new(Lookout::new(current, store, figures, redactor, handle, exchange)?);
     tell_opening(&lookout, &opening);
+    lookout.rehearse();
     runtime.block_on(async {
         let signals = signals.context("cannot listen for signals")?;
         #[cfg(feature = "kafka")]

@@ -68,6 +68,11 @@ impl<R: Read> Buffer<R> {
         &self.bytes
     }
 
+    /// The bytes that are held, and the source.
+    pub(super) fn into_parts(self) -> (Vec<u8>, R) {
+        (self.bytes, self.source)
+    }
+
     /// Holds items of up to `event_bytes_max`.
     pub(super) fn streaming(source: R, event_bytes_max: usize) -> Self {
         Self::new(source, event_bytes_max.saturating_add(BUFFER_BYTES))

@@ -114,13 +114,14 @@ impl<R: Read> Frames<R> {
 
     /// Ends the innermost array, whose `]` comes next.
     fn close_array(&mut self, before: Before) -> Option<Located> {
-        let broken = self.unexpected("a value");
+        // Only then: what is broken has a line, and lines have to be counted.
+        let broken = (before == Before::Comma).then(|| self.unexpected("a value"));
         self.buffer.consume(1);
         match self.containers.pop() {
             Some(Container::List) => self.state = State::ListTail,
             Some(Container::Array) | None => self.after_value(),
         }
-        (before == Before::Comma).then(|| self.report(broken))
+        broken.map(|broken| self.report(broken))
     }
 
     /// Steps over a bracket, a comma or a list's entry of containers that were given up.

@@ -176,9 +176,7 @@ fn make_room(bytes: &mut Vec<u8>, more: usize, length: usize, memory: &mut Memor
     }
     let grown = (bytes.capacity() * GROWTH).max(FIRST_BYTES);
     let capacity = if needed <= length { grown.min(length) } else { grown }.max(needed);
-    memory.grow_to(capacity)?;
-    bytes.reserve_exact(capacity - bytes.len());
-    Ok(())
+    memory.grow(bytes, capacity)
 }
 
 /// What goes to the reader of a body that is arriving.
@@ -198,17 +196,19 @@ pub(super) struct Stored {
     piece: Bytes,
     rest: Option<mpsc::Receiver<Piece>>,
     failure: Option<BodyError>,
-    /// Kept as long as the bytes are.
-    _memory: Memory,
+    /// What was collected lies in it.
+    memory: Memory,
 }
 
 impl Stored {
-    fn new(bytes: Vec<u8>, rest: Option<mpsc::Receiver<Piece>>, memory: Memory) -> Self {
-        Self { collected: bytes, read_bytes: 0, piece: Bytes::new(), rest, failure: None, _memory: memory }
+    pub(super) fn new(bytes: Vec<u8>, rest: Option<mpsc::Receiver<Piece>>, memory: Memory) -> Self {
+        Self { collected: bytes, read_bytes: 0, piece: Bytes::new(), rest, failure: None, memory }
     }
 
     fn failing(bytes: Vec<u8>, failure: BodyError, memory: Memory) -> Self {
-        Self { failure: Some(failure), ..Self::new(bytes, None, memory) }
+        let mut stored = Self::new(bytes, None, memory);
+        stored.failure = Some(failure);
+        stored
     }
 
     /// True if the client was not let send the rest.
@@ -218,8 +218,30 @@ impl Stored {
 
     /// True if it is all there, in plain text and not too long: nothing is to be waited for, undone or refused.
     pub(super) fn is_whole(&self, bytes_max: u64) -> bool {
-        let is_plain = Compression::of(&self.collected) == Compression::None;
-        is_plain && self.rest.is_none() && !self.is_cut() && self.collected.len() as u64 <= bytes_max
+        self.is_all() && !self.is_compressed() && self.collected.len() as u64 <= bytes_max
+    }
+
+    /// True if it is all there and compressed: nothing is to be waited for.
+    pub(super) fn is_packed(&self) -> bool {
+        self.is_all() && self.is_compressed()
+    }
+
+    /// What was collected of it.
+    pub(super) fn collected(&self) -> &[u8] {
+        &self.collected
+    }
+
+    /// The memory that it has taken.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn is_all(&self) -> bool {
+        self.rest.is_none() && !self.is_cut()
+    }
+
+    fn is_compressed(&self) -> bool {
+        Compression::of(&self.collected) != Compression::None
     }
 
     /// Waits for the next piece; false at the end.
@@ -238,7 +260,7 @@ impl Stored {
     }
 }
 
-/// A body that was collected, as it was sent, in plain text.
+/// A body of plain text, or what one holds that was compressed, in memory.
 pub struct Whole(Stored);
 
 impl Whole {
@@ -253,11 +275,23 @@ impl Whole {
         let bytes = std::mem::take(&mut self.0.collected);
         Frames::of_bytes(bytes, self, event_bytes_max)
     }
+
+    /// Gives back the room that a body takes, whose frames have been read, and keeps its buffer for another.
+    pub fn finish(frames: Frames<Self>) {
+        let (bytes, mut whole) = frames.into_parts();
+        whole.0.collected = bytes;
+    }
 }
 
 impl Read for Whole {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         self.0.read(room)
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.memory.keep(std::mem::take(&mut self.collected));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Receiver`] binds a port and serves it: `connection` gives each connection its limits,
 //! `request` decides who may post what and what is answered, `body` brings the bytes
-//! to the [`Judge`]. What decides is apart: `access` knows credentials, `room` how much there
+//! to the [`Judge`], in `buffers` that stay. What decides is apart: `access` knows credentials, `room` how much there
 //! is to do, `rejection` what each refusal is called in HTTP.
 //!
 //! **Invariant:** 200 is answered only after [`Judge::judge`] has said that everything a body
@@ -17,6 +17,7 @@ mod access;
 mod addresses;
 mod blocks;
 mod body;
+mod buffers;
 mod connection;
 mod decoding;
 mod observer;
@@ -33,6 +34,7 @@ mod tls;
 
 pub use access::{AccessError, Token};
 pub use body::{BodyError, Whole};
+pub use decoding::Packed;
 pub use observer::{Observer, Refused};
 pub use party::Party;
 pub use server::{BindError, Prepared, Receiver, Reloader};
@@ -58,6 +60,8 @@ pub struct Body {
 pub enum Content {
     /// All of it, in memory: reading it waits for nobody.
     Whole(Whole),
+    /// All of it, compressed.
+    Packed(Packed),
     /// The bytes, decoded as they are read, which may wait for the client; an error means that the rest
     /// never came, see [`BodyError::of`].
     Stream(Box<dyn Read + Send>),
@@ -68,6 +72,7 @@ impl Content {
     pub fn into_reader(self) -> Box<dyn Read + Send> {
         match self {
             Self::Whole(whole) => Box::new(whole),
+            Self::Packed(packed) => packed.into_reader(),
             Self::Stream(reader) => reader,
         }
     }

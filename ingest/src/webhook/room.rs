@@ -10,14 +10,19 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::buffers::Buffers;
 use super::{Limits, Party, Refusal, Scarce};
 
 /// What memory is counted in.
 const UNIT_BYTES: usize = 1024;
 
+/// The part of the memory for bodies that is touched before any comes.
+const WARM_SHARE: usize = 8;
+
 /// The room that all requests share.
 pub(super) struct Room {
     memory: Arc<Stock>,
+    buffers: Arc<Buffers>,
     requests: Arc<Stock>,
     streams: Arc<Stock>,
 }
@@ -29,6 +34,7 @@ impl Room {
         let memory_units = limits.memory_bytes_max / UNIT_BYTES;
         Self {
             memory: Stock::new(Scarce::Memory, memory_units, body_units),
+            buffers: Arc::new(Buffers::prepared(limits.memory_bytes_max / WARM_SHARE)),
             requests: Stock::new(Scarce::Requests, limits.requests_max, 1),
             streams: Stock::new(Scarce::Streams, limits.streams_max, 1),
         }
@@ -42,7 +48,7 @@ impl Room {
 
     /// No memory yet.
     pub(super) fn memory(&self, party: &Party) -> Memory {
-        Memory(self.memory.nothing(party))
+        Memory { share: self.memory.nothing(party), buffers: Arc::clone(&self.buffers) }
     }
 
     /// Room for judging one body.
@@ -83,6 +89,10 @@ impl Stock {
         let mut share = self.nothing(party);
         share.grow_to(1)?;
         Ok(share)
+    }
+
+    fn free(&self) -> usize {
+        self.lock().free
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -136,12 +146,46 @@ impl Drop for Share {
 }
 
 /// Memory that a body has taken; given back when dropped.
-pub(super) struct Memory(Share);
+pub(super) struct Memory {
+    share: Share,
+    /// What is kept here is free to be taken by anybody, and given up for whoever finds nothing in it.
+    buffers: Arc<Buffers>,
+}
 
 impl Memory {
+    /// None yet, for the same party.
+    pub(super) fn another(&self) -> Self {
+        Self { share: self.share.stock.nothing(&self.share.party), buffers: Arc::clone(&self.buffers) }
+    }
+
+    /// Gives a buffer room for `capacity` bytes or some more.
+    pub(super) fn grow(&mut self, buffer: &mut Vec<u8>, capacity: usize) -> Result<(), Refusal> {
+        self.grow_to(capacity)?;
+        let mut larger = self.larger(capacity);
+        larger.extend_from_slice(buffer);
+        self.keep(std::mem::replace(buffer, larger));
+        Ok(())
+    }
+
+    /// An empty buffer for `capacity` bytes, which have been taken.
+    fn larger(&mut self, capacity: usize) -> Vec<u8> {
+        let kept = self.buffers.take(capacity);
+        if let Some(kept) = kept.filter(|kept| self.grow_to(kept.capacity()).is_ok()) {
+            return kept;
+        }
+        let rounded = Some(Buffers::rounded(capacity)).filter(|rounded| self.grow_to(*rounded).is_ok());
+        self.buffers.shrink_to(|| self.share.stock.free() * UNIT_BYTES);
+        Vec::with_capacity(rounded.unwrap_or(capacity))
+    }
+
+    /// Keeps a buffer of this memory for others.
+    pub(super) fn keep(&self, buffer: Vec<u8>) {
+        self.buffers.keep(buffer, || (self.share.stock.free() + self.share.count) * UNIT_BYTES);
+    }
+
     /// Takes what is missing to `bytes`.
-    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.0.grow_to(bytes.div_ceil(UNIT_BYTES))
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.share.grow_to(bytes.div_ceil(UNIT_BYTES))
     }
 }
 
@@ -166,6 +210,39 @@ mod tests {
         drop(memory);
         assert_eq!(room.expect(&alone, 4096), Ok(()));
         assert!(room.memory.lock().held.is_empty());
+    }
+
+    #[test]
+    fn a_buffer_that_is_kept_is_the_next_ones() {
+        let room = Room::new(&Limits { memory_bytes_max: 8 << 20, ..Limits::default() });
+        let mut memory = room.memory(&party("one"));
+        let mut buffer = vec![1, 2, 3];
+        assert_eq!(memory.grow(&mut buffer, 1_000_000), Ok(()));
+        assert_eq!((&*buffer, buffer.capacity()), (&[1, 2, 3][..], 1 << 20));
+        assert_eq!(memory.share.count * UNIT_BYTES, 1 << 20);
+        let place = buffer.as_ptr().addr();
+        memory.keep(buffer);
+        drop(memory);
+        let (mut memory, mut buffer) = (room.memory(&party("other")), vec![4]);
+        assert_eq!(memory.grow(&mut buffer, 600_000), Ok(()));
+        assert_eq!((&*buffer, buffer.as_ptr().addr()), (&[4][..], place));
+        assert_eq!(memory.share.count * UNIT_BYTES, 1 << 20);
+    }
+
+    #[test]
+    fn what_is_kept_is_given_up_for_what_is_asked_for() {
+        let limits = Limits { memory_bytes_max: 1 << 20, collected_bytes_max: 1 << 20, ..Limits::default() };
+        let room = Room::new(&limits);
+        let mut memory = room.memory(&party("one"));
+        let mut buffer = Vec::new();
+        assert_eq!(memory.grow(&mut buffer, 700 << 10), Ok(()));
+        memory.keep(buffer);
+        drop(memory);
+        // That buffer is too small, and in the way.
+        let (mut memory, mut buffer) = (room.memory(&party("one")), Vec::new());
+        assert_eq!(memory.grow(&mut buffer, 1000 << 10), Ok(()));
+        assert!(room.buffers.take(700 << 10).is_none());
+        assert_eq!(memory.grow(&mut buffer, (1 << 20) + 1), Err(Refusal::Full(Scarce::Memory)));
     }
 
     #[test]

@@ -107,8 +107,11 @@ fn main() -> io::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let batches = batches(&recorded(&arguments.logs)?, &arguments);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Made beforehand: that takes some hundredths of a second, and is no latency of the receiver.
+    let clients = (0..arguments.connections).map(|_| client()).collect::<Result<Vec<_>, _>>();
+    let clients = clients.map_err(io::Error::other)?;
     let begun = (Instant::now(), SystemTime::now());
-    let outcome = runtime.block_on(post_all(batches, &arguments))?;
+    let outcome = runtime.block_on(post_all(batches, clients, &arguments))?;
     tell(&outcome, &arguments, begun)
 }
 
@@ -142,14 +145,15 @@ fn body(events: &[Vec<u8>], shape: Shape) -> Vec<u8> {
 }
 
 /// Posts everything, and returns once the last batch is answered or given up.
-async fn post_all(batches: Vec<Batch>, arguments: &Arguments) -> io::Result<Outcome> {
+async fn post_all(batches: Vec<Batch>, clients: Vec<Client>, arguments: &Arguments) -> io::Result<Outcome> {
     // At a rate nothing ever waits for a connection: batches do, and their latency counts.
     let room = if arguments.rate.is_some() { batches.len().max(1) } else { 1 };
     let (sender, receiver) = mpsc::channel(room);
     let receiver = Arc::new(Mutex::new(receiver));
     let begun = Instant::now();
-    let connect = |_| tokio::spawn(post_some(Arc::clone(&receiver), arguments.url.clone(), begun));
-    let connections: Vec<_> = (0..arguments.connections).map(connect).collect();
+    let connect =
+        |client| tokio::spawn(post_some(client, Arc::clone(&receiver), arguments.url.clone(), begun));
+    let connections: Vec<_> = clients.into_iter().map(connect).collect();
     let (rate, seconds) = (arguments.rate, arguments.seconds);
     thread::spawn(move || feed(batches, &sender, rate, seconds.map(Duration::from_secs)));
     let mut total = Outcome::new()?;
@@ -180,14 +184,18 @@ fn feed(batches: Vec<Batch>, sender: &mpsc::Sender<Batch>, rate: Option<u32>, du
     }
 }
 
+/// A client, which keeps one connection as long as it posts one batch at a time.
+fn client() -> reqwest::Result<Client> {
+    Client::builder().timeout(ANSWER_WITHIN).no_proxy().http1_only().build()
+}
+
 /// One connection: posts one batch after the other.
 async fn post_some(
+    client: Client,
     batches: Arc<Mutex<mpsc::Receiver<Batch>>>,
     url: String,
     begun: Instant,
 ) -> io::Result<Outcome> {
-    let client =
-        Client::builder().timeout(ANSWER_WITHIN).no_proxy().http1_only().build().map_err(io::Error::other)?;
     let mut outcome = Outcome::new()?;
     loop {
         let next = batches.lock().await.recv().await;

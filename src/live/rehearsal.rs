@@ -13,8 +13,9 @@ use super::part::Part;
 use crate::examples::{Example, Shown};
 use crate::files::{self, Origin};
 
-/// How many examples are shown: some of nearly every folder of rules, in some hundredths of a second.
-const EXAMPLES_MAX: usize = 400;
+/// How many examples are shown: a batch of the usual size, which takes about a tenth of a second. Fewer where
+/// nothing is optimised: that is a build for tests, which is slow, begins often and is not measured.
+const EXAMPLES_MAX: usize = if cfg!(debug_assertions) { 20 } else { 400 };
 
 /// Has every thread evaluate examples. Blocks until all have.
 pub(crate) fn rehearse(evaluators: &Evaluators, current: &Current) {

@@ -163,7 +163,7 @@ impl Memory {
         self.grow_to(capacity)?;
         let mut larger = self.larger(capacity);
         larger.extend_from_slice(buffer);
-        self.keep(std::mem::replace(buffer, larger));
+        self.buffers.keep(std::mem::replace(buffer, larger), || self.share.stock.free() * UNIT_BYTES);
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Memory {
         Vec::with_capacity(rounded.unwrap_or(capacity))
     }
 
-    /// Keeps a buffer of this memory for others.
+    /// Keeps a buffer for others, whose memory this is and which is about to be given back.
     pub(super) fn keep(&self, buffer: Vec<u8>) {
         self.buffers.keep(buffer, || (self.share.stock.free() + self.share.count) * UNIT_BYTES);
     }

@@ -1,5 +1,6 @@
 //! The thread that polls: the only one that touches the client, which it never leaves alone for long.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,8 +71,10 @@ impl Source {
         let desk = Arc::new(Desk::default());
         let workers = workers::start(name, settings.worker_count.max(1), &desk, &judge);
         let workers = workers.map_err(StartError::Thread)?;
-        let polling = Polling { name: name.into(), settings, desk: Arc::clone(&desk), judge, stop };
-        let started = polling.consumer().map_err(StartError::Client).and_then(|first| {
+        let has_begun = Cell::new(settings.from_beginning);
+        let polling =
+            Polling { name: name.into(), settings, desk: Arc::clone(&desk), judge, stop, has_begun };
+        let started = polling.consumer(true).map_err(StartError::Client).and_then(|first| {
             let thread = thread::Builder::new().name(format!("poll {name}"));
             thread.spawn(move || polling.run(first, workers)).map_err(StartError::Thread)
         });
@@ -94,6 +97,8 @@ struct Polling {
     desk: Arc<Desk>,
     judge: Arc<dyn Judge>,
     stop: CancellationToken,
+    /// Whether it is settled where the group begins: what comes to its topics from then on is read.
+    has_begun: Cell<bool>,
 }
 
 /// Why a client is not polled any more.
@@ -104,14 +109,18 @@ enum Ended {
 }
 
 impl Polling {
-    fn consumer(&self) -> Result<BaseConsumer<Context>, LinkError> {
+    /// Makes a client; one that does not become a member has not the name of one.
+    fn consumer(&self, is_member: bool) -> Result<BaseConsumer<Context>, LinkError> {
         let context = Context::new(
             Arc::clone(&self.name),
             Arc::clone(&self.desk),
             Arc::clone(&self.judge),
             self.settings.link.clone(),
         );
-        let client: ClientConfig = self.settings.client()?;
+        let mut client: ClientConfig = self.settings.client()?;
+        if !is_member {
+            client.remove("group.instance.id");
+        }
         Ok(client.create_with_context(context)?)
     }
 
@@ -123,26 +132,41 @@ impl Polling {
         }
     }
 
-    /// Becomes a member of the group; not before a group that has never read, and is to begin with what comes,
-    /// has noted where that is.
+    /// Becomes a member of the group; not before it is settled where a group begins that has never read.
     fn join(&self, consumer: &BaseConsumer<Context>) -> Result<(), Ended> {
-        let Settings { topics, from_beginning, .. } = &self.settings;
+        if !self.has_begun.get() {
+            self.begin()?;
+            self.has_begun.set(true);
+        }
+        consumer.subscribe(&self.settings.topics.names()).map_err(|error| {
+            tracing::error!(source = &*self.name, %error, "the Kafka client does not take these topics");
+            Ended::Failed
+        })
+    }
+
+    /// Notes where the group begins, if it has never read and is to begin with what comes.
+    fn begin(&self) -> Result<(), Ended> {
+        // By its name, a member that ended lately would be taken for somebody else who has it.
+        let consumer = self.consumer(false).map_err(|error| {
+            let error = &*error as &dyn std::error::Error;
+            tracing::error!(source = &*self.name, error, "the Kafka client cannot be made");
+            Ended::Failed
+        })?;
         let (context, begun) = (consumer.context(), Instant::now());
-        while !from_beginning && let Err(error) = beginning::note_ends(consumer, topics) {
+        let is_patient = || begun.elapsed() < KEPT_FOR;
+        while let Err(error) = beginning::note_ends(&consumer, &self.settings.topics, is_patient()) {
             context.complain(&error, "it is not known where the group begins");
             // Brokers are answered meanwhile.
             drop(consumer.poll(POLL_FOR));
             if self.stop.is_cancelled() {
                 return Err(Ended::Stopped);
             }
-            if context.is_stuck.load(Ordering::Relaxed) && begun.elapsed() >= KEPT_FOR {
+            let is_stuck = context.is_stuck.load(Ordering::Relaxed) && !is_patient();
+            if is_stuck || consumer.client().fatal_error().is_some() {
                 return Err(Ended::Failed);
             }
         }
-        consumer.subscribe(&topics.names()).map_err(|error| {
-            tracing::error!(source = &*self.name, %error, "the Kafka client does not take these topics");
-            Ended::Failed
-        })
+        Ok(())
     }
 
     fn run(self, first: BaseConsumer<Context>, workers: Vec<JoinHandle<()>>) {
@@ -163,7 +187,7 @@ impl Polling {
             if self.stop.is_cancelled() {
                 break;
             }
-            match self.consumer() {
+            match self.consumer(true) {
                 Ok(consumer) => next = Some(consumer),
                 Err(error) => {
                     let error = &*error as &dyn std::error::Error;

@@ -117,19 +117,20 @@ impl Lookout {
     ) -> Result<Settled, Refusal> {
         let Given { event_count, quarantined_count, .. } = given;
         let judged = Judged { event_count, quarantined_count };
+        let match_count = given.entry.matches.len() as u64;
         if event_count == 0 || self.has_room_for(cluster, party).await {
             return match self.settle(source, cluster, given, received_at).await {
-                // What is shared was shared, and stored.
+                // What is shared was shared, and stored; but nobody waits for a cluster without a clock.
                 Err(Refusal::Clusters) if self.exchange.is_some() => {
-                    Ok(Settled { judged, left_out: Some(0) })
+                    Ok(Settled { judged, left_out: Some(match_count) })
                 }
                 settled => settled.map(|judged| Settled { judged, left_out: None }),
             };
         }
-        let matches = std::mem::take(&mut given.entry.matches);
+        given.entry.matches.clear();
         self.make_durable(given.entry).await?;
         self.figures.durable(received_at.elapsed(), event_count);
-        Ok(Settled { judged, left_out: Some(matches.len() as u64) })
+        Ok(Settled { judged, left_out: Some(match_count) })
     }
 
     /// Whether correlations have room for a cluster that somebody names; if so, it has its place from now on.

@@ -108,14 +108,13 @@ impl Opener {
             }
             contents.refuse(reason);
         }
-        let Contents { events, skipped_count, refused, .. } = contents;
-        // What lies in an object is shorter than it.
-        let is_whole = |content: &Content| content.end - content.start == object.raw().len();
+        let is_whole =
+            |content: &Content| contents.bytes.get(content.start..content.end) == Some(object.raw());
         Ok(Opened {
-            event_count: events.len(),
-            skipped_count: *skipped_count,
-            refused: refused.clone(),
-            is_bare: refused.is_none() && events.first().is_some_and(is_whole),
+            event_count: contents.events.len(),
+            skipped_count: contents.skipped_count,
+            refused: contents.refused.clone(),
+            is_bare: contents.refused.is_none() && contents.events.first().is_some_and(is_whole),
         })
     }
 
@@ -181,16 +180,19 @@ impl Contents {
     /// Takes what an object holds that may be an event itself; whether it is one.
     fn doubtful(&mut self, object: &Event<'_>, cover: Cover, texts: &mut [Vec<u8>]) -> bool {
         let (start, count) = (self.bytes.len(), self.events.len());
-        let (skipped_count, refused) = (self.skipped_count, self.refused.clone());
+        let (skipped_count, outer) = (self.skipped_count, self.refused.take());
         let taken = self.wrapper(object, Complaint::NoVerb, cover, texts);
+        let inner = std::mem::replace(&mut self.refused, outer);
         if self.events.len() > count {
+            if let Some(inner) = inner {
+                self.refuse_all(inner);
+            }
             return object.has(Key::User) || object.has(Key::ObjectRef);
         }
         self.bytes.truncate(start);
-        (self.skipped_count, self.refused) = (skipped_count, refused);
-        if let Err(reason) = taken
-            && reason.may_hide_an_event()
-        {
+        self.skipped_count = skipped_count;
+        let reason = taken.err().or(inner.map(|inner| inner.reason));
+        if let Some(reason) = reason.filter(Reason::may_hide_an_event) {
             self.refuse(reason);
         }
         true
@@ -253,7 +255,13 @@ impl Contents {
                 Err(reason) => failure = Some(reason.or(failure)),
             }
         }
-        if is_taken { Some(Ok(())) } else { failure.map(Err) }
+        if !is_taken {
+            return failure.map(Err);
+        }
+        if let Some(reason) = failure.filter(Reason::may_hide_an_event) {
+            self.refuse(reason);
+        }
+        Some(Ok(()))
     }
 
     /// Takes what stands where an event should.
@@ -343,7 +351,13 @@ impl Contents {
     }
 
     fn refuse(&mut self, reason: Reason) {
-        self.refused.get_or_insert(Refused { count: 0, reason }).count += 1;
+        self.refuse_all(Refused { count: 1, reason });
+    }
+
+    fn refuse_all(&mut self, Refused { count, reason }: Refused) {
+        let earlier = self.refused.take();
+        let count = count + earlier.as_ref().map_or(0, |earlier| earlier.count);
+        self.refused = Some(Refused { count, reason: reason.or(earlier.map(|earlier| earlier.reason)) });
     }
 }
 

@@ -14,7 +14,7 @@ pub struct NotAnEnvelope;
 pub struct Refused {
     /// How many records are none.
     pub count: u64,
-    /// Why the first of them is none.
+    /// Why one of them is none: the first of those that say most.
     #[source]
     pub reason: Reason,
 }
@@ -22,7 +22,7 @@ pub struct Refused {
 fn several(count: u64) -> String {
     match count {
         0 | 1 => "in a wrapper: ".to_owned(),
-        count => format!("in a wrapper, {count} records are no audit events, the first: "),
+        count => format!("in a wrapper, {count} records are no audit events, one of them: "),
     }
 }
 

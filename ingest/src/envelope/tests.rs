@@ -166,7 +166,7 @@ fn subscriptions_of_cloudwatch_are_opened() {
     let broken = message("DATA_MESSAGE", audit, &line);
     assert_eq!(
         refused(&broken),
-        "in a wrapper, 2 records are no audit events, the first: text without a JSON object"
+        "in a wrapper, 2 records are no audit events, one of them: text without a JSON object"
     );
 }
 
@@ -210,13 +210,19 @@ fn a_verb_does_not_make_a_wrapper_an_event() {
     {
         assert_eq!(open(&wrapper.to_string()).expect("a wrapper").events, [decoy, EVENT], "{wrapper}");
     }
-    let unclear = json!({ "verb": "x", "log": &EVENT[..30] }).to_string();
-    let outcome = open(&unclear).expect("a wrapper");
-    assert_eq!(outcome.events, [unclear]);
-    assert_eq!(
-        outcome.refused.expect("what is cut").to_string(),
-        "in a wrapper: the JSON ends in the middle"
-    );
+    let cut = &EVENT[..30];
+    for unclear in [
+        json!({ "verb": "x", "log": cut }),
+        json!({ "verb": "x", "log": format!("{{}}\n{cut}") }),
+        json!({ "verb": "x", "records": [{ "a": 1 }, { "log": cut }] }),
+    ] {
+        let outcome = open(&unclear.to_string()).expect("a wrapper");
+        assert_eq!(outcome.events, [unclear.to_string()]);
+        let refused = outcome.refused.expect("what is cut").to_string();
+        assert_eq!(refused, "in a wrapper: the JSON ends in the middle", "{unclear}");
+    }
+    let beside = open(&json!({ "log": decoy, "message": cut }).to_string()).expect("a wrapper");
+    assert_eq!((beside.events, beside.refused.expect("what is cut").count), (vec![decoy.to_owned()], 1));
 }
 
 #[test]

@@ -67,8 +67,18 @@ impl Lookout {
         };
         let with_matches = self.runtime.block_on(self.store.clusters())?;
         let names = with_matches.iter().chain(standings.keys()).filter(|name| is_here(name));
-        let clusters: BTreeMap<&String, Arc<Cluster>> =
-            names.filter_map(|name| Some((name, self.clusters.get_among(name, &current, lanes)?))).collect();
+        let clusters: BTreeMap<&String, Arc<Cluster>> = names
+            .filter_map(|name| {
+                let place = self.clusters.get_among(name, &current, lanes);
+                if place.is_none() {
+                    tracing::warn!(
+                        cluster = name,
+                        "not correlated here: there is no room for one more cluster"
+                    );
+                }
+                Some((name, place?))
+            })
+            .collect();
         let known = |cluster: &Cluster| {
             let published = standings.get(&cluster.name).and_then(believed);
             let own = own(&cluster.name).as_ref().and_then(believed);
@@ -175,10 +185,12 @@ impl Lookout {
 
     /// Saves how far correlations are. Gives, by cluster, the time before which no window wants its matches,
     /// in microseconds since 1970 by its own clock, which is not ahead of `now_us`; nothing of a cluster
-    /// while it is not saved. Blocks.
+    /// while it is not saved, and no such time for one whose correlations have yet to begin. Blocks.
     pub(crate) fn told_until_us(&self, now_us: i64) -> BTreeMap<String, i64> {
+        let awaited: Vec<_> = self.clusters.awaited().iter().map(|name| (name.clone(), i64::MIN)).collect();
         let saved = self.save().unwrap_or_default().into_iter();
-        saved.map(|(cluster, standing)| (cluster, standing.told_until_us().min(now_us))).collect()
+        let saved = saved.map(|(cluster, standing)| (cluster, standing.told_until_us().min(now_us)));
+        saved.chain(awaited).collect()
     }
 
     /// Lets the store forget matches of clusters that nobody here relates, once they are old. Blocks.

@@ -1,10 +1,10 @@
 //! Lets go of matches: of those that no window wants, and of some of whoever has most.
 //!
-//! **Invariant:** what one cluster has pushes out no match of another that has less.
+//! **Invariant:** what one cluster has pushes out no match of another that has less and is related here.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::super::StoreError;
 use super::super::entry::{self, MATCH_ROW_BYTES};
@@ -26,24 +26,32 @@ pub(super) fn drop_unwanted(connection: &Connection, keep: &Retention) -> Result
 }
 
 /// Drops, while matches take too much, some of the cluster that has most: those that its windows
-/// would forget first. Says whose, and how many.
+/// would forget first. Clusters that nobody here relates come before the others. Says whose, and how many.
 pub(super) fn drop_excess(
     connection: &Connection,
     keep: &Retention,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
     let total: i64 = connection.query_row("SELECT match_bytes FROM store", [], |row| row.get(0))?;
     let excess = unsigned(total).saturating_sub(keep.bytes_max / DIVISOR);
-    let most = "SELECT cluster, matches, bytes FROM match_totals ORDER BY bytes DESC LIMIT 1";
-    let most: Option<(String, i64, i64)> =
-        connection.query_row(most, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-    let Some((cluster, count, bytes)) = most.filter(|_| excess > 0) else { return Ok(BTreeMap::new()) };
+    if excess == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let totals = "SELECT cluster, matches, bytes FROM match_totals ORDER BY bytes DESC";
+    let mut totals = connection.prepare_cached(totals)?;
+    let totals: Vec<(String, i64, i64)> =
+        totals.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<_, _>>()?;
+    let is_unrelated = |(cluster, ..): &&(String, i64, i64)| !keep.matches_before_us.contains_key(cluster);
+    let Some((cluster, count, bytes)) = totals.iter().find(is_unrelated).or(totals.first()) else {
+        return Ok(BTreeMap::new());
+    };
+    let (count, bytes) = (*count, *bytes);
     let count = unsigned(count).max(1);
     // Half of what it has at a time: then another may have more.
     let rows = excess.div_ceil((unsigned(bytes) / count).max(1)).min(count.div_ceil(2));
     let rows = usize::try_from(rows).unwrap_or(STEP_ROWS_MAX).min(STEP_ROWS_MAX);
-    let dropped = drop_of(connection, &cluster, i64::MAX, rows)?;
+    let dropped = drop_of(connection, cluster, i64::MAX, rows)?;
     entry::add(connection, "UPDATE store SET matches_dropped = matches_dropped + ?1", dropped)?;
-    Ok((dropped > 0).then_some((cluster, dropped as u64)).into_iter().collect())
+    Ok((dropped > 0).then(|| (cluster.clone(), dropped as u64)).into_iter().collect())
 }
 
 /// Drops some matches of a cluster that no window wants after `last_us`; gives whether there may be more.

@@ -158,6 +158,27 @@ async fn matches_push_out_no_alert_and_have_a_limit_of_their_own() {
 }
 
 #[tokio::test]
+async fn matches_that_nobody_relates_go_before_those_of_whoever_has_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let of = |cluster: &str, id: u16| NewMatch {
+        cluster: cluster.to_owned(),
+        until_us: i64::MAX,
+        body: vec![7; 750],
+        ..match_at(id.into(), 1)
+    };
+    for (first, cluster, count) in [(0, "related", 500), (1000, "awaited", 200), (2000, "left", 300)] {
+        let of_it = (first..first + count).map(|id| of(cluster, id)).collect();
+        store.write(matches(of_it)).await.unwrap();
+    }
+    // A megabyte, and room for three quarters of it.
+    let matches_before_us = over([("related", 0), ("awaited", i64::MIN)]);
+    let pruned =
+        store.prune(0, Retention { bytes_max: 1_500_000, matches_before_us, ..AN_HOUR }).await.unwrap();
+    assert_eq!(pruned.matches_lost, BTreeMap::from([("left".to_owned(), 250)]));
+}
+
+#[tokio::test]
 async fn whoever_has_most_matches_pushes_out_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -348,8 +348,10 @@ impl Log {
             return Ok(());
         }
         let is_written = entry.is_current || newest == Some(entry.identity);
+        // The one that was written at the first look may have been rotated before the others were listed.
+        let is_newer = entry.is_current && !self.files.is_empty();
         let start_at = match shared.options.start_at {
-            _ if !self.is_first => Some(StartAt::Oldest),
+            _ if !self.is_first || is_newer => Some(StartAt::Oldest),
             start_at => Some(start_at).filter(|start_at| is_written || *start_at == StartAt::Oldest),
         };
         let file = begin(entry, start_at, shared.take_number())?;

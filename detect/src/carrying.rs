@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 
 use crate::alert::{RawEvent, id_of};
-use crate::derived::{Meaning, TABLE};
+use crate::derived::{Derived, Meaning, TABLE};
 use crate::engine::{Engine, Match};
 use crate::event::Event;
 use crate::field::Field;
@@ -46,10 +46,15 @@ pub fn carriers(engine: &Engine, matches: &[&Match<'_>], event: &Event<'_>, clus
     carriers
 }
 
-/// True if something that a rule found stands in the body of a request or of a response.
+/// What an event has when the request is over.
+const LATE_KEYS: [&str; 4] = ["requestObject", "responseObject", "responseStatus", "annotations"];
+
+/// True if something that a rule found stands in the body of a request or of a response, or tells how it
+/// ended, which the stage with the bodies does.
 fn looks_into_a_body(found: &Match<'_>) -> bool {
     found.evidence.iter().any(|(name, _)| match Field::parse(&without_brackets(name)) {
-        Field::Path(path) => path.starts_with("requestObject") || path.starts_with("responseObject"),
+        Field::Path(path) => LATE_KEYS.iter().any(|key| path.starts_with(key)),
+        Field::Derived(Derived::Outcome, _) => true,
         Field::Derived(derived, _) => {
             let mut entries = TABLE.iter().filter(|entry| entry.meaning == Meaning::Computed(derived));
             entries.any(|entry| entry.level != "Metadata")

@@ -5,9 +5,9 @@
 
 pub mod alert;
 mod block;
+pub mod carrying;
 mod condition;
 mod context;
-pub mod carrying;
 pub mod correlate;
 pub mod derived;
 mod engine;

@@ -114,11 +114,11 @@ impl Regex {
         self.expression.necessary.get_or_init(read).as_deref()
     }
 
-    /// Builds the automaton that most texts need, so that nobody who asks has to wait for it;
-    /// unless somebody does so at the moment, who is not waited for.
+    /// Builds its automata, so that nobody who asks has to wait for them; unless somebody does so
+    /// at the moment, who is not waited for.
     pub(crate) fn prepare(&self) {
         if !self.expression.is_begun.swap(true, Ordering::Relaxed) {
-            let _ = self.expression.automaton();
+            let _ = (self.expression.automaton(), self.expression.wide_automaton());
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn content(stored: Stored, limits: &Limits) -> Content {
     if stored.is_whole(limits.decoded_bytes_max) {
         Content::Whole(Whole::new(stored))
     } else if stored.is_packed() {
-        Content::Packed(Packed { stored, limits: limits.clone() })
+        Content::Packed(Box::new(Packed { stored, limits: limits.clone() }))
     } else {
         Content::Stream(Box::new(Decoding::new(stored, limits)))
     }

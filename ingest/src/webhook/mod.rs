@@ -61,7 +61,7 @@ pub enum Content {
     /// All of it, in memory: reading it waits for nobody.
     Whole(Whole),
     /// All of it, compressed.
-    Packed(Packed),
+    Packed(Box<Packed>),
     /// The bytes, decoded as they are read, which may wait for the client; an error means that the rest
     /// never came, see [`BodyError::of`].
     Stream(Box<dyn Read + Send>),

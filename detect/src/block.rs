@@ -76,6 +76,14 @@ impl Block {
         }
     }
 
+    /// The field that its list is, if it is one.
+    pub(crate) fn field(&self) -> Option<&Field> {
+        match &self.list {
+            List::Field(field) => Some(field),
+            List::Containers | List::Subjects | List::Rules => None,
+        }
+    }
+
     /// Whether it holds in an event that shows that there is no list.
     pub(crate) fn of_absence(&self) -> Truth {
         self.each.truth(&Elements { all: Vec::new(), sight: Sight::Clear })

@@ -4,51 +4,69 @@
 //! Names, URIs, bodies and times are new with every request, the context is not: a component
 //! repeats the same few all day. What rules make of a context is therefore worth remembering.
 //!
-//! **Invariant:** events of equal context bytes are equal in all that [`shows`] tells of, in
-//! which top-level keys are absent, `null`, or there, and in what items make of the namespace.
+//! **Invariant:** events of equal context bytes are equal in all that [`CONTEXT`] shows, in which
+//! top-level keys are absent, `null`, or there, and in what items make of each facet.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event::{Event, Key};
 use crate::json::{self, Json, Kind};
 
-/// Top-level keys of which all is context.
-const WHOLE: &[Key] =
-    &[Key::Level, Key::Stage, Key::Verb, Key::SourceIps, Key::UserAgent, Key::AuthenticationMetadata];
-
-const USER: &[&str] = &["username", "groups"];
-
-/// Top-level keys of which some entries are context.
-const PARTS: &[(Key, &[&str])] = &[
-    (Key::User, USER),
-    (Key::ImpersonatedUser, USER),
-    (Key::ObjectRef, &["resource", "subresource", "apiGroup", "apiVersion"]),
-    (Key::ResponseStatus, &["code", "status", "reason"]),
-    (
-        Key::Annotations,
-        &["authorization.k8s.io/decision", "authorization.k8s.io/reason", "audit.k8s.io/truncated"],
-    ),
-];
-
-/// Whether all of a top-level key is context.
-pub(crate) fn is_whole(key: Key) -> bool {
-    WHOLE.contains(&key)
+/// What may be read of an event where not all of it is known.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// Top-level keys of which all is shown.
+    pub(crate) whole: &'static [Key],
+    /// Top-level keys of which some entries are shown.
+    pub(crate) parts: &'static [(Key, &'static [&'static str])],
+    /// Whether it shows which entries those have.
+    pub(crate) tells_of_entries: bool,
+    /// Whether it shows which top-level keys there are, besides those.
+    pub(crate) tells_of_all_keys: bool,
 }
 
-/// Whether what a dotted path spells in the value of a top-level key is context. What is
-/// absent is: the context has the names of all entries. An empty path spells all of the value.
-pub(crate) fn shows(key: Key, value: Json<'_>, path: &str) -> bool {
-    let names = entries_of(key);
-    is_whole(key)
-        || names.contains(&path)
-        || (!names.is_empty()
-            && !path.is_empty()
-            && value.kind() == Kind::Object
-            && !value.entries().any(|(key, _)| begins(key, path)))
-}
+/// What a context shows.
+pub(crate) static CONTEXT: Shown = Shown {
+    whole: &[Key::Level, Key::Stage, Key::Verb],
+    parts: &[(Key::ObjectRef, OBJECT), (Key::ResponseStatus, STATUS), (Key::Annotations, ANNOTATIONS)],
+    tells_of_entries: true,
+    tells_of_all_keys: true,
+};
 
-fn entries_of(key: Key) -> &'static [&'static str] {
-    PARTS.iter().find(|(known, _)| *known == key).map_or(&[], |(_, entries)| entries)
+const OBJECT: &[&str] = &["resource", "subresource", "apiGroup", "apiVersion"];
+
+const STATUS: &[&str] = &["code", "status", "reason"];
+
+const ANNOTATIONS: &[&str] = &["authorization.k8s.io/decision", "audit.k8s.io/truncated"];
+
+impl Shown {
+    /// Whether all of a top-level key is shown.
+    pub(crate) fn is_whole(&self, key: Key) -> bool {
+        self.whole.contains(&key)
+    }
+
+    /// Whether it shows if a top-level key is there.
+    pub(crate) fn tells_of(&self, key: Key) -> bool {
+        self.tells_of_all_keys || self.is_whole(key) || !self.entries_of(key).is_empty()
+    }
+
+    /// Whether what a dotted path spells in the value of a top-level key is shown. An empty path
+    /// spells all of the value.
+    pub(crate) fn shows(&self, key: Key, value: Json<'_>, path: &str) -> bool {
+        let names = self.entries_of(key);
+        let is_absent = || !value.entries().any(|(key, _)| begins(key, path));
+        self.is_whole(key)
+            || names.contains(&path)
+            || (self.tells_of_entries
+                && !names.is_empty()
+                && !path.is_empty()
+                && value.kind() == Kind::Object
+                && is_absent())
+    }
+
+    fn entries_of(&self, key: Key) -> &'static [&'static str] {
+        self.parts.iter().find(|(known, _)| *known == key).map_or(&[], |(_, entries)| entries)
+    }
 }
 
 /// Whether a path may go on behind a key: one with dots is also spelled by keys that are
@@ -57,57 +75,99 @@ fn begins(key: json::Key<'_>, path: &str) -> bool {
     key.strip_from(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Notices when more is read of an event than its context.
-#[derive(Debug, Default)]
-pub(crate) struct Watch(AtomicBool);
+/// Notices when more is read of an event than is shown.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) shown: &'static Shown,
+    has_refused: AtomicBool,
+}
 
 impl Watch {
+    /// Begins to watch an event of which this is shown.
+    pub(crate) fn new(shown: &'static Shown) -> Self {
+        Self { shown, has_refused: AtomicBool::new(false) }
+    }
+
     /// Notes that something was asked for, and shows nothing.
     pub(crate) fn refuse<'a>(&self) -> Option<Json<'a>> {
-        self.0.store(true, Ordering::Relaxed);
+        self.has_refused.store(true, Ordering::Relaxed);
         None
     }
 
-    /// Whether something was asked for since the last time.
+    /// Whether something was asked for since the last time that is not shown.
     pub(crate) fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+        self.has_refused.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Writes the context of an event in a namespace of this class as bytes that no other context
-/// has.
-pub(crate) fn write(event: &Event<'_>, class: usize, bytes: &mut Vec<u8>) {
-    bytes.clear();
-    bytes.extend_from_slice(&(class as u64).to_le_bytes());
+/// Writes what [`CONTEXT`] shows of an event, so that no other context has these bytes. `hidden`
+/// is given each entry of what it shows in part that is not shown.
+pub(crate) fn write<'a>(event: &Event<'a>, bytes: &mut Vec<u8>, mut hidden: impl FnMut(Key, Entry<'a>)) {
+    let (mut present, mut null) = (0_u32, 0_u32);
     for &key in Key::ALL {
-        match event.top_level(key) {
-            None => bytes.push(b'-'),
-            Some(value) if is_whole(key) => piece(value.bytes(), bytes),
-            Some(value) => match (value.kind(), entries_of(key)) {
-                (Kind::Null, _) => bytes.push(b'0'),
-                (_, []) => bytes.push(b'1'),
-                (Kind::Object, names) => entries(value, names, bytes),
-                _ => piece(value.bytes(), bytes),
-            },
+        if let Some(value) = event.top_level(key) {
+            present |= 1 << key as u32;
+            null |= u32::from(value.is_null()) << key as u32;
         }
+    }
+    bytes.extend_from_slice(&present.to_le_bytes());
+    bytes.extend_from_slice(&null.to_le_bytes());
+    for key in CONTEXT.whole {
+        write_value(event.top_level(*key), bytes);
+    }
+    for (key, names) in CONTEXT.parts {
+        write_part(event.top_level(*key), names, bytes, |entry| hidden(*key, entry));
     }
 }
 
-/// Writes the names of all entries, and the values by which `names` can be found.
-fn entries(object: Json<'_>, names: &[&str], bytes: &mut Vec<u8>) {
-    bytes.push(b'{');
-    for (key, value) in object.entries() {
-        piece(key.bytes(), bytes);
+// Every key has a bit.
+const _: () = assert!(Key::ALL.len() <= u32::BITS as usize);
+
+/// An entry of an object.
+pub(crate) type Entry<'a> = (json::Key<'a>, Json<'a>);
+
+/// What stands for a value that is not shown, and what ends one: bytes that valid JSON does not have.
+const HIDDEN: u8 = 0;
+const END: u8 = 1;
+
+/// Writes a value that may be absent so that it shows where it ends.
+pub(crate) fn write_value(value: Option<Json<'_>>, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(value.map_or(&[], Json::bytes));
+    bytes.push(END);
+}
+
+/// The same of an object without the values of entries that none of `names` is found by; each of
+/// those is given to `hidden`.
+pub(crate) fn write_part<'a>(
+    value: Option<Json<'a>>,
+    names: &[&str],
+    bytes: &mut Vec<u8>,
+    mut hidden: impl FnMut(Entry<'a>),
+) {
+    let Some(object) = value.filter(|value| value.kind() == Kind::Object) else {
+        return write_value(value, bytes);
+    };
+    let written = object.bytes();
+    let (mut entries, mut start) = (object.entries(), 0);
+    while let Some((key, value)) = entries.next() {
         if names.iter().any(|name| begins(key, name)) {
-            piece(value.bytes(), bytes);
+            continue;
         }
+        let end = written.len() - entries.left();
+        bytes.extend_from_slice(&written[start..end - value.bytes().len()]);
+        bytes.push(HIDDEN);
+        start = end;
+        hidden((key, value));
     }
-    bytes.push(b'}');
+    bytes.extend_from_slice(&written[start..]);
+    bytes.push(END);
 }
 
-/// Writes bytes so that it shows where they end.
-fn piece(value: &[u8], bytes: &mut Vec<u8>) {
-    bytes.push(b'=');
-    bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(value);
+/// Writes an entry that a name is found by, if it is one.
+pub(crate) fn write_entry((key, value): Entry<'_>, name: &str, bytes: &mut Vec<u8>) {
+    if begins(key, name) {
+        bytes.extend_from_slice(key.bytes());
+        bytes.push(HIDDEN);
+        write_value(Some(value), bytes);
+    }
 }

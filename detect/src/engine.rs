@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::block::Block;
 use crate::condition::Condition;
-use crate::context::{self, Watch};
+use crate::context::{CONTEXT, Watch};
 use crate::derived::may_write_pods;
 use crate::event::Event;
+use crate::facets::{Classes, Facet, Facets, Truths};
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
 use crate::matcher::{Matcher, Values};
-use crate::namespaces::Namespaces;
 use crate::needles::Needles;
 use crate::presence::{self, Names, Needed, Present, Ways};
 use crate::settled::{Open, Settled};
@@ -31,8 +31,8 @@ pub struct Engine {
     fields: Vec<CompiledField>,
     names: Names,
     index: Index,
-    /// The items that ask about the namespace alone.
-    namespace_items: Box<[usize]>,
+    /// By facet: the items that are likely to ask about it alone.
+    facet_items: [Box<[usize]>; Facet::ALL.len()],
     /// By rule: whether nobody is told of its matches.
     silent: Vec<bool>,
     settings: Settings,
@@ -44,7 +44,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Scratch {
     settled: Settled,
-    namespaces: Namespaces,
+    facets: Facets,
     context: Vec<u8>,
     notes: Notes,
     /// Events in which a rule could not be decided because the event hides what it reads,
@@ -65,6 +65,8 @@ struct Notes {
     event_number: u64,
     present: (u64, Present),
     may_write_pods: (u64, bool),
+    /// Room for a part of an event without case.
+    folded: Vec<u8>,
 }
 
 /// A rule that an event satisfies.
@@ -130,23 +132,14 @@ impl Engine {
         let Compiler { items, fields, names, .. } = compiler;
         let silent = correlation::silent(&rules);
         let prepared_count = AtomicUsize::new(0);
-        let is_of_namespace = |item: &CompiledItem| match item.subject {
-            Subject::Field(field) => fields[field].field.is_namespace() && !item.matcher.refers(),
-            Subject::Keywords | Subject::Block(_) => false,
+        let facet_of = |item: &CompiledItem| match &item.subject {
+            Subject::Field(field) => Facet::of(&fields[*field].field),
+            Subject::Block(block) => Facet::of(block.field()?),
+            Subject::Keywords => None,
         };
-        let namespace_items = (0..items.len()).filter(|number| is_of_namespace(&items[*number])).collect();
-        Self {
-            rules,
-            conditions,
-            items,
-            fields,
-            names,
-            index,
-            namespace_items,
-            silent,
-            settings,
-            prepared_count,
-        }
+        let facet_items = Facet::ALL
+            .map(|facet| (0..items.len()).filter(|item| facet_of(&items[*item]) == Some(facet)).collect());
+        Self { rules, conditions, items, fields, names, index, facet_items, silent, settings, prepared_count }
     }
 
     /// Makes ready what events would otherwise have to wait for when the first of them asks,
@@ -177,7 +170,7 @@ impl Engine {
     pub fn scratch(&self) -> Scratch {
         Scratch {
             settled: Settled::default(),
-            namespaces: Namespaces::default(),
+            facets: Facets::default(),
             context: Vec::new(),
             notes: Notes {
                 truths: vec![(0, None); self.items.len()],
@@ -186,6 +179,7 @@ impl Engine {
                 event_number: 0,
                 present: (0, Present::default()),
                 may_write_pods: (0, false),
+                folded: Vec::new(),
             },
             blind_counts: vec![0; self.rules.len()],
         }
@@ -199,11 +193,9 @@ impl Engine {
         scratch: &mut Scratch,
         mut on_match: impl FnMut(Match<'e>),
     ) {
-        let Scratch { settled, namespaces, context, notes, blind_counts } = scratch;
-        let open = self.class_of_namespace(event, namespaces, notes).and_then(|class| {
-            context::write(event, class, context);
-            settled.of(context, || self.settle(event, namespaces.truths(class), notes))
-        });
+        let Scratch { settled, facets, context, notes, blind_counts } = scratch;
+        let classes = facets.write_context(event, context, |facet| self.truths_of(facet, event, notes));
+        let open = settled.of(context, || self.settle(event, facets, &classes, notes));
         if open.is_some_and(<[_]>::is_empty) {
             return;
         }
@@ -229,28 +221,27 @@ impl Engine {
         }
     }
 
-    /// The class of the namespace that an event is about; nothing if there are too many.
-    fn class_of_namespace(
-        &self,
-        event: &Event<'_>,
-        namespaces: &mut Namespaces,
-        notes: &mut Notes,
-    ) -> Option<usize> {
-        namespaces.class_of(event, || {
-            let mut reader = Reader::new(self, self.view(event), None, notes);
-            self.namespace_items.iter().map(|item| reader.truth(*item)).collect()
-        })
+    /// Whether the items of a facet hold, as far as it alone decides them.
+    fn truths_of(&self, facet: Facet, event: &Event<'_>, notes: &mut Notes) -> Truths {
+        let watch = Watch::new(facet.shown());
+        let event = event.watched(&watch);
+        let mut reader = Reader::new(self, self.view(&event), Some(&watch), notes);
+        self.facet_items[facet as usize].iter().map(|item| reader.ask(*item)).collect()
     }
 
     /// The rules that events in the context of this one can satisfy or hide from, and what
-    /// of their conditions the context leaves open. `of_namespace` says what items that ask
-    /// about the namespace make of it.
-    fn settle(&self, event: &Event<'_>, of_namespace: &[Truth], notes: &mut Notes) -> Vec<Open> {
-        let watch = Watch::default();
+    /// of their conditions the context leaves open.
+    fn settle(&self, event: &Event<'_>, facets: &Facets, classes: &Classes, notes: &mut Notes) -> Vec<Open> {
+        let watch = Watch::new(&CONTEXT);
         let event = event.watched(&watch);
         let mut reader = Reader::new(self, self.view(&event), Some(&watch), notes);
-        for (item, truth) in self.namespace_items.iter().zip(of_namespace) {
-            reader.notes.truths[*item] = (reader.notes.event_number, Some(*truth));
+        for facet in Facet::ALL {
+            let truths = facets.truths(facet, classes);
+            for (item, truth) in self.facet_items[facet as usize].iter().zip(truths) {
+                if truth.is_some() {
+                    reader.notes.truths[*item] = (reader.notes.event_number, *truth);
+                }
+            }
         }
         let candidates = self.index.candidates(&event);
         let open = candidates.map(|rule| {
@@ -481,7 +472,7 @@ impl<'e, 'r> Reader<'e, 'r> {
         }
         let truth = match &item.subject {
             Subject::Keywords if self.watch.is_some() => return None,
-            Subject::Keywords => item.matcher.matches_event(view.event).into(),
+            Subject::Keywords => item.matcher.matches_event(view.event, &mut self.notes.folded).into(),
             Subject::Block(block) if block.is_of_pods() && !self.may_write_pods() => block.of_absence(),
             Subject::Block(block) => block.truth(view),
             Subject::Field(field) => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::context::{self, Watch};
+use crate::context::{Shown, Watch};
 use crate::json::{Json, Key as JsonKey, Kind};
 use crate::scan::{self, Level, ScanError, ScanErrorKind};
 
@@ -75,7 +75,7 @@ type Span = (usize, usize);
 pub struct Event<'a> {
     raw: &'a [u8],
     spans: [Span; Key::ALL.len()],
-    /// Told of what is read outside of the event's context.
+    /// Told of what is read and not shown.
     watch: Option<&'a Watch>,
 }
 
@@ -186,8 +186,8 @@ impl<'a> Event<'a> {
         self.raw
     }
 
-    /// The same event, of which `watch` is told when more than its context is read; that is
-    /// then not shown.
+    /// The same event, of which `watch` is told when more is read than it shows; that is then
+    /// not shown.
     pub(crate) fn watched<'w>(&self, watch: &'w Watch) -> Event<'w>
     where
         'a: 'w,
@@ -220,12 +220,12 @@ impl<'a> Event<'a> {
 
     /// The value of a remembered top-level key, `null` included.
     pub fn top_level(&self, key: Key) -> Option<Json<'a>> {
-        self.shown(key, |_| context::is_whole(key))
+        self.shown(key, |shown, _| shown.is_whole(key))
     }
 
     /// The same, of which only what a dotted path below it spells is read.
     pub(crate) fn top_level_for(&self, key: Key, path: &str) -> Option<Json<'a>> {
-        self.shown(key, |value| context::shows(key, value, path))
+        self.shown(key, |shown, value| shown.shows(key, value, path))
     }
 
     /// The value behind one key of a remembered top-level key, `null` included.
@@ -240,14 +240,14 @@ impl<'a> Event<'a> {
         key: Key,
         names: [&str; COUNT],
     ) -> [Option<Json<'a>>; COUNT] {
-        let is_in_context = |value| names.iter().all(|name| context::shows(key, value, name));
-        let found = self.shown(key, is_in_context).map(|value| value.get_all(names));
+        let shows_all = |shown: &Shown, value| names.iter().all(|name| shown.shows(key, value, name));
+        let found = self.shown(key, shows_all).map(|value| value.get_all(names));
         found.unwrap_or([None; COUNT]).map(|value| value.filter(|value| !value.is_null()))
     }
 
     /// The names of the event's annotations.
     pub(crate) fn annotation_names(&self) -> impl Iterator<Item = Cow<'a, str>> {
-        // Names are in the context, whatever the values are.
+        // The context shows the names, whatever the values are.
         self.value(Key::Annotations).into_iter().flat_map(Json::entries).map(|(name, _)| name.text())
     }
 
@@ -262,16 +262,19 @@ impl<'a> Event<'a> {
     }
 
     fn value(&self, key: Key) -> Option<Json<'a>> {
+        if let Some(watch) = self.watch.filter(|watch| !watch.shown.tells_of(key)) {
+            return watch.refuse();
+        }
         let (start, end) = self.spans[key as usize];
         (end > 0).then(|| self.raw.get(start..end).map(Json::new))?
     }
 
-    /// The value of a key, unless somebody watches and what is read of it is not in the
-    /// context. Whether there is a value, and whether it is `null`, is always known.
-    fn shown(&self, key: Key, is_in_context: impl Fn(Json<'a>) -> bool) -> Option<Json<'a>> {
+    /// The value of a key, unless somebody watches and what is read of it is not shown.
+    /// Whether there is a value, and whether it is `null`, is told with the key.
+    fn shown(&self, key: Key, is_shown: impl Fn(&Shown, Json<'a>) -> bool) -> Option<Json<'a>> {
         let value = self.value(key)?;
         match self.watch {
-            Some(watch) if !value.is_null() && !is_in_context(value) => watch.refuse(),
+            Some(watch) if !value.is_null() && !is_shown(watch.shown, value) => watch.refuse(),
             _ => Some(value),
         }
     }

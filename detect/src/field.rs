@@ -90,11 +90,6 @@ impl Field {
         derived::find(name).unwrap_or_else(|| Field::Path(name.replace('"', "")))
     }
 
-    /// Whether it is the namespace of what is requested.
-    pub(crate) fn is_namespace(&self) -> bool {
-        matches!(self, Field::Path(path) if path == "objectRef.namespace")
-    }
-
     /// Appends the values of the field to `values`.
     pub fn read<'a>(&self, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
         match self {

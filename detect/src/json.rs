@@ -189,6 +189,13 @@ pub struct Entries<'a> {
     rest: &'a [u8],
 }
 
+impl Entries<'_> {
+    /// How many bytes of the object lie behind the entry that came last.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+}
+
 impl<'a> Iterator for Entries<'a> {
     type Item = (Key<'a>, Json<'a>);
 

@@ -1,5 +1,7 @@
 //! The tests of one item, grouped so that a list of texts costs one look at the value.
 
+mod keywords;
+
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -8,12 +10,11 @@ use std::sync::OnceLock;
 use aho_corasick::AhoCorasick;
 use chrono::{DateTime, Datelike, Timelike, Utc};
 
-use crate::event::Event;
 use crate::field::{Sight, Value};
-use crate::json::{Json, Kind};
-use crate::scan;
+use crate::json::Kind;
 use crate::sigma::{Anchor, Comparison, Part, Pattern, Regex, Test, TimePart, parse_address};
 use crate::truth::Truth;
+use keywords::RawNeedles;
 
 /// The values of a field, and their texts without case: those are made when the first item
 /// asks for them, for all items.
@@ -65,9 +66,8 @@ pub(crate) struct Matcher {
     folded: Texts,
     cased: Texts,
     others: Vec<Test>,
-    /// Of a keyword: what to look for in the bytes of an event, made ready at the first
-    /// question; nothing where bytes do not tell.
-    raw_needles: OnceLock<Option<AhoCorasick>>,
+    /// Of keywords: what to look for in the bytes of an event.
+    raw_needles: OnceLock<Option<RawNeedles>>,
 }
 
 /// What to look for in the values of a field to know whether an item may be true of them.
@@ -119,12 +119,6 @@ impl Matcher {
                 regex.prepare();
             }
         }
-    }
-
-    /// The same for a matcher of keywords.
-    pub(crate) fn prepare_for_keywords(&self) {
-        self.prepare();
-        let _ = self.raw_needles();
     }
 
     /// What a value must be or hold for any of the tests to be true of it; nothing where that
@@ -180,51 +174,10 @@ impl Matcher {
         truth
     }
 
-    /// Whether another field decides it.
-    pub(crate) fn refers(&self) -> bool {
-        self.others.iter().any(|test| matches!(test, Test::FieldRef(..)))
-    }
-
     /// Whether a field without a value satisfies any of the tests; unknown if that depends on
     /// another field.
     pub(crate) fn of_absence(&self) -> Truth {
         self.truth(&Values::new(Vec::new()), Sight::Clear, |_| (Vec::new(), Sight::Hidden))
-    }
-
-    /// Whether any key or value of an event, as a keyword sees them, satisfies any of the tests.
-    pub(crate) fn matches_event(&self, event: &Event<'_>) -> bool {
-        let mut words = scan::Scalars::new(event.raw()).filter_map(Json::text);
-        self.may_match_raw(event.raw()) && words.any(|word| self.matches_keyword(&word))
-    }
-
-    /// False where the bytes of an event show at once that nothing in it is looked for.
-    fn may_match_raw(&self, raw: &[u8]) -> bool {
-        self.raw_needles().is_none_or(|needles| needles.is_match(raw) || !shows_needles(raw))
-    }
-
-    fn raw_needles(&self) -> Option<&AhoCorasick> {
-        let is_plain =
-            |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !ESCAPED.contains(&byte));
-        let build = || {
-            let Sought { whole, contained, expressions, .. } = self.sought()?;
-            let mut texts: Vec<&str> = contained.iter().map(|text| &**text).collect();
-            for regex in expressions {
-                texts.extend(regex.necessary_texts()?.iter().map(String::as_str));
-            }
-            let is_told = whole.is_empty() && texts.iter().all(|text| is_plain(text));
-            is_told.then(|| AhoCorasick::builder().ascii_case_insensitive(true).build(texts).ok())?
-        };
-        self.raw_needles.get_or_init(build).as_ref()
-    }
-
-    /// Whether one key or value of the event satisfies any of the tests of a keyword.
-    pub(crate) fn matches_keyword(&self, word: &str) -> bool {
-        let is_ruled_out = |needles: &AhoCorasick| word.is_ascii() && !needles.is_match(word);
-        if self.raw_needles().is_some_and(is_ruled_out) {
-            return false;
-        }
-        self.matches_word(word)
-            || self.others.iter().any(|test| holds(test, &Value::Text(Cow::Borrowed(word))))
     }
 
     fn matches_any_text(&self, values: &Values<'_>) -> bool {
@@ -300,32 +253,6 @@ impl Texts {
             || self.contained.is_in(text)
             || self.globs.iter().any(|parts| glob(parts, text))
     }
-}
-
-/// What is written as an escape in JSON: the API server does so with the last three as well.
-const ESCAPED: &[u8] = b"\"\\<>&";
-
-/// The codes of what [`ESCAPED`] names and of what is not ASCII that the API server writes.
-const ESCAPES: &[&[u8]] = &[b"003c", b"003e", b"0026", b"2028", b"2029"];
-
-/// Whether all printable ASCII but [`ESCAPED`] stands in valid JSON as it is, and nothing folds to
-/// ASCII that is not.
-fn shows_needles(raw: &[u8]) -> bool {
-    let mut rest = raw;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        let is_harmless = match rest.get(at + 1) {
-            Some(b'u') => rest.get(at + 2..at + 6).is_some_and(|code| {
-                ESCAPES.contains(&code) || code.starts_with(b"000") || code.starts_with(b"001")
-            }),
-            Some(letter) => *letter != b'/',
-            None => false,
-        };
-        if !is_harmless {
-            return false;
-        }
-        rest = rest.get(at + 2..).unwrap_or_default();
-    }
-    raw.is_ascii()
 }
 
 /// Texts of which any may stand anywhere; made ready at the first question, since most rules

@@ -15,6 +15,10 @@ const GENERATION_BYTES_MAX: usize = 16 << 20;
 /// How many contexts that have come once are told from new ones.
 const ONCE_MAX: usize = 1 << 14;
 
+/// How many contexts are worked out when they come for the first time: those of a cluster, not
+/// those of a client that calls itself something else each time.
+const AT_ONCE_MAX: usize = 1 << 12;
+
 /// How long a context may be to be worth remembering: those of real clients take less than 1 KiB.
 const CONTEXT_BYTES_MAX: usize = 16 << 10;
 
@@ -32,8 +36,8 @@ pub(crate) struct Open {
 /// Two generations, of which the older one is forgotten when the younger is full: contexts
 /// that are in use stay, and memory is bounded whatever clients send.
 ///
-/// What is open is worked out when a context comes for the second time: that costs many times
-/// what asking about one event does, and clients may call themselves something else each time.
+/// What is open is worked out when a context comes for the second time once there are many: that
+/// costs several times what asking about one event does, and clients may make up new ones each time.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
     /// Hashes of contexts that have come, most of them once.
@@ -55,10 +59,15 @@ impl Settled {
     pub(crate) fn of(&mut self, context: &[u8], settle: impl FnOnce() -> Vec<Open>) -> Option<&[Open]> {
         let number = match self.young.numbers.get(context).copied() {
             Some(number) => number,
-            None if context.len() > CONTEXT_BYTES_MAX || self.is_first(context) => return None,
+            None if context.len() > CONTEXT_BYTES_MAX => return None,
+            None if self.has_seen_many() && self.is_first(context) => return None,
             None => self.add(context, settle),
         };
         self.young.opens.get(number).map(|open| &**open)
+    }
+
+    fn has_seen_many(&self) -> bool {
+        !self.old.opens.is_empty() || self.young.opens.len() >= AT_ONCE_MAX
     }
 
     fn is_first(&mut self, context: &[u8]) -> bool {
@@ -115,9 +124,18 @@ mod tests {
         settled.of(context, open).map(<[_]>::len)
     }
 
+    /// As it is once it has seen many.
+    fn full() -> Settled {
+        let mut settled = Settled::default();
+        for number in 0..AT_ONCE_MAX as u64 {
+            assert_eq!(number_of_open(&mut settled, &[&[b'-'][..], &number.to_le_bytes()].concat()), Some(1));
+        }
+        settled
+    }
+
     #[test]
     fn contexts_that_never_come_again_are_not_remembered() {
-        let mut settled = Settled::default();
+        let mut settled = full();
         for number in 0..2 * ONCE_MAX {
             assert!(settled.of(&number.to_le_bytes(), || panic!("nothing to gain")).is_none());
         }
@@ -129,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_in_use_stays_however_much_comes() {
-        let mut settled = Settled::default();
+        let mut settled = full();
         let mut context = vec![0; CONTEXT_BYTES_MAX];
         let _ = (number_of_open(&mut settled, b"a"), number_of_open(&mut settled, b"a"));
         for number in 0..3000_u16 {
@@ -140,7 +158,7 @@ mod tests {
             for generation in [&settled.young, &settled.old] {
                 let number = generation.numbers.len();
                 assert!(generation.bytes <= GENERATION_BYTES_MAX, "{number}");
-                assert!(number <= GENERATION_BYTES_MAX / CONTEXT_BYTES_MAX + 1);
+                assert!(number <= GENERATION_BYTES_MAX / CONTEXT_BYTES_MAX + 1 + AT_ONCE_MAX);
             }
         }
         assert!(!settled.old.numbers.is_empty());

@@ -1,7 +1,7 @@
 //! Three-valued logic (Kleene): what cannot be known decides nothing.
 
 /// Whether a condition holds in an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Truth {
     /// It does not hold.
     False,

@@ -189,6 +189,126 @@ fn namespaces_are_told_apart_where_rules_do_so() {
 }
 
 #[test]
+fn who_acts_from_where_is_told_apart_where_rules_do_so() {
+    let events: [&[u8]; 16] = [
+        br#"{"verb":"get"}"#,
+        br#"{"verb":"get","user":null,"userAgent":null}"#,
+        br#"{"verb":"get","user":{"username":"good"}}"#,
+        br#"{"verb":"get","user":{"username":"evil"}}"#,
+        br#"{"verb":"evil","user":{"username":"evil"}}"#,
+        br#"{"verb":"get","user":{"username":"evil","username":"good"}}"#,
+        br#"{"verb":"get","user":{"username":"\u0065vil","groups":["a","evil"]}}"#,
+        br#"{"verb":"get","user":{"username":"good","extra":{"evil":["evil"]}}}"#,
+        br#"{"verb":"get","impersonatedUser":{"username":"evil"}}"#,
+        br#"{"verb":"get","user":{"username":"evil"},"impersonatedUser":{"username":"good"}}"#,
+        br#"{"verb":"get","user":{"username":"good"},"impersonatedUser":{"username":"evil"}}"#,
+        br#"{"verb":"get","sourceIPs":["203.0.113.9","10.0.0.1"],"userAgent":"evil/1"}"#,
+        br#"{"verb":"get","sourceIPs":["10.0.0.1"],"userAgent":"good/1"}"#,
+        br#"{"verb":"get","annotations":{"authorization.k8s.io/reason":"evil"},"responseStatus":{"message":"evil"}}"#,
+        br#"{"verb":"get","annotations":{"authorization.k8s.io":{"a":"b"}},"responseStatus":{"message":"good"}}"#,
+        br#"{"verb":"get","authenticationMetadata":{"impersonationConstraint":"evil"}}"#,
+    ];
+    for selection in [
+        "{actor.name: evil}",
+        "{actor.kind: human, verb: get}",
+        "{actor.groups: evil}",
+        "{actor.original: evil}",
+        "{'actor.name|fieldref': verb}",
+        "{'actor.name|fieldref': user.username}",
+        "{'user.username|fieldref': userAgent}",
+        "{'user[none]': {username: evil}}",
+        "{user.extra.evil: evil}",
+        "{user: null}",
+        "{impersonatedUser|exists: true}",
+        "{source.scope: private}",
+        "{source.ip: 203.0.113.9}",
+        "{client.family: evil}",
+        "{userAgent: null}",
+        "{'userAgent|fieldref': responseStatus.message}",
+        "{responseStatus.message: evil}",
+        "{annotations.authorization.k8s.io/reason: evil}",
+        "{annotation.name: authorization.k8s.io}",
+        "{authenticationMetadata.impersonationConstraint: evil}",
+    ] {
+        check_pairs(selection, &events);
+    }
+}
+
+#[test]
+fn what_a_facet_is_compared_with_is_read_anew() {
+    let events: [&[u8]; 6] = [
+        br#"{"verb":"get","userAgent":"evil"}"#,
+        br#"{"verb":"get","userAgent":"evil","requestURI":"evil"}"#,
+        br#"{"verb":"get","userAgent":"evil","requestURI":"good","custom":{"a":"evil"}}"#,
+        br#"{"verb":"get","userAgent":"evil","user":{"username":"evil"},"objectRef":{"namespace":"evil"}}"#,
+        br#"{"verb":"get","userAgent":"evil","objectRef":{"namespace":"evil","name":"evil"},"annotations":{"evil":"a"}}"#,
+        br#"{"verb":"get","userAgent":"evil","impersonatedUser":{"username":"evil"},"objectRef":{"resource":"pods"},"requestObject":{"spec":{"containers":[{"image":"evil"}]}}}"#,
+    ];
+    for (field, other) in [
+        ("userAgent", "requestURI"),
+        ("userAgent", "custom.a"),
+        ("userAgent", "objectRef.name"),
+        ("userAgent", "actor.name"),
+        ("userAgent", "annotation.name"),
+        ("userAgent", "requestObject.spec.containers.image"),
+        ("userAgent", "container.image"),
+        ("client.family", "object.name"),
+        ("objectRef.namespace", "annotation.name"),
+        ("annotation.name", "userAgent"),
+        ("actor.name", "userAgent"),
+    ] {
+        check_pairs(&format!("{{'{field}|fieldref': {other}}}"), &events);
+    }
+}
+
+#[test]
+fn an_object_is_told_from_all_that_is_written_like_it() {
+    let events: [&[u8]; 12] = [
+        br#"{"objectRef":{"resource":"a","namespace":"good","\u006eamespace":"evil"}}"#,
+        br#"{"objectRef":{"resource":"a","namespace":"evil","\u006eamespace":"good"}}"#,
+        br#"{"objectRef":{"resource":"a","namespace":"evil","namespace":null}}"#,
+        br#"{"objectRef":{"resource":"a","namespace":null,"namespace":"evil"}}"#,
+        br#"{"objectRef":{"resource":"a","namespace.a":"evil","namespace":{"a":"good"}}}"#,
+        br#"{"objectRef":{"resource":"a","namespace":{"":"evil"}}}"#,
+        br#"{"objectRef":{"res\u006furce":"evil","resource":"a","name":null}}"#,
+        br#"{"objectRef":{"resource":"a","res\u006furce":"evil","name":"evil"}}"#,
+        br#"{"objectRef":"-"}"#,
+        br#"{"objectRef":[{"resource":"a","namespace":"evil"}]}"#,
+        br#"{"objectRef":{"resource":"a","namespace":"evil"},"objectRef":null}"#,
+        br#"{"objectRef":null,"object\u0052ef":{"resource":"a","namespace":"evil"}}"#,
+    ];
+    for selection in [
+        "{objectRef.namespace: evil}",
+        "{objectRef.namespace: null}",
+        "{objectRef.namespace.a: evil}",
+        "{'objectRef.namespace.': evil}",
+        "{objectRef.resource: evil}",
+        "{objectRef.name: null}",
+        "{objectRef: null}",
+        "{objectRef: '-'}",
+        "{'objectRef.namespace[any]': {.: evil}}",
+        "{'objectRef.namespace|fieldref': objectRef.name}",
+    ] {
+        check_pairs(selection, &events);
+    }
+}
+
+#[test]
+fn what_is_too_long_to_be_remembered_is_told_apart() {
+    let (long, longer) = ("x".repeat(5 << 10), "y".repeat(17 << 10));
+    let event = |agent: &str, resource: &str, namespace: &str| {
+        let object = format!(r#"{{"resource":"{longer}{resource}","namespace":"{long}{namespace}"}}"#);
+        format!(r#"{{"verb":"get","userAgent":"{long}{agent}","objectRef":{object}}}"#)
+    };
+    let events =
+        [event("a", "a", "a"), event("evil", "a", "a"), event("a", "evil", "a"), event("a", "a", "evil")];
+    let events: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
+    for field in ["userAgent", "objectRef.namespace", "objectRef.resource"] {
+        check_pairs(&format!("{{{field}|endswith: evil}}"), &events);
+    }
+}
+
+#[test]
 fn what_is_written_to_is_told_by_the_body_where_nothing_else_does() {
     let event = |kind: &str| {
         let body = format!(r#"{{"kind":"{kind}","spec":{{"containers":[{{"image":"evil"}}]}}}}"#);

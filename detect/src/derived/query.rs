@@ -30,9 +30,10 @@ pub(super) fn parameters_before_1_23(event: &Event<'_>, name: &str) -> Vec<Strin
 
 fn read(event: &Event<'_>, separators: &[char], name: &str) -> Vec<String> {
     let uri = event.str(Key::RequestUri).unwrap_or_default();
-    let pairs = split(&uri).1.split(separators).filter(|pair| !pair.contains(';') && is_escaped_well(pair));
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(|(key, _)| decode(key) == name).map(|(_, value)| decode(value).into_owned()).collect()
+    let pairs = split(&uri).1.split(separators);
+    let named = pairs.filter(|pair| decode(pair.split_once('=').map_or(*pair, |(key, _)| key)) == name);
+    let read = named.filter(|pair| !pair.contains(';') && is_escaped_well(pair));
+    read.map(|pair| decode(pair.split_once('=').map_or("", |(_, value)| value)).into_owned()).collect()
 }
 
 fn is_escaped_well(text: &str) -> bool {

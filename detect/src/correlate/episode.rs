@@ -5,8 +5,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::group::{Group, Member};
-use super::observation::{AuditId, GroupValues, text_bytes};
+use super::observation::{AuditId, text_bytes};
 use super::plan::Plan;
+use super::values::{GroupKey, GroupValues};
 
 /// How many audit ids, and how many distinct values, an episode lists.
 pub const LISTED_MAX: usize = 100;
@@ -73,7 +74,7 @@ pub(super) struct Open {
 
 impl Open {
     /// An episode of the group, which holds now.
-    pub(super) fn new(plan: &Plan, cluster: &str, key: u128, started_at: i64) -> Self {
+    pub(super) fn new(plan: &Plan, cluster: &str, key: GroupKey, started_at: i64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("masthead episode v1");
         for text in [plan.id.as_str(), cluster] {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
@@ -145,7 +146,7 @@ impl Open {
     /// What is to be told now.
     pub(super) fn tell(&mut self, plan: &Plan, values: &GroupValues, phase: Phase) -> Episode {
         self.told_count = self.request_count;
-        let shared = values.iter().map(|value| value.as_deref().map(str::to_owned));
+        let shared = values.iter().map(|value| value.map(str::to_owned));
         let rules = plan.rules.iter().enumerate().filter(|(position, _)| self.rules >> position & 1 == 1);
         Episode {
             rule: plan.rule,

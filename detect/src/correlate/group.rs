@@ -6,9 +6,10 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use super::episode::{Episode, Open, Phase};
 use super::measure::Measure;
 use super::memory::Table;
-use super::observation::{Amount, GroupValues, Observation, Request, values_bytes};
+use super::observation::{Amount, Observation, Request};
 use super::plan::Plan;
 use super::standing::{Begun, Known};
+use super::values::{GroupKey, GroupValues};
 use crate::sigma::correlation::Relation;
 
 /// A match in the window of a group.
@@ -47,14 +48,14 @@ pub(super) struct Group {
 /// The groups of one correlation.
 #[derive(Debug)]
 pub(super) struct Groups {
-    by_key: Table<u128, Box<Group>>,
-    timers: BinaryHeap<Reverse<(i64, u128)>>,
+    by_key: Table<GroupKey, Box<Group>>,
+    timers: BinaryHeap<Reverse<(i64, GroupKey)>>,
     /// What the groups take, without the collections that hold them.
     bytes: usize,
     /// Until when a first-seen rule learns.
     learning_until: Option<i64>,
     /// What went on before a restart, by group.
-    resumed: HashMap<u128, Begun>,
+    resumed: HashMap<GroupKey, Begun>,
     /// Windows that ended before have been judged.
     judged_until: i64,
 }
@@ -178,7 +179,7 @@ impl Group {
     }
 
     /// The relation holds now: an episode begins or grows.
-    fn hold(&mut self, plan: &Plan, cluster: &str, key: u128, now: i64, step: &mut Step) {
+    fn hold(&mut self, plan: &Plan, cluster: &str, key: GroupKey, now: i64, step: &mut Step) {
         let first_at = self.members.front().map_or(now, |member| member.time);
         let started_at = self.resumed_at(plan, now).unwrap_or(first_at);
         let is_begin = self.episode.is_none();
@@ -223,7 +224,7 @@ impl Group {
     fn bytes(&self) -> usize {
         let members = self.members.capacity() * size_of::<Member>() + self.members_text_bytes;
         let episode = self.episode.as_ref().map_or(0, |episode| episode.bytes());
-        size_of::<Self>() + values_bytes(&self.values) + members + self.measure.bytes() + episode
+        size_of::<Self>() + self.values.bytes() + members + self.measure.bytes() + episode
     }
 }
 
@@ -374,7 +375,7 @@ impl Groups {
 
     /// Roughly the memory that all groups take.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.by_key.bytes() + self.timers.capacity() * size_of::<Reverse<(i64, u128)>>()
+        self.bytes + self.by_key.bytes() + self.timers.capacity() * size_of::<Reverse<(i64, GroupKey)>>()
     }
 
     /// How many groups are remembered.
@@ -399,7 +400,7 @@ fn may_go_on(plan: &Plan, (_, held_at): (i64, i64), now: i64) -> bool {
 }
 
 /// Judges a window that has ended, then an episode that may be over.
-fn settle(plan: &Plan, cluster: &str, key: u128, now: i64, group: &mut Group, step: &mut Step) {
+fn settle(plan: &Plan, cluster: &str, key: GroupKey, now: i64, group: &mut Group, step: &mut Step) {
     if group.opened_at.is_some_and(|opened| opened.saturating_add(plan.timespan) <= now) {
         if group.measure.holds(plan) {
             group.hold(plan, cluster, key, now, step);

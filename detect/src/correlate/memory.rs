@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
+
 /// What a node of a tree holds at most, and a little less than on average when it grew at
 /// one end and shrank at the other.
 const NODE_ENTRIES: usize = 11;
@@ -14,7 +16,7 @@ const BUCKETS_MIN: usize = 64;
 /// A map that knows the memory it takes, and gives it back.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
-    entries: HashMap<K, V>,
+    entries: HashMap<K, V, RandomState>,
     /// The most it could hold since memory was last given back: a map tells less when
     /// removed entries left gaps.
     capacity: usize,
@@ -22,7 +24,7 @@ pub(super) struct Table<K, V> {
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), capacity: 0 }
+        Self { entries: HashMap::default(), capacity: 0 }
     }
 }
 

@@ -20,6 +20,7 @@ mod plan;
 mod relations;
 mod standing;
 mod stored;
+mod values;
 mod window;
 
 #[cfg(test)]
@@ -37,13 +38,14 @@ pub use relations::{Observer, Relations};
 pub use standing::{STANDING_GROUPS_MAX, Standing};
 pub use window::Window;
 
-use crate::field::View;
+use crate::field::{Field, View};
 use crate::sigma::Rule;
 use group::{Groups, Held, Step};
-use observation::{AuditId, Observation, Request, Shown};
+use observation::{AuditId, Grouped, Observation, Request, Shown};
 use pending::Pending;
 use plan::Plan;
 use standing::Known;
+use values::Ways;
 
 /// How much later than others an event may arrive: several API servers batch on their own,
 /// and a batch that failed is sent again for some minutes.
@@ -315,29 +317,37 @@ impl Correlator {
     /// of its group.
     fn derived(&self, plan: usize, held: &Held) -> Vec<Observation> {
         let from = self.relations.plan(plan);
-        let text_of = |name: &str| {
-            let at = from.group_by.iter().position(|field| field == name)?;
-            held.values.get(at)?.as_deref().map(str::to_owned)
+        let texts_of = |(name, _): &(String, Field)| {
+            let at = from.group_by.iter().position(|field| field == name);
+            let value = at.and_then(|at| held.values.iter().nth(at)?);
+            value.map_or_else(Vec::new, |value| vec![value])
         };
         let mut seen = Vec::new();
         for feed in self.relations.feeds(from.rule) {
-            let read =
-                |(name, _): &(String, _)| (text_of(name).into_iter().collect(), crate::field::Sight::Clear);
-            let Shown::Groups { groups, amount, .. } = observation::shown_of(feed, read) else {
+            let mut ways = Ways::new();
+            feed.group.iter().for_each(|field| ways.follow(&texts_of(field)));
+            let amounts: Vec<Vec<&str>> = feed.amounts.iter().map(texts_of).collect();
+            if amounts.iter().any(Vec::is_empty) {
+                continue;
+            }
+            let amounts: Vec<&[&str]> = amounts.iter().map(Vec::as_slice).collect();
+            let Shown::Role { membership, amount, .. } =
+                observation::shown(feed, Grouped::by(&ways), &amounts)
+            else {
                 continue;
             };
             // The last request stands for all of them; the identity is that of the episode.
             #[allow(clippy::cast_possible_truncation)]
             let identity = held.episode as u64;
             let request = Request { identity, audit_id: AuditId::clone(&held.request.audit_id) };
-            seen.extend(groups.into_iter().map(|(group, values)| Observation {
+            seen.extend(membership.groups().iter().map(|group| Observation {
                 time: held.time,
                 plan: feed.plan,
                 position: feed.position,
                 is_derived: true,
                 request: request.clone(),
-                group,
-                values,
+                group: group.key,
+                values: group.values.clone(),
                 amount: amount.clone(),
             }));
         }

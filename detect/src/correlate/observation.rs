@@ -1,13 +1,15 @@
 //! What a correlation keeps of one match: when, in which group, and how much.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::alert::{self, RequestIdentity};
+use crate::alert::RequestIdentity;
 use crate::event::{Event, Key};
 use crate::field::{Field, Sight, Value, View};
 
 use super::plan::Feed;
+use super::values::{GroupKey, GroupValues, Membership, Ways};
 
 /// How many groups, and how many values, one match may belong to when a field has many.
 pub(super) const COMBINATIONS_MAX: usize = 64;
@@ -15,9 +17,6 @@ pub(super) const COMBINATIONS_MAX: usize = 64;
 pub(super) const TEXT_BYTES_MAX: usize = 256;
 /// How much of it is the beginning of a longer value; the rest tells such values apart.
 const START_BYTES_MAX: usize = TEXT_BYTES_MAX - 18;
-
-/// The values that a group shares; nothing where the field is absent.
-pub(super) type GroupValues = Arc<[Option<Box<str>>]>;
 
 /// One match in one role and one group.
 ///
@@ -32,7 +31,7 @@ pub(super) struct Observation {
     /// True when a correlation made it of other matches.
     pub(super) is_derived: bool,
     pub(super) request: Request,
-    pub(super) group: u128,
+    pub(super) group: GroupKey,
     pub(super) values: GroupValues,
     pub(super) amount: Amount,
 }
@@ -62,14 +61,13 @@ pub(super) enum Amount {
 
 impl Observation {
     /// What observations are processed in the order of.
-    pub(super) fn order(&self) -> (i64, usize, u8, &Request, u128) {
+    pub(super) fn order(&self) -> (i64, usize, u8, &Request, GroupKey) {
         (self.time, self.plan, self.position, &self.request, self.group)
     }
 
     /// The memory it takes; what it shares with others counts for each of them.
     pub(super) fn bytes(&self) -> usize {
-        let values = values_bytes(&self.values);
-        size_of::<Self>() + self.request.audit_id.bytes() + values + self.amount.bytes()
+        size_of::<Self>() + self.request.audit_id.bytes() + self.values.bytes() + self.amount.bytes()
     }
 }
 
@@ -85,16 +83,11 @@ impl Amount {
 }
 
 /// What counts the owners of something shared.
-const ARC_BYTES: usize = 2 * size_of::<usize>();
+pub(super) const ARC_BYTES: usize = 2 * size_of::<usize>();
 
 /// The memory of a shared text, the reference to it included.
 pub(super) fn text_bytes(text: &Arc<str>) -> usize {
     size_of::<Arc<str>>() + ARC_BYTES + text.len().next_multiple_of(size_of::<usize>())
-}
-
-/// The memory of the values of a group.
-pub(super) fn values_bytes(values: &GroupValues) -> usize {
-    ARC_BYTES + size_of_val(&**values) + values.iter().flatten().map(|value| value.len()).sum::<usize>()
 }
 
 impl AuditId {
@@ -102,7 +95,7 @@ impl AuditId {
     pub(super) fn new(text: &str) -> Self {
         match parse_uuid(text) {
             Some(bytes) => AuditId::Uuid(bytes),
-            None => AuditId::Text(capped(text).into()),
+            None => AuditId::Text(capped(text.into()).into()),
         }
     }
 
@@ -119,13 +112,21 @@ impl AuditId {
         match self {
             AuditId::Text(text) => text.as_ref().to_owned(),
             AuditId::Uuid(bytes) => {
-                let hex = format!("{:032x}", u128::from_be_bytes(*bytes));
-                // Invariant: 32 hexadecimal digits.
-                [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+                let mut text = String::with_capacity(36);
+                for (at, byte) in bytes.iter().enumerate() {
+                    if matches!(at, 4 | 6 | 8 | 10) {
+                        text.push('-');
+                    }
+                    text.extend([byte >> 4, byte & 0xf].map(|digit| char::from(HEX[usize::from(digit)])));
+                }
+                text
             }
         }
     }
 }
+
+// Invariant: there are as many as half a byte has values.
+const HEX: [u8; 16] = *b"0123456789abcdef";
 
 /// The bytes of a UUID in its usual spelling, which [`AuditId::text`] gives back.
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
@@ -154,120 +155,119 @@ pub(super) fn request_of(identity: &RequestIdentity, event: &Event<'_>) -> Reque
 
 /// What an event shows of the fields of a role.
 pub(super) enum Shown {
-    /// Groups with their hashes, and the amount; `is_cut` when there were too many of either.
-    Groups { groups: Vec<(u128, GroupValues)>, amount: Amount, is_cut: bool },
+    /// Its groups, and the amount; `is_cut` when there were too many of either.
+    Role { membership: Membership, amount: Amount, is_cut: bool },
     /// Nothing to count or to compute with.
     Nothing,
     /// A field that the event hides.
     Hidden,
 }
 
-/// Reads the fields of a role through `read`, which gives the texts of a field.
-pub(super) fn shown_of<'f>(
-    feed: &'f Feed,
-    mut read: impl FnMut(&'f (String, Field)) -> (Vec<String>, Sight),
-) -> Shown {
-    let mut lists = Vec::new();
-    for field in &feed.group {
-        let (texts, sight) = read(field);
-        if texts.is_empty() && sight == Sight::Hidden {
-            return Shown::Hidden;
-        }
-        lists.push(if texts.is_empty() { vec![None] } else { texts.into_iter().map(Some).collect() });
+/// The groups that an event is in by some of its fields.
+#[derive(Clone)]
+pub(super) enum Grouped {
+    /// Its groups; `is_cut` when there are too many.
+    Shown { membership: Membership, is_cut: bool },
+    /// A field that the event hides.
+    Hidden,
+}
+
+impl Grouped {
+    /// Those by the values that were combined.
+    pub(super) fn by(ways: &Ways) -> Self {
+        Grouped::Shown { membership: ways.membership(), is_cut: ways.count() > COMBINATIONS_MAX }
     }
-    let mut amounts = Vec::new();
-    for field in &feed.amounts {
-        let (texts, sight) = read(field);
-        match (texts.is_empty(), sight) {
-            (true, Sight::Hidden) => return Shown::Hidden,
-            (true, Sight::Clear) => return Shown::Nothing,
-            (false, _) => amounts.push(texts),
-        }
-    }
-    let amount = match amounts.as_slice() {
+}
+
+/// What a role shows that is in these groups and counts, or computes with, these texts of each of
+/// its fields.
+pub(super) fn shown<T: AsRef<str>>(feed: &Feed, grouped: Grouped, amounts: &[&[T]]) -> Shown {
+    let Grouped::Shown { membership, is_cut } = grouped else { return Shown::Hidden };
+    let amount = match amounts {
         [] => Amount::Nothing,
         _ if feed.is_metric => {
-            let numbers = amounts.iter().flatten().filter_map(|text| text.trim().parse().ok());
+            let texts = amounts.iter().flat_map(|texts| texts.iter());
+            let numbers = texts.filter_map(|text| text.as_ref().trim().parse().ok());
             Amount::Numbers(numbers.filter(|number: &f64| number.is_finite()).collect())
         }
-        _ => Amount::Values(combinations(&amounts).iter().map(|values| tuple(values)).collect()),
+        [texts] => {
+            let texts = texts.iter().take(COMBINATIONS_MAX);
+            Amount::Values(texts.map(|text| text.as_ref().into()).collect())
+        }
+        _ => Amount::Values(combinations(amounts).iter().map(|values| tuple(values)).collect()),
     };
     if matches!(&amount, Amount::Numbers(numbers) if numbers.is_empty()) {
         return Shown::Nothing;
     }
-    let is_cut = count(&lists).max(count(&amounts)) > COMBINATIONS_MAX;
-    Shown::Groups {
-        groups: combinations(&lists).iter().map(|values| group(values)).collect(),
-        amount,
-        is_cut,
-    }
-}
-
-/// The texts of a field in an event, each once and capped; one more than are combined, so
-/// that it shows.
-pub(super) fn texts_of(field: &Field, view: View<'_>) -> (Vec<String>, Sight) {
-    let mut values = Vec::new();
-    let sight = field.read(view, &mut values);
-    let mut texts: Vec<String> = Vec::new();
-    for text in values.iter().filter_map(Value::text) {
-        if texts.len() > COMBINATIONS_MAX {
-            break;
-        }
-        let text = capped(&text);
-        if !texts.iter().any(|known| *known == text) {
-            texts.push(text.into_owned());
-        }
-    }
-    (texts, sight)
-}
-
-/// How many ways there are to take one of each list.
-fn count<T>(lists: &[Vec<T>]) -> usize {
-    lists.iter().fold(1, |count, list| count.saturating_mul(list.len()))
+    let count = amounts.iter().fold(1, |count: usize, texts| count.saturating_mul(texts.len()));
+    Shown::Role { membership, amount, is_cut: is_cut || count > COMBINATIONS_MAX }
 }
 
 /// Every way to take one of each list, up to a limit.
-fn combinations<T: Clone>(lists: &[Vec<T>]) -> Vec<Vec<T>> {
-    if lists.iter().all(|list| list.len() == 1) {
-        return vec![lists.concat()];
-    }
+fn combinations<'t, T: AsRef<str>>(lists: &[&'t [T]]) -> Vec<Vec<&'t str>> {
     lists.iter().fold(vec![Vec::new()], |found, list| {
-        let longer = found.iter().flat_map(|prefix| {
-            list.iter().map(move |value| prefix.iter().cloned().chain([value.clone()]).collect())
+        let longer = found.iter().flat_map(|prefix: &Vec<&'t str>| {
+            list.iter().map(move |value| prefix.iter().copied().chain([value.as_ref()]).collect())
         });
         longer.take(COMBINATIONS_MAX).collect()
     })
 }
 
 /// One text for a tuple of values that no other tuple has.
-fn tuple(values: &[String]) -> Arc<str> {
-    match values {
-        [value] => value.as_str().into(),
-        values => capped(&serde_json::Value::from(values).to_string()).into(),
-    }
+fn tuple(values: &[&str]) -> Arc<str> {
+    // Invariant: texts can always be written.
+    let text = serde_json::to_string(values).unwrap_or_default();
+    capped(text.into()).into()
 }
 
-fn group(values: &[Option<String>]) -> (u128, GroupValues) {
-    let values: GroupValues = values.iter().map(|value| value.as_deref().map(Into::into)).collect();
-    (key_of(&values), values)
+/// The texts of fields in one event, each field read once.
+pub(super) struct Texts<'v> {
+    view: View<'v>,
+    texts: Vec<Cow<'v, str>>,
+    read: Vec<(&'v Field, Range<usize>, Sight)>,
+    values: Vec<Value<'v>>,
 }
 
-/// What a group is known by: a hash of its values.
-pub(super) fn key_of(values: &GroupValues) -> u128 {
-    let mut hasher = blake3::Hasher::new();
-    for value in values.iter() {
-        let text = value.as_deref().unwrap_or_default();
-        hasher.update(&[u8::from(value.is_some())]).update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
+impl<'v> Texts<'v> {
+    /// Those in an event.
+    pub(super) fn of(view: View<'v>) -> Self {
+        Self { view, texts: Vec::new(), read: Vec::new(), values: Vec::new() }
     }
-    alert::first_half(&hasher.finalize())
+
+    /// Reads a field, and says which of the texts are its own.
+    pub(super) fn read(&mut self, field: &'v Field) -> (Range<usize>, Sight) {
+        if let Some((_, range, sight)) = self.read.iter().find(|(known, ..)| *known == field) {
+            return (range.clone(), *sight);
+        }
+        self.values.clear();
+        let sight = field.read(self.view, &mut self.values);
+        let start = self.texts.len();
+        for text in self.values.iter().filter_map(Value::text) {
+            // One more than are combined, so that it shows.
+            if self.texts.len() - start > COMBINATIONS_MAX {
+                break;
+            }
+            let text = capped(text);
+            if !self.texts.iter().skip(start).any(|known| *known == text) {
+                self.texts.push(text);
+            }
+        }
+        let range = start..self.texts.len();
+        self.read.push((field, range.clone(), sight));
+        (range, sight)
+    }
+
+    /// The texts of a field that has been read: each once and capped.
+    pub(super) fn at(&self, range: Range<usize>) -> &[Cow<'v, str>] {
+        self.texts.get(range).unwrap_or_default()
+    }
 }
 
 /// As much of a text as is kept. Texts that differ still do, and what is kept is kept as it
 /// is: correlations of correlations know groups by it.
-fn capped(text: &str) -> Cow<'_, str> {
+fn capped(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.len() <= TEXT_BYTES_MAX {
-        return text.into();
+        return text;
     }
     let end = (0..=START_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     let hash = blake3::hash(text.as_bytes()).to_hex();

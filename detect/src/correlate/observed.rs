@@ -2,9 +2,10 @@
 //! for a correlator that takes it now or after a restart.
 
 use super::DISORDER;
-use super::observation::{Amount, GroupValues, Observation, Request, values_bytes};
+use super::observation::{Amount, Observation, Request};
 use super::plan::Feed;
 use super::relations::Relations;
+use super::values::{Keyed, Membership};
 
 /// What correlations want of a match of one rule.
 #[derive(Clone, Debug)]
@@ -25,20 +26,18 @@ pub(super) struct Role {
     pub(super) name: u128,
     plan: usize,
     position: u8,
-    /// The groups it is in, with their hashes.
-    pub(super) groups: Vec<(u128, GroupValues)>,
+    /// The groups it is in.
+    pub(super) membership: Membership,
     pub(super) amount: Amount,
 }
 
 impl Role {
-    pub(super) fn new(feed: &Feed, groups: Vec<(u128, GroupValues)>, amount: Amount) -> Self {
-        Self { name: feed.name, plan: feed.plan, position: feed.position, groups, amount }
+    pub(super) fn new(feed: &Feed, membership: Membership, amount: Amount) -> Self {
+        Self { name: feed.name, plan: feed.plan, position: feed.position, membership, amount }
     }
 
     fn bytes(&self) -> usize {
-        let group_bytes =
-            |(_, values): &(u128, GroupValues)| size_of::<(u128, GroupValues)>() + values_bytes(values);
-        size_of::<Self>() + self.groups.iter().map(group_bytes).sum::<usize>() + self.amount.bytes()
+        size_of::<Self>() + self.membership.bytes() + self.amount.bytes()
     }
 }
 
@@ -110,13 +109,14 @@ impl Observed {
     /// What it is to each correlation and in each group, at this time.
     pub(super) fn into_observations(self, time: i64) -> impl Iterator<Item = Observation> {
         let Self { request, roles, .. } = self;
-        let each = |role: Role| {
-            let Role { plan, position, groups, amount, .. } = role;
-            groups.into_iter().map(move |group| (plan, position, group, amount.clone()))
-        };
-        roles.into_iter().flat_map(each).map(move |(plan, position, (group, values), amount)| {
-            let (is_derived, request) = (false, request.clone());
-            Observation { time, plan, position, is_derived, request, group, values, amount }
+        roles.into_iter().flat_map(move |role| {
+            let Role { plan, position, membership, amount, .. } = role;
+            let request = request.clone();
+            (0..membership.groups().len()).filter_map(move |at| {
+                let Keyed { key: group, values } = membership.groups().get(at)?.clone();
+                let (is_derived, request, amount) = (false, request.clone(), amount.clone());
+                Some(Observation { time, plan, position, is_derived, request, group, values, amount })
+            })
         })
     }
 }

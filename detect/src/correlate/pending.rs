@@ -1,7 +1,7 @@
 //! Puts matches back in order: each waits until no earlier one can come any more.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::observation::Observation;
 
@@ -9,10 +9,17 @@ use super::observation::Observation;
 /// flood; the earliest are then taken early, and counted.
 pub const PENDING_BYTES_MAX: usize = 128 << 20;
 
+/// How many matches one that comes may go before among those that came in order. Events come nearly
+/// in order, and what one event gives is of one time; to go further back, a heap is the shorter way.
+const STEPS_MAX: usize = 32;
+
 /// Matches that wait, and the time up to which none can be waited for.
 #[derive(Debug)]
 pub(super) struct Pending {
-    waiting: BinaryHeap<Reverse<Waiting>>,
+    /// Those that came nearly in order, in order.
+    ordered: VecDeque<Waiting>,
+    /// The others.
+    others: BinaryHeap<Reverse<Waiting>>,
     /// What the matches that wait take, without the heap itself.
     bytes: usize,
     /// How much later than others an event may arrive, in microseconds.
@@ -58,7 +65,8 @@ impl Eq for Waiting {}
 impl Pending {
     pub(super) fn new(disorder: i64) -> Self {
         Self {
-            waiting: BinaryHeap::new(),
+            ordered: VecDeque::new(),
+            others: BinaryHeap::new(),
             bytes: 0,
             disorder,
             watermark: i64::MIN,
@@ -81,8 +89,12 @@ impl Pending {
     /// Takes what a correlation makes of matches of the time that is being released.
     pub(super) fn put(&mut self, observation: Observation) {
         self.bytes += observation.bytes();
-        let (time, observation) = (observation.time, Box::new(observation));
-        self.waiting.push(Reverse(Waiting { time, observation }));
+        let waiting = Waiting { time: observation.time, observation: Box::new(observation) };
+        let later = self.ordered.iter().rev().take_while(|other| **other > waiting);
+        match later.take(STEPS_MAX + 1).count() {
+            steps if steps <= STEPS_MAX => self.ordered.insert(self.ordered.len() - steps, waiting),
+            _ => self.others.push(Reverse(waiting)),
+        }
     }
 
     /// Says that nothing earlier than this will come.
@@ -98,12 +110,17 @@ impl Pending {
 
     /// Roughly the memory of what waits.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.waiting.capacity() * size_of::<Waiting>()
+        self.bytes + (self.ordered.capacity() + self.others.capacity()) * size_of::<Waiting>()
     }
 
     /// The earliest match that waits.
     pub(super) fn first(&self) -> Option<&Observation> {
-        self.waiting.peek().map(|Reverse(waiting)| &*waiting.observation)
+        let other = self.others.peek().map(|Reverse(waiting)| waiting);
+        let first = match (self.ordered.front(), other) {
+            (Some(ordered), Some(other)) => Some(ordered.min(other)),
+            (ordered, other) => ordered.or(other),
+        };
+        first.map(|first| &*first.observation)
     }
 
     /// The time of the earliest match and the number of its plan, if it waits no longer.
@@ -118,12 +135,26 @@ impl Pending {
 
     /// Takes out the earliest match.
     pub(super) fn pop(&mut self) -> Option<Observation> {
-        let first = self.waiting.pop()?.0.observation;
+        let first = self.take_first()?.observation;
         self.bytes = self.bytes.saturating_sub(first.bytes());
         self.hurried_count += u64::from(first.time >= self.known && !first.is_derived);
-        if self.waiting.len() < self.waiting.capacity() / 8 {
-            self.waiting.shrink_to(self.waiting.len() * 2);
-        }
         Some(*first)
+    }
+
+    fn take_first(&mut self) -> Option<Waiting> {
+        let other = self.others.peek().map(|Reverse(waiting)| waiting);
+        let is_other = other.is_some_and(|other| self.ordered.front().is_none_or(|first| other < first));
+        if is_other {
+            let first = self.others.pop().map(|Reverse(waiting)| waiting);
+            if self.others.len() < self.others.capacity() / 8 {
+                self.others.shrink_to(self.others.len() * 2);
+            }
+            return first;
+        }
+        let first = self.ordered.pop_front();
+        if self.ordered.len() < self.ordered.capacity() / 8 {
+            self.ordered.shrink_to(self.ordered.len() * 2);
+        }
+        first
     }
 }

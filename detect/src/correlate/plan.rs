@@ -44,6 +44,8 @@ pub(super) struct Feed {
     pub(super) position: u8,
     /// Names and fields of the group.
     pub(super) group: Vec<(String, Field)>,
+    /// The number of the fields of the group: that of all roles with the same ones.
+    pub(super) grouping: usize,
     /// Names and fields of what is counted or computed with.
     pub(super) amounts: Vec<(String, Field)>,
     /// True when it is numbers that are computed with.
@@ -141,13 +143,17 @@ pub(super) fn plans(rules: &[Rule]) -> (Vec<Plan>, Vec<Vec<Feed>>) {
     let numbers: HashMap<&str, usize> =
         rules.iter().enumerate().map(|(number, rule)| (rule.id.as_str(), number)).collect();
     let (mut plans, mut feeds) = (Vec::new(), vec![Vec::new(); rules.len()]);
+    let mut groupings = HashMap::new();
     for number in in_order(rules, &numbers) {
         let rule = &rules[number];
         let Some(correlation) = rule.correlation() else { continue };
         let mut plan = Plan::new(number, rule, correlation, &numbers);
         let mut hasher = blake3::Hasher::new_derive_key("masthead correlation v1");
         for (position, &fed) in plan.rules.iter().enumerate() {
-            let feed = feed(&plan, plans.len(), position, correlation, &rules[fed]);
+            let mut feed = feed(&plan, plans.len(), position, correlation, &rules[fed]);
+            let fields: Vec<Field> = feed.group.iter().map(|(_, field)| field.clone()).collect();
+            let next = groupings.len();
+            feed.grouping = *groupings.entry(fields).or_insert(next);
             hasher.update(&feed.name.to_le_bytes());
             feeds[fed].push(feed);
         }
@@ -186,6 +192,7 @@ fn feed(plan: &Plan, number: usize, position: usize, correlation: &Correlation, 
         // Invariant: a correlation relates at most 64 rules.
         position: u8::try_from(position).unwrap_or(u8::MAX),
         group,
+        grouping: 0,
         amounts,
         is_metric: matches!(plan.relation, Relation::Metric(..)),
         name: alert::first_half(&hasher.finalize()),

@@ -4,11 +4,12 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::observation::{self, Request, Shown};
+use super::observation::{self, Grouped, Request, Shown, Texts};
 use super::observed::{Observed, Role};
 use super::plan::{self, Feed, Plan};
+use super::values::Ways;
 use crate::alert::{self, RequestIdentity};
-use crate::field::{Field, Sight, View};
+use crate::field::{Sight, View};
 use crate::sigma::Rule;
 
 /// The correlations among some rules, made ready. Clones share them.
@@ -57,7 +58,7 @@ impl Relations {
 
     /// Observes the matches of one event.
     pub fn observer<'v>(&'v self, view: View<'v>) -> Observer<'v> {
-        Observer { relations: self, view, request: None, read: Vec::new() }
+        Observer { relations: self, view, request: None, texts: Texts::of(view), grouped: Vec::new() }
     }
 
     /// Whether these are the very same, not just alike.
@@ -87,13 +88,15 @@ impl Relations {
     }
 }
 
-/// Observes the matches of one event: what several rules want of it is read once.
+/// Observes the matches of one event: what several rules want of it is worked out once.
 pub struct Observer<'v> {
     relations: &'v Relations,
     view: View<'v>,
     /// The request and its time, in microseconds since 1970.
     request: Option<(Request, Option<i64>)>,
-    read: Vec<(&'v Field, (Vec<String>, Sight))>,
+    texts: Texts<'v>,
+    /// By the number of the fields of groups: those that the event is in.
+    grouped: Vec<(usize, Grouped)>,
 }
 
 impl<'v> Observer<'v> {
@@ -112,9 +115,9 @@ impl<'v> Observer<'v> {
         let (time, mut observed) = (*time, Observed::new(relations.clone(), *time, request.clone()));
         if time.is_some() {
             for feed in relations.feeds(rule) {
-                match observation::shown_of(feed, |(_, field)| self.texts_of(field)) {
-                    Shown::Groups { groups, amount, is_cut } => {
-                        observed.add(Role::new(feed, groups, amount), is_cut);
+                match self.shown(feed) {
+                    Shown::Role { membership, amount, is_cut } => {
+                        observed.add(Role::new(feed, membership, amount), is_cut);
                     }
                     Shown::Hidden => observed.hide(),
                     Shown::Nothing => {}
@@ -124,12 +127,43 @@ impl<'v> Observer<'v> {
         Some(observed)
     }
 
-    fn texts_of(&mut self, field: &'v Field) -> (Vec<String>, Sight) {
-        if let Some((_, known)) = self.read.iter().find(|(known, _)| *known == field) {
+    /// What the event shows of the fields of a role.
+    fn shown(&mut self, feed: &'v Feed) -> Shown {
+        let grouped = self.grouped(feed);
+        if matches!(grouped, Grouped::Hidden) {
+            return Shown::Hidden;
+        }
+        let mut ranges = Vec::with_capacity(feed.amounts.len());
+        for (_, field) in &feed.amounts {
+            let (range, sight) = self.texts.read(field);
+            match (range.is_empty(), sight) {
+                (true, Sight::Hidden) => return Shown::Hidden,
+                (true, Sight::Clear) => return Shown::Nothing,
+                (false, _) => ranges.push(range),
+            }
+        }
+        let amounts: Vec<_> = ranges.into_iter().map(|range| self.texts.at(range)).collect();
+        observation::shown(feed, grouped, &amounts)
+    }
+
+    fn grouped(&mut self, feed: &'v Feed) -> Grouped {
+        if let Some((_, known)) = self.grouped.iter().find(|(number, _)| *number == feed.grouping) {
             return known.clone();
         }
-        let texts = observation::texts_of(field, self.view);
-        self.read.push((field, texts.clone()));
-        texts
+        let grouped = self.group(feed);
+        self.grouped.push((feed.grouping, grouped.clone()));
+        grouped
+    }
+
+    fn group(&mut self, feed: &'v Feed) -> Grouped {
+        let mut ways = Ways::new();
+        for (_, field) in &feed.group {
+            let (range, sight) = self.texts.read(field);
+            if range.is_empty() && sight == Sight::Hidden {
+                return Grouped::Hidden;
+            }
+            ways.follow(self.texts.at(range));
+        }
+        Grouped::by(&ways)
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::relations::Relations;
+use super::values::GroupKey;
 
 /// How many groups a standing tells of; of more, an episode that goes on may be told once more
 /// after a restart. So many take 3 MiB.
@@ -31,7 +32,7 @@ pub struct Standing {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) learning_until: Option<i64>,
-    pub(super) groups: HashMap<u128, Begun>,
+    pub(super) groups: HashMap<GroupKey, Begun>,
 }
 
 /// What goes on in a group.
@@ -80,7 +81,7 @@ impl Standing {
             let name = u128::from_le_bytes(take(&mut rest)?);
             let mut known = Known { learning_until: moment(&mut rest)?, groups: HashMap::new() };
             for _ in 0..u64::from_le_bytes(take(&mut rest)?) {
-                let key = u128::from_le_bytes(take(&mut rest)?);
+                let key = GroupKey::from_le_bytes(take(&mut rest)?);
                 let opened_at = moment(&mut rest)?;
                 let episode = moment(&mut rest)?.zip(moment(&mut rest)?);
                 known.groups.insert(key, Begun { opened_at, episode });
@@ -116,12 +117,14 @@ fn moment(rest: &mut &[u8]) -> Option<Option<i64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Begun, Known, Standing};
+    use super::{Begun, GroupKey, Known, Standing};
 
     #[test]
     fn a_standing_that_is_cut_or_changed_is_no_harm() {
         let begun = [(1, Some(5), None), (2, None, Some((6, 7))), (3, Some(8), Some((9, 10)))];
-        let groups = begun.map(|(key, opened_at, episode)| (key, Begun { opened_at, episode })).into();
+        let key = |key: u128| GroupKey::from_le_bytes(key.to_le_bytes());
+        let groups =
+            begun.map(|(number, opened_at, episode)| (key(number), Begun { opened_at, episode })).into();
         let known = Known { learning_until: Some(4), groups };
         let correlations = vec![(11, known), (12, Known::default())];
         let standing = Standing { told_until: 3, correlations };

@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use super::observation::{self, Amount, AuditId, COMBINATIONS_MAX, GroupValues, Request, TEXT_BYTES_MAX};
+use super::observation::{Amount, AuditId, COMBINATIONS_MAX, Request, TEXT_BYTES_MAX};
 use super::observed::{Observed, Role};
 use super::plan::Feed;
 use super::relations::Relations;
+use super::values::{self, Membership};
 
 /// The form; another one begins with another byte.
 const VERSION: u8 = 1;
@@ -93,9 +94,9 @@ fn write_role(role: &Role, bytes: &mut Vec<u8>) {
     bytes.extend(role.name.to_le_bytes());
     let start = bytes.len();
     bytes.extend([0; 4]);
-    write_count(role.groups.len(), bytes);
-    for (_, values) in &role.groups {
-        values.iter().for_each(|value| write_text(value.as_deref(), bytes));
+    write_count(role.membership.groups().len(), bytes);
+    for group in role.membership.groups() {
+        group.values.iter().for_each(|value| write_text(value, bytes));
     }
     match &role.amount {
         Amount::Nothing => bytes.push(NOTHING),
@@ -169,10 +170,10 @@ impl<'b> Form<'b> {
     /// The value of a group: a text, or that there is none.
     // What may be absent may also be malformed.
     #[allow(clippy::option_option)]
-    fn value(&mut self) -> Option<Option<Box<str>>> {
+    fn value(&mut self) -> Option<Option<&'b str>> {
         match self.byte()? {
             ABSENT => Some(None),
-            tag => self.text_behind(tag).map(|text| Some(text.into())),
+            tag => self.text_behind(tag).map(Some),
         }
     }
 
@@ -194,12 +195,14 @@ impl<'b> Form<'b> {
     fn role(&mut self, feed: &Feed) -> Option<Role> {
         let mut groups = Vec::new();
         for _ in 0..self.count()? {
-            let values = feed.group.iter().map(|_| self.value());
-            let values: GroupValues = values.collect::<Option<Vec<_>>>()?.into();
-            groups.push((observation::key_of(&values), values));
+            let mut group = Vec::new();
+            for _ in &feed.group {
+                values::write(self.value()?, &mut group);
+            }
+            groups.push(group);
         }
         let amount = self.amount(feed)?;
-        self.rest.is_empty().then(|| Role::new(feed, groups, amount))
+        self.rest.is_empty().then(|| Role::new(feed, Membership::of(&groups), amount))
     }
 
     /// What the role counts or computes with; nothing if it is of another kind.

@@ -25,7 +25,7 @@ impl Window {
         let matched =
             |position: usize| group.members().iter().any(|member| usize::from(member.position) == position);
         let ids = group.members().iter().filter(|member| member.is_new).take(super::LISTED_MAX);
-        let shared = group.values().iter().map(|value| value.as_deref().map(str::to_owned));
+        let shared = group.values().iter().map(|value| value.map(str::to_owned));
         Self {
             group: plan.group_by.iter().cloned().zip(shared).collect(),
             number: group.measure().number(plan),

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use chrono::Utc;
-use detect::alert::{RawEvent, RequestIdentity};
+use detect::alert::{MatchIds, RawEvent, RequestIdentity};
 use detect::carrying::carriers;
 use detect::field::View;
 use detect::redact::Redactor;
-use detect::sigma::{Rule, correlation};
+use detect::sigma::Rule;
 use detect::{Alert, Engine, Episode, Event, Match, Observed, Relations, Scratch};
 use ingest::{Chunk, ChunkEnd, ChunkFrames, Counts, EVENT_BYTES_MAX, Frame, Log, Malformed};
 
@@ -41,8 +41,7 @@ pub(crate) struct Detection {
     pub(crate) relations: Relations,
     /// Whose logs they are, where they are all of one cluster.
     pub(crate) cluster: String,
-    /// By rule: whether it only serves correlations.
-    silent: Vec<bool>,
+    ids: MatchIds,
     raw: RawEvent,
     /// What takes secrets out of alerts, unless they may show them.
     redactor: Option<Redactor>,
@@ -50,9 +49,9 @@ pub(crate) struct Detection {
 
 impl Detection {
     pub(crate) fn new(engine: Engine, cluster: &str, raw: RawEvent) -> Self {
-        let silent = correlation::silent(engine.rules());
+        let ids = MatchIds::of(engine.rules());
         let relations = Relations::new(engine.rules());
-        Self { engine, relations, cluster: cluster.to_owned(), silent, raw, redactor: None }
+        Self { engine, relations, cluster: cluster.to_owned(), ids, raw, redactor: None }
     }
 
     /// The same with alerts that show no secret.
@@ -67,7 +66,7 @@ impl Detection {
 
     /// Whether a rule only serves correlations.
     pub(crate) fn is_silent(&self, rule: usize) -> bool {
-        self.silent.get(rule).is_some_and(|is_silent| *is_silent)
+        self.ids.is_silent(rule)
     }
 
     /// What people are told of an episode in a cluster; nothing of those that only serve other
@@ -105,7 +104,7 @@ impl Detection {
             let rule = found.rule;
             // Nobody is told of what only serves correlations.
             let raw = if self.is_silent(rule) { None } else { raws.next() };
-            let id = identity.id_of(&self.engine.rules()[rule]);
+            let id = self.ids.id_of(rule, &self.engine.rules()[rule], &identity);
             if !is_new(id) {
                 continue;
             }
@@ -118,7 +117,8 @@ impl Detection {
             };
             let alert = raw.map(compose).map(Box::new);
             let observed = observer.observed(rule, &identity).map(Box::new);
-            on_sighting(Sighting { id, alert, observed });
+            let match_id = self.ids.match_id(rule, &identity);
+            on_sighting(Sighting { id, match_id, alert, observed });
         }
     }
 
@@ -141,6 +141,8 @@ impl Detection {
 pub(crate) struct Sighting {
     /// The same for all stages of a request.
     pub(crate) id: u128,
+    /// The same for all stages of a request, whatever other rules there are.
+    pub(crate) match_id: u128,
     /// Nothing for rules that only serve correlations.
     pub(crate) alert: Option<Box<Alert>>,
     /// What correlations want of it; nothing for rules that none relates.

@@ -1,6 +1,7 @@
 //! What people and systems are told: one alert for one rule and one request.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -11,9 +12,9 @@ use crate::correlate::{Episode, Phase};
 use crate::derived::{self, Derived};
 use crate::engine::{Engine, Match};
 use crate::event::{Event, Key};
-use crate::field::{Field, Value, View};
-use crate::json::Json;
-use crate::sigma::{Level, Rule};
+use crate::field::{Value, View};
+use crate::json::{Json, lossy};
+use crate::sigma::{Level, Rule, correlation};
 use crate::summary::{self, summary};
 
 /// The name of this form of an alert; a change that readers could notice changes it.
@@ -203,9 +204,46 @@ pub fn id_of(rule: &Rule, cluster: &str, event: &Event<'_>) -> u128 {
     RequestIdentity::of(cluster, event).id_of(rule)
 }
 
+/// How the matches of each rule are named.
+#[derive(Clone, Debug)]
+pub struct MatchIds {
+    /// By rule: what stands for it in the names of its matches.
+    hashes: Vec<u128>,
+    /// By rule: whether nobody is told of its matches.
+    silent: Vec<bool>,
+}
+
+impl MatchIds {
+    /// How those of these rules are.
+    pub fn of(rules: &[Rule]) -> Self {
+        let hash =
+            |rule: &Rule| first_half(&blake3::derive_key("masthead match v1", rule.id.as_bytes()).into());
+        Self { hashes: rules.iter().map(hash).collect(), silent: correlation::silent(rules) }
+    }
+
+    /// Whether a rule only serves correlations: nobody is told of its matches.
+    pub fn is_silent(&self, rule: usize) -> bool {
+        self.silent.get(rule).is_some_and(|is_silent| *is_silent)
+    }
+
+    /// The number behind the match of a rule in a request, whatever other rules there are: the hash
+    /// of the rule and that of the request, so that a request that many rules match is hashed once.
+    pub fn match_id(&self, rule: usize, identity: &RequestIdentity) -> u128 {
+        self.hashes.get(rule).copied().unwrap_or_default() ^ identity.of_request()
+    }
+
+    /// By what it is known that a match was found before: the number behind the id of its alert, if
+    /// people are told of it, else that of the match.
+    pub fn id_of(&self, number: usize, rule: &Rule, identity: &RequestIdentity) -> u128 {
+        if self.is_silent(number) { self.match_id(number, identity) } else { identity.id_of(rule) }
+    }
+}
+
 /// What identifies the request of an event, read once for all rules that the event satisfies.
 pub struct RequestIdentity {
     bytes: Vec<u8>,
+    /// What identifies the request whatever rule it matches, once somebody has asked.
+    of_request: OnceCell<u128>,
 }
 
 impl RequestIdentity {
@@ -219,7 +257,7 @@ impl RequestIdentity {
         add(&user.unwrap_or_default(), &mut bytes);
         add(&event.str(Key::Verb).unwrap_or_default(), &mut bytes);
         add(&event.str(Key::RequestUri).unwrap_or_default(), &mut bytes);
-        Self { bytes }
+        Self { bytes, of_request: OnceCell::new() }
     }
 
     /// What [`id_of`] says of the event and a rule.
@@ -229,7 +267,7 @@ impl RequestIdentity {
 
     /// What identifies the request whatever rule it matches.
     pub(crate) fn of_request(&self) -> u128 {
-        self.number("")
+        *self.of_request.get_or_init(|| self.number(""))
     }
 
     fn number(&self, rule_id: &str) -> u128 {
@@ -264,11 +302,25 @@ impl Alert {
         detected_at: DateTime<Utc>,
         raw: RawEvent,
     ) -> Self {
+        let id = id_of(&engine.rules()[found.rule], cluster, event);
+        Self::with_id(id, engine, found, event, cluster, detected_at, raw)
+    }
+
+    /// The same with an id that is not that of the event as it is shown.
+    pub(crate) fn with_id(
+        id: u128,
+        engine: &Engine,
+        found: &Match<'_>,
+        event: &Event<'_>,
+        cluster: &str,
+        detected_at: DateTime<Utc>,
+        raw: RawEvent,
+    ) -> Self {
         let rule = &engine.rules()[found.rule];
         let view = View { event, settings: engine.settings() };
         Self {
             schema: SCHEMA,
-            id: format!("{:032x}", id_of(rule, cluster, event)),
+            id: format!("{id:032x}"),
             rule: RuleRef::of(rule),
             cluster: cluster.to_owned(),
             time: event_time(event),
@@ -435,7 +487,7 @@ fn bounded(text: Cow<'_, str>) -> String {
 
 fn texts(view: View<'_>, derived: Derived) -> Vec<String> {
     let mut values = Vec::new();
-    let _ = Field::Derived(derived, String::new()).read(view, &mut values);
+    let _ = derived::read(derived, "", view, &mut values);
     listed(values.iter().filter_map(Value::text))
 }
 
@@ -477,7 +529,7 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 /// The event on one line. Strings cannot hold raw line breaks, so any that occur are white
 /// space between tokens.
 fn one_line(event: &Event<'_>) -> Option<Box<RawValue>> {
-    let text = String::from_utf8_lossy(event.raw());
+    let text = lossy(event.raw());
     let has_breaks = memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some();
     let text = if has_breaks { text.replace(['\n', '\r'], " ") } else { text.into_owned() };
     RawValue::from_string(text).ok()

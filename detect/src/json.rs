@@ -180,7 +180,7 @@ impl<'a> Key<'a> {
 
     /// The decoded key.
     pub fn text(self) -> Cow<'a, str> {
-        self.plain().map_or_else(|| decode(self.written), to_text)
+        self.plain().map_or_else(|| decode(self.written), lossy)
     }
 }
 
@@ -238,7 +238,7 @@ fn unquoted(string: &[u8]) -> &[u8] {
 fn decode(string: &[u8]) -> Cow<'_, str> {
     let inside = unquoted(string);
     if memchr::memchr(b'\\', inside).is_none() {
-        return to_text(inside);
+        return lossy(inside);
     }
     let mut text = Vec::with_capacity(inside.len());
     decode_escapes(inside, &mut text);
@@ -259,7 +259,7 @@ fn decode_escapes(inside: &[u8], text: &mut Vec<u8>) {
 }
 
 /// Most bytes are UTF-8, and that alone is told sooner than how to mend what is not.
-fn to_text(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
+
 /// How many ids a [`Seen`] remembers at least: an exec is logged again when its session
 /// ends, hours later. Two generations of 16-byte ids, about 64 MiB when full.
 pub const SEEN_MAX: usize = 1 << 20;
@@ -11,8 +13,8 @@ pub const SEEN_MAX: usize = 1 << 20;
 /// when the younger is full.
 #[derive(Debug)]
 pub struct Seen {
-    young: HashSet<u128>,
-    old: HashSet<u128>,
+    young: HashSet<u128, RandomState>,
+    old: HashSet<u128, RandomState>,
     generation_max: usize,
     forgotten_count: u64,
 }
@@ -26,15 +28,15 @@ impl Default for Seen {
 impl Seen {
     /// Remembers at least the last `generation_max` ids.
     pub fn with_capacity(generation_max: usize) -> Self {
-        Self { young: HashSet::new(), old: HashSet::new(), generation_max, forgotten_count: 0 }
+        Self { young: HashSet::default(), old: HashSet::default(), generation_max, forgotten_count: 0 }
     }
 
     /// Notes an id; true when it is new.
     pub fn insert(&mut self, id: u128) -> bool {
-        if self.young.contains(&id) || self.old.contains(&id) {
+        if self.old.contains(&id) {
             return false;
         }
-        if self.young.len() >= self.generation_max {
+        if self.young.len() >= self.generation_max && !self.young.contains(&id) {
             self.forgotten_count += self.old.len() as u64;
             self.old = std::mem::take(&mut self.young);
         }

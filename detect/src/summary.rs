@@ -16,9 +16,8 @@ pub use episode::{counted, of_episode, shared, span};
 
 pub use clean::{SENTENCE_CHARACTERS_MAX, VALUE_CHARACTERS_MAX, clean, is_invisible};
 
-use crate::derived;
-use crate::event::{Event, Key};
-use crate::field::{Field, Value, View};
+use crate::derived::{self, Derived};
+use crate::field::{Value, View};
 
 /// What was done, in both of the forms that a sentence needs.
 struct Act {
@@ -52,9 +51,9 @@ pub fn summary(view: View<'_>) -> String {
 
 /// `alice`, or `alice (as system:admin)`: who it was, and whose rights were used.
 fn actor(view: View<'_>) -> String {
-    let name = first(view, "actor.name").unwrap_or_default();
+    let name = first(view, Derived::ActorName).unwrap_or_default();
     let name = if name.is_empty() { "somebody without a name".to_owned() } else { name };
-    match first(view, "actor.original") {
+    match first(view, Derived::ActorOriginal) {
         Some(original) => format!("{original} (as {name})"),
         None => name,
     }
@@ -67,16 +66,16 @@ fn remark(view: View<'_>, outcome: &str) -> String {
         ("rejected" | "failed", Some(code)) => remarks.push(format!("{outcome}: {code}")),
         _ => remarks.push(outcome.to_owned()),
     }
-    if first(view, "dry_run").as_deref() == Some("true") {
+    if derived::is_dry_run(view.event) {
         remarks.push("dry run".to_owned());
     }
     if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) }
 }
 
-/// The texts of a field, clean, without repetition.
-fn texts(view: View<'_>, field: &str) -> Vec<String> {
+/// The texts of a field, or at a path below one, clean, without repetition.
+fn texts(view: View<'_>, field: Derived, path: &str) -> Vec<String> {
     let mut values = Vec::new();
-    let _ = Field::parse(field).read(view, &mut values);
+    let _ = derived::read(field, path, view, &mut values);
     cleaned(&values)
 }
 
@@ -96,13 +95,9 @@ fn cleaned(values: &[Value<'_>]) -> Vec<String> {
 /// How many values of a field are looked at for a sentence that shows three.
 const TEXTS_MAX: usize = 256;
 
-fn first(view: View<'_>, field: &str) -> Option<String> {
-    texts(view, field).into_iter().next()
-}
-
-/// A part of `objectRef`, clean; empty if there is none.
-fn reference(event: &Event<'_>, name: &str) -> String {
-    event.str_at(Key::ObjectRef, name).map(|text| clean(&text)).unwrap_or_default()
+/// The first text of a field, clean.
+fn first(view: View<'_>, field: Derived) -> Option<String> {
+    texts(view, field, "").into_iter().next()
 }
 
 /// At most three, then how many more.

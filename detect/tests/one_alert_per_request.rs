@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use detect::alert::id_of;
+use detect::alert::{MatchIds, RequestIdentity, id_of};
 use detect::sigma::{self, Rule};
 use detect::{Event, Seen};
 
@@ -53,6 +53,37 @@ fn how_an_event_is_written_does_not_change_its_identity() {
     let plain = r#"{"auditID":"a","verb":"get","requestURI":"/x","user":{"username":"mallory"}}"#;
     let escaped = "{ \"user\" : {\"username\":\"m\\u0061llory\"},\n\"requestURI\":\"\\/x\", \"verb\":\"get\",\"auditID\":\"a\"}";
     assert_eq!(id_of(&rule("r"), "x", &parse(plain)), id_of(&rule("r"), "x", &parse(escaped)));
+}
+
+#[test]
+fn matches_that_nobody_is_told_of_are_told_apart_as_alerts_are() {
+    let name = |name: &str| {
+        format!(
+            "title: {name}\nname: {name}\nlogsource: {{product: kubernetes, service: audit}}\n\
+             detection: {{a: {{verb: create}}, condition: a}}\n---\n"
+        )
+    };
+    let correlation = "title: c\ncorrelation: {type: temporal, rules: [a, b], timespan: 1m}\n";
+    let text = format!("{}{}{}{correlation}", name("a"), name("b"), name("told"));
+    let mut rules = sigma::parse(Path::new("t.yml"), &text).rules;
+    assert!(sigma::link(&mut rules, &[]).problems.is_empty());
+    let ids = MatchIds::of(&rules);
+    assert_eq!([0, 1, 2, 3].map(|rule| ids.is_silent(rule)), [true, true, false, false]);
+    let alone = MatchIds::of(&rules[..1]);
+    assert!(!alone.is_silent(0), "nothing relates it");
+    let mut all = HashSet::new();
+    for (cluster, user) in [("prod", "mallory"), ("prod", "alice"), ("staging", "alice")] {
+        let stages = ["ResponseStarted", "ResponseComplete"].map(|stage| {
+            let json = event(stage, "a", user, "2026-11-21T02:23:04Z");
+            let identity = RequestIdentity::of(cluster, &parse(&json));
+            assert_eq!(ids.id_of(2, &rules[2], &identity), id_of(&rules[2], cluster, &parse(&json)));
+            assert_eq!(ids.match_id(0, &identity), alone.match_id(0, &identity));
+            [0, 1, 2].map(|rule| ids.id_of(rule, &rules[rule], &identity))
+        });
+        assert_eq!(stages[0], stages[1]);
+        all.extend(stages[0]);
+    }
+    assert_eq!(all.len(), 9);
 }
 
 fn alerts(events: &[String], cluster: &str) -> usize {

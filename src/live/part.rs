@@ -127,7 +127,7 @@ impl<'c> Part<'c> {
                 *future_count += 1;
                 return;
             }
-            let new = new_match(&found, sighting.id, cluster);
+            let new = new_match(&found, sighting.match_id, cluster);
             *bytes += new.as_ref().map_or(0, |new| new.body.len());
             // What no window wants is not kept, but counted.
             if let Some(new) = new {

@@ -308,6 +308,9 @@ impl Correlator {
     /// Feeds what held at the moment to the correlations that relate this one. They come
     /// after it, so their turn at this moment is still to come.
     fn feed_held(&mut self, plan: usize) {
+        if self.held.is_empty() {
+            return;
+        }
         for held in std::mem::take(&mut self.held).into_values() {
             self.derived(plan, &held).into_iter().for_each(|seen| self.pending.put(seen));
         }

@@ -43,7 +43,18 @@ impl Role {
 
 impl Observed {
     pub(super) fn new(relations: Relations, time: Option<i64>, request: Request) -> Self {
-        Self { relations, time, request, roles: Vec::new(), is_hidden: false, is_crowded: false }
+        Self::with_capacity(0, relations, time, request)
+    }
+
+    /// The same with room for so many roles.
+    pub(super) fn with_capacity(
+        role_count: usize,
+        relations: Relations,
+        time: Option<i64>,
+        request: Request,
+    ) -> Self {
+        let roles = Vec::with_capacity(role_count);
+        Self { relations, time, request, roles, is_hidden: false, is_crowded: false }
     }
 
     /// Adds a role; `is_cut` if it has more groups or values than count.

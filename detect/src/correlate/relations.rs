@@ -112,9 +112,11 @@ impl<'v> Observer<'v> {
             let time = alert::time_of(event).map(|time| time.timestamp_micros());
             (observation::request_of(identity, event), time)
         });
-        let (time, mut observed) = (*time, Observed::new(relations.clone(), *time, request.clone()));
+        let feeds = relations.feeds(rule);
+        let (time, request) = (*time, request.clone());
+        let mut observed = Observed::with_capacity(feeds.len(), relations.clone(), time, request);
         if time.is_some() {
-            for feed in relations.feeds(rule) {
+            for feed in feeds {
                 match self.shown(feed) {
                     Shown::Role { membership, amount, is_cut } => {
                         observed.add(Role::new(feed, membership, amount), is_cut);

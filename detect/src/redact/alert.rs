@@ -6,7 +6,7 @@ use super::Redactor;
 use crate::alert::{self, Alert, RawEvent};
 use crate::correlate::Episode;
 use crate::engine::{Engine, Match};
-use crate::event::Event;
+use crate::event::{Event, Spans};
 use crate::field::{Field, Settings, Value, View};
 use crate::json::Json;
 use crate::scan::Scalars;
@@ -20,11 +20,14 @@ use crate::sigma::Rule;
 pub struct Redacted<'r> {
     redactor: &'r Redactor,
     json: String,
+    /// Where the parts of the JSON lie.
+    spans: Option<Spans>,
 }
 
 impl<'r> Redacted<'r> {
     pub(super) fn new(redactor: &'r Redactor, json: String) -> Self {
-        Self { redactor, json }
+        let spans = Event::parse(json.as_bytes()).ok().map(|event| event.spans());
+        Self { redactor, json, spans }
     }
 
     /// The event on one line of JSON.
@@ -43,18 +46,17 @@ impl<'r> Redacted<'r> {
         raw: RawEvent,
     ) -> Alert {
         // Invariant: what the redactor writes is an object; if it were none, nothing would show.
-        let shown = Event::parse(self.json.as_bytes());
-        let shown = shown.unwrap_or_else(|_| Event::with_spans(b"{}", event.spans()));
+        let shown = match &self.spans {
+            Some(spans) => Event::with_spans(self.json.as_bytes(), *spans),
+            None => Event::with_spans(b"{}", event.spans()),
+        };
         let evidence = found.evidence.iter().map(|(field, value)| {
             let value = self.evidence(field, value, event, &shown, engine.settings());
             (field.clone(), Value::Text(value.into()))
         });
         let found = Match { rule: found.rule, evidence: evidence.collect() };
-        let mut alert = Alert::new(engine, &found, &shown, cluster, detected_at, raw);
-        if let Some(rule) = engine.rules().get(found.rule) {
-            alert.id = format!("{:032x}", alert::id_of(rule, cluster, event));
-        }
-        alert
+        let id = alert::id_of(&engine.rules()[found.rule], cluster, event);
+        Alert::with_id(id, engine, &found, &shown, cluster, detected_at, raw)
     }
 
     /// The value of a field that matched, as the redacted event shows it: the same value if that

@@ -112,10 +112,42 @@ const ABOUT: &[&str] = &[
 pub(super) fn is_credential(name: &str) -> bool {
     // Names are short; what is not is no name.
     let Some(tail) = tail(name) else { return false };
-    let bare: String =
-        tail.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
-    let bare = bare.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    ENDS.iter().any(|end| bare.ends_with(end)) || WORDS.iter().any(|word| is_last_word(tail, word))
+    let end = BareEnd::of(tail);
+    let Some(last) = end.letters().last() else { return false };
+    let has_end = || ENDS.iter().any(|word| end.letters().ends_with(word.as_bytes()));
+    let has_word = || WORDS.iter().any(|word| is_last_word(tail, word));
+    may_be_last(ENDS, *last) && has_end() || may_be_last(WORDS, *last) && has_word()
+}
+
+/// Whether any of the words ends in a letter.
+fn may_be_last(words: &[&str], letter: u8) -> bool {
+    words.iter().any(|word| word.as_bytes().last() == Some(&letter))
+}
+
+/// How many letters of a name are compared: more than [`ENDS`] have.
+const END_BYTES_MAX: usize = 24;
+
+/// The last letters of a name without separators and in lower case, and without digits behind them.
+struct BareEnd {
+    letters: [u8; END_BYTES_MAX],
+    from: usize,
+}
+
+impl BareEnd {
+    fn of(name: &str) -> Self {
+        let (mut letters, mut from) = ([0; END_BYTES_MAX], END_BYTES_MAX);
+        let bare = name.bytes().rev().filter(u8::is_ascii_alphanumeric);
+        let bare = bare.skip_while(u8::is_ascii_digit).take(END_BYTES_MAX);
+        for (letter, place) in bare.zip(letters.iter_mut().rev()) {
+            *place = letter.to_ascii_lowercase();
+            from -= 1;
+        }
+        Self { letters, from }
+    }
+
+    fn letters(&self) -> &[u8] {
+        self.letters.get(self.from..).unwrap_or_default()
+    }
 }
 
 /// Whether the environment variable, header or parameter of this name holds a credential.
@@ -161,6 +193,9 @@ pub(super) fn is_last_applied(key: &str) -> bool {
         "kapp.k14s.io/original",
         "banzaicloud.com/last-applied",
     ];
+    if memchr::memchr(b'/', key.as_bytes()).is_none() {
+        return false;
+    }
     let lower = tail(key).unwrap_or_default().to_ascii_lowercase();
     KEYS.contains(&lower.as_str())
         || lower.ends_with("/last-applied-configuration")

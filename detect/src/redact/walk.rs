@@ -7,7 +7,7 @@ use super::tokens::{Token, Tokens};
 use super::words::{Program, Words};
 use super::{Redactor, names, uri, value};
 use crate::event::Key;
-use crate::json::{Json, Kind};
+use crate::json::{Json, Kind, lossy};
 
 /// Where in an event a value stands, and what follows from it.
 #[derive(Clone, Copy, Debug)]
@@ -305,14 +305,15 @@ impl<'r, 'a> Walk<'r, 'a> {
     /// Writes a text in the place of what was `length` bytes long and ended at `end`.
     fn put(&mut self, text: &str, length: usize, end: usize) {
         self.copy(end.saturating_sub(length));
-        self.text.push_str(&serde_json::Value::from(text).to_string());
+        // Invariant: a text can always be written.
+        self.text.push_str(&serde_json::to_string(text).unwrap_or_default());
         self.copied = end;
     }
 
     /// Takes over the bytes up to `end` as they are.
     fn copy(&mut self, end: usize) {
         let bytes = self.bytes.get(self.copied..end).unwrap_or_default();
-        self.text.push_str(&String::from_utf8_lossy(bytes));
+        self.text.push_str(&lossy(bytes));
         self.copied = end;
     }
 

@@ -1,40 +1,60 @@
 //! What was done, told in the words of the act rather than of the API.
 
-use super::{Act, clean, cleaned, first, listed, reference, texts};
-use crate::derived;
-use crate::event::{Event, Key};
+use super::{Act, clean, cleaned, first, listed, texts};
+use crate::derived::{self, Derived};
+use crate::event::Key;
 use crate::field::View;
 use crate::json::Json;
+
+/// An event with the parts of its `objectRef`: clean, and empty if there are none.
+struct About<'v> {
+    view: View<'v>,
+    resource: String,
+    subresource: String,
+    namespace: String,
+    /// The name of the object, wherever it stands.
+    name: String,
+}
+
+impl<'v> About<'v> {
+    fn of(view: View<'v>) -> Self {
+        let parts = view.event.entries(Key::ObjectRef, ["resource", "subresource", "namespace"]);
+        let text = |part: Option<Json<'_>>| part.and_then(Json::as_str).map(|text| clean(&text));
+        let [resource, subresource, namespace] = parts.map(|part| text(part).unwrap_or_default());
+        let name = first(view, Derived::ObjectName).unwrap_or_default();
+        Self { view, resource, subresource, namespace, name }
+    }
+}
 
 /// What the event tells.
 pub(super) fn of(view: View<'_>) -> Act {
     let event = view.event;
-    let (resource, subresource) = (reference(event, "resource"), reference(event, "subresource"));
+    let about = &About::of(view);
     let verb = event.str(Key::Verb).unwrap_or_default();
-    let special = match (resource.as_str(), subresource.as_str(), verb.as_ref()) {
+    let special = match (about.resource.as_str(), about.subresource.as_str(), verb.as_ref()) {
         ("", ..) => Some(request(view)),
-        ("pods", "exec", _) => Some(execution(view)),
-        ("pods", "attach", _) => Some(Act::new("attached to", "attach to", in_pod(view))),
-        ("pods", "portforward", _) => Some(port_forward(view)),
-        ("pods", "ephemeralcontainers", "update" | "patch" | "create") => ephemeral_container(view),
-        ("nodes", "proxy", _) => Some(kubelet(view)),
+        ("pods", "exec", _) => Some(execution(about)),
+        ("pods", "attach", _) => Some(Act::new("attached to", "attach to", in_pod(about))),
+        ("pods", "portforward", _) => Some(port_forward(about)),
+        ("pods", "ephemeralcontainers", "update" | "patch" | "create") => ephemeral_container(about),
+        ("nodes", "proxy", _) => Some(kubelet(about)),
         ("serviceaccounts", "token", "create") => {
-            Some(Act::new("requested", "request", format!("a token of ServiceAccount {}", path(view))))
+            Some(Act::new("requested", "request", format!("a token of ServiceAccount {}", path(about))))
         }
-        ("certificatesigningrequests", "approval", "update" | "patch") => Some(approval(view)),
-        ("certificatesigningrequests", "", "create") => signing_request(view),
-        ("rolebindings" | "clusterrolebindings", "", "create" | "update" | "patch") => binding(view),
-        ("roles" | "clusterroles", "", "create" | "update" | "patch") => role(view),
+        ("certificatesigningrequests", "approval", "update" | "patch") => Some(approval(about)),
+        ("certificatesigningrequests", "", "create") => signing_request(about),
+        ("rolebindings" | "clusterrolebindings", "", "create" | "update" | "patch") => binding(about),
+        ("roles" | "clusterroles", "", "create" | "update" | "patch") => role(about),
         _ => None,
     };
-    special.unwrap_or_else(|| general(view))
+    special.unwrap_or_else(|| general(about))
 }
 
 /// The command and the pod that it ran in.
-fn execution(view: View<'_>) -> Act {
-    match first_command(view) {
-        Some(command) => Act::new("ran", "run", format!("`{command}` in {}", in_pod(view))),
-        None => Act::new("opened", "open", format!("a session in {}", in_pod(view))),
+fn execution(about: &About<'_>) -> Act {
+    match first_command(about.view) {
+        Some(command) => Act::new("ran", "run", format!("`{command}` in {}", in_pod(about))),
+        None => Act::new("opened", "open", format!("a session in {}", in_pod(about))),
     }
 }
 
@@ -59,16 +79,16 @@ fn short_path(word: &str) -> String {
     }
 }
 
-fn in_pod(view: View<'_>) -> String {
-    let pod = format!("pod {}", path(view));
-    match first(view, "exec.container") {
+fn in_pod(about: &About<'_>) -> String {
+    let pod = format!("pod {}", path(about));
+    match first(about.view, Derived::ExecContainer) {
         Some(container) => format!("{pod} (container {container})"),
         None => pod,
     }
 }
 
-fn port_forward(view: View<'_>) -> Act {
-    let event = view.event;
+fn port_forward(about: &About<'_>) -> Act {
+    let event = about.view.event;
     let mut ports: Vec<String> = derived::parameters(event, "ports").iter().map(|port| clean(port)).collect();
     if ports.is_empty() {
         let listed = event.at(Key::RequestObject, &["ports"]).into_iter().flat_map(Json::elements);
@@ -79,26 +99,26 @@ fn port_forward(view: View<'_>) -> Act {
         1 => format!("port {}", ports[0]),
         _ => format!("ports {}", listed(&ports)),
     };
-    Act::new("forwarded", "forward", format!("{ports} of pod {}", path(view)))
+    Act::new("forwarded", "forward", format!("{ports} of pod {}", path(about)))
 }
 
-fn ephemeral_container(view: View<'_>) -> Option<Act> {
-    let names = texts(view, "container.name");
-    let images = texts(view, "container.image");
+fn ephemeral_container(about: &About<'_>) -> Option<Act> {
+    let names = texts(about.view, Derived::Container, "name");
+    let images = texts(about.view, Derived::Container, "image");
     if names.is_empty() && images.is_empty() {
         return None;
     }
     let image = if images.is_empty() { String::new() } else { format!(" (image {})", listed(&images)) };
-    let object = format!("ephemeral container {}{image} to pod {}", listed(&names), path(view));
+    let object = format!("ephemeral container {}{image} to pod {}", listed(&names), path(about));
     Some(Act::new("added", "add", object))
 }
 
-fn kubelet(view: View<'_>) -> Act {
-    let node = path(view);
-    if let Some(command) = first_command(view) {
-        let target = derived::kubelet_path(view.event).unwrap_or_default();
+fn kubelet(about: &About<'_>) -> Act {
+    let node = path(about);
+    if let Some(command) = first_command(about.view) {
+        let target = derived::kubelet_path(about.view.event).unwrap_or_default();
         let pod = target.split('/').skip(1).take(2).collect::<Vec<_>>().join("/");
-        let container = first(view, "exec.container").map(|name| format!(" (container {name})"));
+        let container = first(about.view, Derived::ExecContainer).map(|name| format!(" (container {name})"));
         let object = format!(
             "`{command}` in pod {}{} through the kubelet of node {node}",
             clean(&pod),
@@ -106,22 +126,22 @@ fn kubelet(view: View<'_>) -> Act {
         );
         return Act::new("ran", "run", object);
     }
-    let target = derived::kubelet_path(view.event).unwrap_or_default();
+    let target = derived::kubelet_path(about.view.event).unwrap_or_default();
     Act::new("called", "call", format!("/{} on the kubelet of node {node}", clean(&target)))
 }
 
-fn signing_request(view: View<'_>) -> Option<Act> {
-    Some(Act::new("requested", "request", format!("{} ({})", certificate(view)?, object(view))))
+fn signing_request(about: &About<'_>) -> Option<Act> {
+    Some(Act::new("requested", "request", format!("{} ({})", certificate(about.view)?, object(about))))
 }
 
-fn approval(view: View<'_>) -> Act {
-    let conditions = view.event.at(Key::RequestObject, &["status", "conditions"]);
+fn approval(about: &About<'_>) -> Act {
+    let conditions = about.view.event.at(Key::RequestObject, &["status", "conditions"]);
     let has = |kind: &str| {
         let mut conditions = conditions.into_iter().flat_map(Json::elements);
         conditions.any(|condition| condition.str_at("type").as_deref() == Some(kind))
     };
-    let object = format!("CertificateSigningRequest {}", path(view));
-    let object = match certificate(view) {
+    let object = format!("CertificateSigningRequest {}", path(about));
+    let object = match certificate(about.view) {
         Some(certificate) => format!("{object} ({certificate})"),
         None => object,
     };
@@ -147,14 +167,14 @@ fn certificate(view: View<'_>) -> Option<String> {
 }
 
 /// `ClusterRole cluster-admin to User mallory`
-fn binding(view: View<'_>) -> Option<Act> {
-    let role = first(view, "rbac.role")?;
-    let kind = first(view, "rbac.role_kind").unwrap_or_else(|| "role".to_owned());
-    let subjects = subjects(view);
+fn binding(about: &About<'_>) -> Option<Act> {
+    let role = first(about.view, Derived::RbacRole)?;
+    let kind = first(about.view, Derived::RbacRoleKind).unwrap_or_else(|| "role".to_owned());
+    let subjects = subjects(about.view);
     if subjects.is_empty() {
         return None;
     }
-    let namespace = match (reference(view.event, "resource").as_str(), reference(view.event, "namespace")) {
+    let namespace = match (about.resource.as_str(), about.namespace.as_str()) {
         ("rolebindings", namespace) if !namespace.is_empty() => format!(" in namespace {namespace}"),
         _ => String::new(),
     };
@@ -178,10 +198,10 @@ fn subjects(view: View<'_>) -> Vec<String> {
 }
 
 /// `ClusterRole deployer that allows get and list on secrets`
-fn role(view: View<'_>) -> Option<Act> {
+fn role(about: &About<'_>) -> Option<Act> {
     let mut widest: Option<(bool, String)> = None;
     let mut rules = 0;
-    derived::each_rule(view.event, |verbs, targets| {
+    derived::each_rule(about.view.event, |verbs, targets| {
         rules += 1;
         if widest.as_ref().is_some_and(|(has_wildcard, _)| *has_wildcard) {
             return;
@@ -205,7 +225,7 @@ fn role(view: View<'_>) -> Option<Act> {
         2 => ", and 1 more rule".to_owned(),
         rules => format!(", and {} more rules", rules - 1),
     };
-    let mut act = general(view);
+    let mut act = general(about);
     act.object = format!("{} that allows {rule}{more}", act.object);
     Some(act)
 }
@@ -226,39 +246,44 @@ fn request(view: View<'_>) -> Act {
 
 /// The rights of a pod that reach beyond it, in brackets; empty if there are none.
 fn privileges(view: View<'_>) -> String {
-    let is_true = |field: &str| texts(view, field).iter().any(|text| text == "true");
+    let is_true = |(of, path): (Derived, &str)| texts(view, of, path).iter().any(|text| text == "true");
     let switches = [
-        ("container.securityContext.privileged", "privileged"),
-        ("pod.hostNetwork", "host network"),
-        ("pod.hostPID", "host processes"),
-        ("pod.hostIPC", "host memory"),
+        ((Derived::Container, "securityContext.privileged"), "privileged"),
+        ((Derived::Pod, "hostNetwork"), "host network"),
+        ((Derived::Pod, "hostPID"), "host processes"),
+        ((Derived::Pod, "hostIPC"), "host memory"),
     ];
     let mut rights: Vec<String> =
-        switches.iter().filter(|(field, _)| is_true(field)).map(|(_, right)| (*right).to_owned()).collect();
-    let capabilities = texts(view, "container.capabilities.add");
+        switches.iter().filter(|(field, _)| is_true(*field)).map(|(_, right)| (*right).to_owned()).collect();
+    let capabilities = texts(view, Derived::ContainerCapabilitiesAdd, "");
     if !capabilities.is_empty() {
         rights.push(format!("adds {}", listed(&capabilities)));
     }
-    let host_paths = texts(view, "pod.hostpath");
+    let host_paths = texts(view, Derived::PodHostpath, "");
     if !host_paths.is_empty() {
         rights.push(format!("mounts {} of the host", listed(&host_paths)));
     }
     if rights.is_empty() { String::new() } else { format!(" ({})", rights.join(", ")) }
 }
 
+/// What a workload runs, and with which rights; empty if it is none.
+fn running(view: View<'_>) -> String {
+    let images = texts(view, Derived::Container, "image");
+    let word = if images.len() == 1 { "image" } else { "images" };
+    let images = if images.is_empty() { String::new() } else { format!(" with {word} {}", listed(&images)) };
+    let command = first(view, Derived::ContainerCommandLine).filter(|command| !command.is_empty());
+    let command = command.map(|command| format!(" running `{command}`"));
+    format!("{images}{}{}", privileges(view), command.unwrap_or_default())
+}
+
 /// Secret dev/db; of workloads also what they run, and with which rights.
-fn general(view: View<'_>) -> Act {
+fn general(about: &About<'_>) -> Act {
+    let view = about.view;
     let verb = view.event.str(Key::Verb).unwrap_or_default();
     let (past, base) = words(&verb);
-    let images = texts(view, "container.image");
-    let mut object = object(view);
-    if !images.is_empty() {
-        let word = if images.len() == 1 { "image" } else { "images" };
-        object = format!("{object} with {word} {}", listed(&images));
-    }
-    object += &privileges(view);
-    if let Some(command) = first(view, "container.command_line").filter(|command| !command.is_empty()) {
-        object = format!("{object} running `{command}`");
+    let mut object = object(about);
+    if derived::may_write_pods(view.event) {
+        object += &running(view);
     }
     match past {
         Some(past) => Act::new(past, base, object),
@@ -281,23 +306,21 @@ fn words(verb: &str) -> (Option<&'static str>, &'static str) {
 }
 
 /// `Deployment prod/web`, `secrets in all namespaces`: what the request is about.
-fn object(view: View<'_>) -> String {
-    let event = view.event;
-    let (resource, subresource) = (reference(event, "resource"), reference(event, "subresource"));
+fn object(about: &About<'_>) -> String {
+    let About { view, resource, subresource, name, .. } = about;
     let of = if subresource.is_empty() { String::new() } else { format!("{subresource} of ") };
     let is_collection =
-        matches!(event.str(Key::Verb).as_deref(), Some("list" | "watch" | "deletecollection"));
-    let name = first(view, "object.name").unwrap_or_default();
+        matches!(view.event.str(Key::Verb).as_deref(), Some("list" | "watch" | "deletecollection"));
     if is_collection && name.is_empty() {
-        return format!("{of}{resource}{}", scope(event, &resource));
+        return format!("{of}{resource}{}", scope(about));
     }
-    format!("{of}{} {}", kind(event, &resource), path(view)).trim_end().to_owned()
+    format!("{of}{} {}", kind(about), path(about)).trim_end().to_owned()
 }
 
-fn scope(event: &Event<'_>, resource: &str) -> String {
-    match reference(event, "namespace") {
+fn scope(about: &About<'_>) -> String {
+    match about.namespace.as_str() {
         namespace if !namespace.is_empty() => format!(" in namespace {namespace}"),
-        _ if is_cluster_wide(resource) => String::new(),
+        _ if is_cluster_wide(&about.resource) => String::new(),
         _ => " in all namespaces".to_owned(),
     }
 }
@@ -309,26 +332,23 @@ fn is_cluster_wide(resource: &str) -> bool {
 }
 
 /// `namespace/name`, or the name alone.
-fn path(view: View<'_>) -> String {
-    let (namespace, resource) = (reference(view.event, "namespace"), reference(view.event, "resource"));
-    let name = first(view, "object.name").unwrap_or_default();
-    match (namespace.as_str(), name.as_str()) {
+fn path(about: &About<'_>) -> String {
+    match (about.namespace.as_str(), about.name.as_str()) {
         ("", name) => name.to_owned(),
         (namespace, "") => format!("in namespace {namespace}"),
-        (_, name) if resource == "namespaces" => name.to_owned(),
+        (_, name) if about.resource == "namespaces" => name.to_owned(),
         (namespace, name) => format!("{namespace}/{name}"),
     }
 }
 
 /// The kind behind a resource, as people write it; the resource itself if it is not known.
-fn kind(event: &Event<'_>, resource: &str) -> String {
+fn kind(about: &About<'_>) -> String {
+    let resource = about.resource.as_str();
     if let Some((_, kind, _)) = KINDS.iter().find(|(name, ..)| *name == resource) {
         return (*kind).to_owned();
     }
-    match event.str_at(Key::RequestObject, "kind") {
-        Some(kind) if reference(event, "subresource").is_empty() && is_plural(&kind, resource) => {
-            clean(&kind)
-        }
+    match about.view.event.str_at(Key::RequestObject, "kind") {
+        Some(kind) if about.subresource.is_empty() && is_plural(&kind, resource) => clean(&kind),
         _ => resource.to_owned(),
     }
 }

@@ -15,7 +15,7 @@ use crate::event::{Event, Key};
 use crate::field::{Value, View};
 use crate::json::{Json, lossy};
 use crate::sigma::{Level, Rule, correlation};
-use crate::summary::{self, summary};
+use crate::summary;
 
 /// The name of this form of an alert; a change that readers could notice changes it.
 pub const SCHEMA: &str = "masthead.alert/v1";
@@ -318,6 +318,7 @@ impl Alert {
     ) -> Self {
         let rule = &engine.rules()[found.rule];
         let view = View { event, settings: engine.settings() };
+        let (outcome, dry_run) = (derived::outcome(event), derived::is_dry_run(event));
         Self {
             schema: SCHEMA,
             id: format!("{id:032x}"),
@@ -325,10 +326,10 @@ impl Alert {
             cluster: cluster.to_owned(),
             time: event_time(event),
             detected_at: rfc3339(detected_at),
-            summary: summary(view),
+            summary: summary::of_ended(view, outcome, dry_run),
             subject: Subject::Request(Box::new(Request {
-                outcome: derived::outcome(event),
-                dry_run: derived::is_dry_run(event),
+                outcome,
+                dry_run,
                 actor: Actor::of(view),
                 source: Source::of(view),
                 target: Target::of(view),

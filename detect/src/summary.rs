@@ -34,14 +34,18 @@ impl Act {
 
 /// One sentence that a person can act on, without a full stop.
 pub fn summary(view: View<'_>) -> String {
+    of_ended(view, derived::outcome(view.event), derived::is_dry_run(view.event))
+}
+
+/// The same for an event of which it is known how it ended, and whether it was a rehearsal.
+pub(crate) fn of_ended(view: View<'_>, outcome: &str, is_dry_run: bool) -> String {
     let actor = actor(view);
     let Act { past, base, object } = acts::of(view);
-    let outcome = derived::outcome(view.event);
     let doing = match outcome {
         "succeeded" | "pending" => past,
         _ => format!("tried to {base}"),
     };
-    let remark = remark(view, outcome);
+    let remark = remark(view, outcome, is_dry_run);
     let sentence = clean::shortened(
         &clean::without_markup(&format!("{actor} {doing} {object}")),
         SENTENCE_CHARACTERS_MAX.saturating_sub(remark.chars().count()),
@@ -59,14 +63,14 @@ fn actor(view: View<'_>) -> String {
     }
 }
 
-fn remark(view: View<'_>, outcome: &str) -> String {
+fn remark(view: View<'_>, outcome: &str, is_dry_run: bool) -> String {
     let mut remarks = Vec::new();
     match (outcome, derived::code(view.event)) {
         ("succeeded", _) => {}
         ("rejected" | "failed", Some(code)) => remarks.push(format!("{outcome}: {code}")),
         _ => remarks.push(outcome.to_owned()),
     }
-    if derived::is_dry_run(view.event) {
+    if is_dry_run {
         remarks.push("dry run".to_owned());
     }
     if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) }

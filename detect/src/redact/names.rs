@@ -1,5 +1,7 @@
 //! Which names promise a credential.
 
+use std::sync::LazyLock;
+
 /// Ends of names, without separators and in lower case, whose values are credentials.
 const ENDS: &[&str] = &[
     "password",
@@ -112,16 +114,39 @@ const ABOUT: &[&str] = &[
 pub(super) fn is_credential(name: &str) -> bool {
     // Names are short; what is not is no name.
     let Some(tail) = tail(name) else { return false };
+    if !may_be_credential(tail) {
+        return false;
+    }
     let end = BareEnd::of(tail);
-    let Some(last) = end.letters().last() else { return false };
-    let has_end = || ENDS.iter().any(|word| end.letters().ends_with(word.as_bytes()));
-    let has_word = || WORDS.iter().any(|word| is_last_word(tail, word));
-    may_be_last(ENDS, *last) && has_end() || may_be_last(WORDS, *last) && has_word()
+    ENDS.iter().any(|word| end.letters().ends_with(word.as_bytes()))
+        || WORDS.iter().any(|word| is_last_word(tail, word))
 }
 
-/// Whether any of the words ends in a letter.
-fn may_be_last(words: &[&str], letter: u8) -> bool {
-    words.iter().any(|word| word.as_bytes().last() == Some(&letter))
+/// By the last letter of [`ENDS`] and [`WORDS`]: which letters stand before it, a bit each.
+static LAST_LETTERS: LazyLock<[u32; 26]> = LazyLock::new(|| {
+    let mut before = [0; 26];
+    for word in ENDS.iter().chain(WORDS) {
+        if let [.., first, last] = word.as_bytes()
+            && let (Some(first), Some(last)) = (letter_number(*first), letter_number(*last))
+            && let Some(before) = before.get_mut(last)
+        {
+            *before |= 1 << first;
+        }
+    }
+    before
+});
+
+/// False for most names: by their last two letters.
+fn may_be_credential(name: &str) -> bool {
+    let mut letters = name.bytes().rev().filter(u8::is_ascii_alphanumeric).skip_while(u8::is_ascii_digit);
+    let last = letters.next().and_then(letter_number);
+    let before = last.and_then(|last| LAST_LETTERS.get(last));
+    let first = letters.next().and_then(letter_number);
+    before.zip(first).is_some_and(|(before, first)| before >> first & 1 == 1)
+}
+
+fn letter_number(letter: u8) -> Option<usize> {
+    letter.is_ascii_alphabetic().then(|| usize::from(letter.to_ascii_lowercase() - b'a'))
 }
 
 /// How many letters of a name are compared: more than [`ENDS`] have.
@@ -251,7 +276,18 @@ fn is_last_word(name: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_credential, is_credential_variable, is_last_applied, is_secret_field};
+    use super::{
+        END_BYTES_MAX, ENDS, WORDS, is_credential, is_credential_variable, is_last_applied, is_secret_field,
+    };
+
+    #[test]
+    fn no_word_is_too_short_or_too_long_to_be_told_by_its_end() {
+        for word in ENDS.iter().chain(WORDS) {
+            assert!((2..END_BYTES_MAX).contains(&word.len()), "{word}");
+            assert!(word.bytes().all(|letter| letter.is_ascii_lowercase()), "{word}");
+            assert!(is_credential(word) && is_credential(&format!("{word}2")), "{word}");
+        }
+    }
 
     #[test]
     fn names_of_credentials_are_told_from_names_about_them() {

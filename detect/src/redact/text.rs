@@ -24,8 +24,6 @@ const SHAPES: &str = concat!(
     r"|dckr_pat_[A-Za-z0-9_-]{20,}|(?-u:\b)hf_[A-Za-z0-9]{30,}|(?-u:\b)sha256~[A-Za-z0-9_-]{43}",
     // Hashes of passwords.
     r"|\$(?:1|2[abxy]|5|6|7|y|argon2[id]{1,2})\$[./A-Za-z0-9$=,+-]{20,}",
-    // `https://user:password@host`, `https://token@host`.
-    r#"|://[^\s/@:"']*:([^\s/"'?\#]+)@|://([^\s/@:"']{16,})@"#,
     // What is given to a program by a pipe.
     r#"|(?-u:\b)echo[ \t]+(?:-n[ \t]+)?["']?([^\s"'|]+)["']?[ \t]*\|[^|\n]*(?:--password-stdin|--stdin|chpasswd)"#,
     r"|jdbc:oracle:[a-z]+:[^\s/:@]+/([^\s/@]+)@",
@@ -34,6 +32,12 @@ const SHAPES: &str = concat!(
     r#"|(?i:(?-u:\b)(?:key|name)="[^"]*(?:password|token|secret|api_?key|connectionstring)"\s+value="([^"]+)")"#,
     r"|(?i:(?-u:\b)bearer[ \t]+([A-Za-z0-9+/=_.~-]{16,}))",
 );
+
+/// The shortest credential that [`SHAPES`] finds, in bytes.
+const SHAPE_BYTES_MIN: usize = 12;
+
+/// What else is: `https://user:password@host`, `https://token@host`.
+const ADDRESSES: &str = r#"://[^\s/@:"']*:([^\s/"'?\#]+)@|://([^\s/@:"']{16,})@"#;
 
 /// A name that announces a credential, and what stands between it and the value. Header names
 /// come first: their values may hold spaces.
@@ -50,15 +54,18 @@ const ASSIGNMENT: &str = concat!(
 /// whole, since each is read to its end.
 const COMMANDS_MAX: usize = 8;
 
-static PATTERNS: LazyLock<Option<(Regex, Regex)>> =
-    LazyLock::new(|| Some((Regex::new(SHAPES).ok()?, Regex::new(ASSIGNMENT).ok()?)));
+static PATTERNS: LazyLock<Option<(Regex, Regex)>> = LazyLock::new(|| {
+    let shapes = Regex::new(&format!("{SHAPES}|{ADDRESSES}"));
+    Some((shapes.ok()?, Regex::new(ASSIGNMENT).ok()?))
+});
 
 /// What is a credential by its own shape, whatever stands around it.
 pub(super) fn shapes(text: &str) -> Vec<Range<usize>> {
     // Invariant: the patterns compile, as tests show; if they did not, nothing would be shown.
     let Some((shapes, _)) = PATTERNS.as_ref() else { return std::iter::once(0..text.len()).collect() };
     // Groups take memory, and hardly any text has one.
-    if !shapes.is_match(text) {
+    let is_too_short = text.len() < SHAPE_BYTES_MIN && !text.contains("://");
+    if is_too_short || !shapes.is_match(text) {
         return Vec::new();
     }
     let found = shapes.captures_iter(text).filter_map(|found| found.iter().flatten().last());
@@ -185,4 +192,17 @@ fn indent_of_setting(text: &str, at: usize) -> Option<usize> {
     let line = line.strip_suffix('-').unwrap_or(line).trim_end_matches([' ', '\t']);
     let is_start = line.is_empty() || line.ends_with(['\n', '\r']);
     is_start.then_some(before.len() - line.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SHAPE_BYTES_MIN, SHAPES, shapes};
+
+    #[test]
+    fn what_is_too_short_for_a_shape_is_no_credential() {
+        let shortest = regex_syntax::parse(SHAPES).unwrap().properties().minimum_len();
+        assert_eq!(shortest, Some(SHAPE_BYTES_MIN));
+        assert_eq!(shapes("masterauth x"), [11..12]);
+        assert_eq!(shapes("a://:b@c"), [5..6]);
+    }
 }

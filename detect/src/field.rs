@@ -134,10 +134,6 @@ fn follow_nested<'a>(json: Json<'a>, path: &str, arrays: usize, values: &mut Vec
         }
         Kind::Array => {}
         _ if path.is_empty() => values.push(Value::Json(json)),
-        // What has no dot is one key, whatever other keys there are.
-        Kind::Object if memchr::memchr(b'.', path.as_bytes()).is_none() => {
-            json.get(path).into_iter().for_each(|value| follow_nested(value, "", 0, values));
-        }
         Kind::Object => {
             for (value, rest) in spelled(json, path) {
                 follow_nested(value, rest, 0, values);

@@ -223,7 +223,7 @@ fn tuple(values: &[&str]) -> Arc<str> {
 /// The texts of fields in one event, each field read once.
 pub(super) struct Texts<'v> {
     view: View<'v>,
-    texts: Vec<Cow<'v, str>>,
+    found: Vec<Cow<'v, str>>,
     read: Vec<(&'v Field, Range<usize>, Sight)>,
     values: Vec<Value<'v>>,
 }
@@ -231,7 +231,7 @@ pub(super) struct Texts<'v> {
 impl<'v> Texts<'v> {
     /// Those in an event.
     pub(super) fn of(view: View<'v>) -> Self {
-        Self { view, texts: Vec::new(), read: Vec::new(), values: Vec::new() }
+        Self { view, found: Vec::new(), read: Vec::new(), values: Vec::new() }
     }
 
     /// Reads a field, and says which of the texts are its own.
@@ -241,25 +241,25 @@ impl<'v> Texts<'v> {
         }
         self.values.clear();
         let sight = field.read(self.view, &mut self.values);
-        let start = self.texts.len();
+        let start = self.found.len();
         for text in self.values.iter().filter_map(Value::text) {
             // One more than are combined, so that it shows.
-            if self.texts.len() - start > COMBINATIONS_MAX {
+            if self.found.len() - start > COMBINATIONS_MAX {
                 break;
             }
             let text = capped(text);
-            if !self.texts.iter().skip(start).any(|known| *known == text) {
-                self.texts.push(text);
+            if !self.found.iter().skip(start).any(|known| *known == text) {
+                self.found.push(text);
             }
         }
-        let range = start..self.texts.len();
+        let range = start..self.found.len();
         self.read.push((field, range.clone(), sight));
         (range, sight)
     }
 
     /// The texts of a field that has been read: each once and capped.
     pub(super) fn at(&self, range: Range<usize>) -> &[Cow<'v, str>] {
-        self.texts.get(range).unwrap_or_default()
+        self.found.get(range).unwrap_or_default()
     }
 }
 

@@ -29,7 +29,7 @@ pub use element::{Element, ElementKind, Elements, List, Part};
 pub(crate) use exec::kubelet_path;
 pub use outcome::outcome;
 pub(crate) use outcome::{code, is_dry_run};
-pub(crate) use pod::may_write as may_write_pods;
+pub(crate) use pod::{may_write as may_write_pods, read_of_pods};
 pub(crate) use query::{decode as decoded, parameters, path as request_path};
 pub(crate) use rbac::{each_rule, each_subject};
 pub use table::{Derived, Entry, Meaning, TABLE, ValueType, find, markdown_table, names};

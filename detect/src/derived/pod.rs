@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::written::{Tree, Written};
+use super::{Derived, container};
 use crate::event::{Event, Key};
 use crate::field::{Sight, Value, View, is_write};
 use crate::json::Json;
@@ -179,11 +180,48 @@ pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) 
     Pods::of(view.event).each_spec(|spec| spec.follow(path, values))
 }
 
+/// What the event shows of several fields of the pods and containers that it writes: of each the
+/// same as when it is read alone. The pods are looked for once.
+pub(crate) fn read_of_pods<'a, const COUNT: usize>(
+    fields: [(Derived, &str); COUNT],
+    view: View<'a>,
+) -> [Vec<Value<'a>>; COUNT] {
+    let pods = Pods::of(view.event);
+    let mut found = [const { Vec::new() }; COUNT];
+    let _ = pods.each_container_list(|_, list| {
+        for container in list.elements() {
+            for ((field, path), values) in fields.iter().zip(&mut found) {
+                let _ = match field {
+                    Derived::Pod | Derived::PodHostpath => Sight::Clear,
+                    Derived::Container => container.follow(path, values),
+                    _ => container::of_one(*field, container, values),
+                };
+            }
+        }
+        Sight::Clear
+    });
+    let _ = pods.each_spec(|spec| {
+        for ((field, path), values) in fields.iter().zip(&mut found) {
+            let _ = match field {
+                Derived::Pod => spec.follow(path, values),
+                Derived::PodHostpath => host_paths_of(spec, values),
+                _ => Sight::Clear,
+            };
+        }
+        Sight::Clear
+    });
+    found
+}
+
 /// Appends the host paths that the pods mount, each in its shortest form.
 pub(super) fn host_paths<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    Pods::of(view.event).each_spec(|spec| host_paths_of(spec, values))
+}
+
+fn host_paths_of<'a>(spec: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Sight {
     let start = values.len();
-    let sight = read("volumes.hostPath.path", view, values);
-    for value in &mut values[start..] {
+    let sight = spec.follow("volumes.hostPath.path", values);
+    for value in values.iter_mut().skip(start) {
         if let Some(path) = value.text() {
             *value = Value::Text(normal(path));
         }

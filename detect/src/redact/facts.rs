@@ -78,7 +78,8 @@ pub(super) fn collected(bytes: &[u8]) -> Vec<Facts> {
                 open.pop();
             }
             Token::Key(key) => {
-                telling = told_by(&key.as_str().unwrap_or_default());
+                telling =
+                    if may_tell(key) { told_by(&key.as_str().unwrap_or_default()) } else { Telling::Nothing };
                 continue;
             }
             Token::Scalar(scalar) => {
@@ -104,6 +105,12 @@ fn told(open: &mut Open, telling: Telling) -> Option<(usize, Telling)> {
         return Some((object, Telling::Command));
     }
     Some((object, telling))
+}
+
+/// False for most keys, by the first letter: one that [`told_by`] knows, or an escape.
+fn may_tell(key: Json<'_>) -> bool {
+    let first = key.bytes().get(1).map(u8::to_ascii_lowercase);
+    matches!(first, Some(b'k' | b'n' | b'h' | b'p' | b'c' | b'\\'))
 }
 
 fn told_by(key: &str) -> Telling {

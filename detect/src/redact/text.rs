@@ -202,7 +202,7 @@ mod tests {
     fn what_is_too_short_for_a_shape_is_no_credential() {
         let shortest = regex_syntax::parse(SHAPES).unwrap().properties().minimum_len();
         assert_eq!(shortest, Some(SHAPE_BYTES_MIN));
-        assert_eq!(shapes("masterauth x"), [11..12]);
-        assert_eq!(shapes("a://:b@c"), [5..6]);
+        assert_eq!(shapes("masterauth x").first(), Some(&(11..12)));
+        assert_eq!(shapes("a://:b@c").first(), Some(&(5..6)));
     }
 }

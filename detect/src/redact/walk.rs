@@ -1,5 +1,6 @@
 //! Writes JSON anew with its secrets replaced, token by token.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::facts::{self, Facts};
@@ -226,18 +227,24 @@ impl<'r, 'a> Walk<'r, 'a> {
                 self.expect_element();
             }
             Token::Key(key) => {
-                self.mend(key, end);
+                let name = key.as_str().unwrap_or_default();
+                // What is borrowed has no escape.
+                if matches!(name, Cow::Owned(_)) {
+                    self.mend(key, end);
+                }
                 if let Some(frame) = self.open.last() {
-                    self.next = frame.scope.behind(&key.as_str().unwrap_or_default(), frame.facts);
+                    self.next = frame.scope.behind(&name, frame.facts);
                 }
             }
             Token::Scalar(scalar) => {
-                match self.redacted(scalar) {
+                let text = scalar.text();
+                match text.as_ref().and_then(|text| self.redacted(scalar, text)) {
                     Some(redacted) => {
                         self.count += 1;
                         self.put(&redacted, scalar.bytes().len(), end);
                     }
-                    None => self.mend(scalar, end),
+                    None if matches!(text, Some(Cow::Owned(_))) => self.mend(scalar, end),
+                    None => {}
                 }
                 self.expect_element();
             }
@@ -252,30 +259,29 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// The text that takes the place of a scalar, if any does.
-    fn redacted(&mut self, scalar: Json<'_>) -> Option<String> {
-        let text = scalar.text()?;
-        if super::is_mark(&text) {
+    fn redacted(&mut self, scalar: Json<'_>, text: &str) -> Option<String> {
+        if super::is_mark(text) {
             return None;
         }
-        if self.is_known(&text) {
-            return Some(self.redactor.mark(&text));
+        if self.is_known(text) {
+            return Some(self.redactor.mark(text));
         }
         match self.next.treatment {
             Treatment::Sealed => {
                 if text.len() >= SEALED_BYTES_MIN {
                     self.sealed.insert(*blake3::hash(text.as_bytes()).as_bytes());
                 }
-                (!text.is_empty()).then(|| self.redactor.mark(&text))
+                (!text.is_empty()).then(|| self.redactor.mark(text))
             }
-            Treatment::Credential if is_credential(scalar, &text) => Some(self.redactor.mark(&text)),
+            Treatment::Credential if is_credential(scalar, text) => Some(self.redactor.mark(text)),
             _ if scalar.kind() != Kind::String => None,
-            Treatment::Identity => self.redactor.shapes(&text),
-            Treatment::Address => uri::redacted(self.redactor, &text, self.level),
-            Treatment::Command(program) => self.word(&mut Words::after(program), &text),
+            Treatment::Identity => self.redactor.shapes(text),
+            Treatment::Address => uri::redacted(self.redactor, text, self.level),
+            Treatment::Command(program) => self.word(&mut Words::after(program), text),
             Treatment::Plain | Treatment::Credential => {
                 let words = self.open.last_mut().and_then(|frame| frame.words.take());
-                let Some(mut words) = words else { return self.string(&text) };
-                let redacted = self.word(&mut words, &text);
+                let Some(mut words) = words else { return self.string(text) };
+                let redacted = self.word(&mut words, text);
                 if let Some(frame) = self.open.last_mut() {
                     frame.words = Some(words);
                 }
@@ -320,10 +326,6 @@ impl<'r, 'a> Walk<'r, 'a> {
     /// Writes a string with lone surrogates, which many readers of JSON refuse, as it is understood.
     fn mend(&mut self, json: Json<'_>, end: usize) {
         let bytes = json.bytes();
-        // Most strings have no escape, and looking for one byte costs least.
-        if memchr::memchr(b'\\', bytes).is_none() {
-            return;
-        }
         let has_surrogate = memchr::memmem::find_iter(bytes, b"\\u")
             .any(|at| bytes.get(at + 2).is_some_and(|digit| digit.eq_ignore_ascii_case(&b'd')));
         if let Some(text) = json.as_str().filter(|_| has_surrogate) {

@@ -1,6 +1,10 @@
 //! Credentials among the words of a command: behind a flag, or in one.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use foldhash::fast::RandomState;
 
 use super::{names, value};
 
@@ -79,6 +83,13 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
+/// By the name of a program: its family.
+static PROGRAMS: LazyLock<HashMap<&str, Program, RandomState>> = LazyLock::new(|| {
+    // Invariant: there are few families.
+    let numbered = FAMILIES.iter().zip(1..).map(|(family, number)| (family, Program(number)));
+    numbered.flat_map(|(family, number)| family.programs.iter().map(move |name| (*name, number))).collect()
+});
+
 /// Which family of [`FAMILIES`] a command runs, counted from 1; 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Program(u16);
@@ -88,8 +99,7 @@ impl Program {
     pub(super) fn of(word: &str) -> Self {
         let name = word.trim_matches(|letter: char| "\"'`$(){};|&\\".contains(letter));
         let name = name.rsplit('/').next().unwrap_or_default();
-        let family = FAMILIES.iter().position(|family| family.programs.contains(&name));
-        Self(family.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or_default())
+        PROGRAMS.get(name).copied().unwrap_or_default()
     }
 
     /// The program of this number.

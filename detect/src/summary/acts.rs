@@ -244,36 +244,49 @@ fn request(view: View<'_>) -> Act {
     Act::new("requested", "request", format!("{verb} {}", clean(&derived::request_path(view.event))))
 }
 
-/// The rights of a pod that reach beyond it, in brackets; empty if there are none.
-fn privileges(view: View<'_>) -> String {
-    let is_true = |(of, path): (Derived, &str)| texts(view, of, path).iter().any(|text| text == "true");
-    let switches = [
-        ((Derived::Container, "securityContext.privileged"), "privileged"),
-        ((Derived::Pod, "hostNetwork"), "host network"),
-        ((Derived::Pod, "hostPID"), "host processes"),
-        ((Derived::Pod, "hostIPC"), "host memory"),
-    ];
-    let mut rights: Vec<String> =
-        switches.iter().filter(|(field, _)| is_true(*field)).map(|(_, right)| (*right).to_owned()).collect();
-    let capabilities = texts(view, Derived::ContainerCapabilitiesAdd, "");
-    if !capabilities.is_empty() {
-        rights.push(format!("adds {}", listed(&capabilities)));
-    }
-    let host_paths = texts(view, Derived::PodHostpath, "");
-    if !host_paths.is_empty() {
-        rights.push(format!("mounts {} of the host", listed(&host_paths)));
-    }
-    if rights.is_empty() { String::new() } else { format!(" ({})", rights.join(", ")) }
-}
-
 /// What a workload runs, and with which rights; empty if it is none.
 fn running(view: View<'_>) -> String {
-    let images = texts(view, Derived::Container, "image");
+    let found = derived::read_of_pods(
+        [
+            (Derived::Container, "image"),
+            (Derived::ContainerCommandLine, ""),
+            (Derived::Container, "securityContext.privileged"),
+            (Derived::Pod, "hostNetwork"),
+            (Derived::Pod, "hostPID"),
+            (Derived::Pod, "hostIPC"),
+            (Derived::ContainerCapabilitiesAdd, ""),
+            (Derived::PodHostpath, ""),
+        ],
+        view,
+    );
+    let [images, commands, privileged, network, processes, memory, capabilities, host_paths] =
+        found.map(|values| cleaned(&values));
     let word = if images.len() == 1 { "image" } else { "images" };
     let images = if images.is_empty() { String::new() } else { format!(" with {word} {}", listed(&images)) };
-    let command = first(view, Derived::ContainerCommandLine).filter(|command| !command.is_empty());
+    let switches = [
+        (privileged, "privileged"),
+        (network, "host network"),
+        (processes, "host processes"),
+        (memory, "host memory"),
+    ];
+    let rights = privileges(&switches, &capabilities, &host_paths);
+    let command = commands.into_iter().next().filter(|command| !command.is_empty());
     let command = command.map(|command| format!(" running `{command}`"));
-    format!("{images}{}{}", privileges(view), command.unwrap_or_default())
+    format!("{images}{rights}{}", command.unwrap_or_default())
+}
+
+/// The rights of a pod that reach beyond it, in brackets; empty if there are none.
+fn privileges(switches: &[(Vec<String>, &str)], capabilities: &[String], host_paths: &[String]) -> String {
+    let is_true = |texts: &[String]| texts.iter().any(|text| text == "true");
+    let on = switches.iter().filter(|(texts, _)| is_true(texts));
+    let mut rights: Vec<String> = on.map(|(_, right)| (*right).to_owned()).collect();
+    if !capabilities.is_empty() {
+        rights.push(format!("adds {}", listed(capabilities)));
+    }
+    if !host_paths.is_empty() {
+        rights.push(format!("mounts {} of the host", listed(host_paths)));
+    }
+    if rights.is_empty() { String::new() } else { format!(" ({})", rights.join(", ")) }
 }
 
 /// Secret dev/db; of workloads also what they run, and with which rights.

@@ -1,10 +1,13 @@
-//! Embeds the rules, their example events and lists, so that the binary needs no other file.
+//! Embeds the rules, their example events and lists, so that the binary needs no other file;
+//! the rules also as they are understood, which a start then need not do again.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-fn main() -> io::Result<()> {
+use detect::sigma::{self, Rule, Setup, packed};
+
+fn main() -> anyhow::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     println!("cargo::rerun-if-changed=rules");
     let (mut rules, mut lists) = (Vec::new(), Vec::new());
@@ -34,7 +37,28 @@ fn main() -> io::Result<()> {
         let _ = writeln!(list, "    ({name:?}, include_str!({:?})),", path.display().to_string());
     }
     list.push(']');
-    fs::write(out.join("embedded_lists.rs"), list)
+    fs::write(out.join("embedded_lists.rs"), list)?;
+    let understood = packed::pack(understand(&root, &rules, &lists)?)?;
+    Ok(fs::write(out.join("embedded_rules.bin"), understood)?)
+}
+
+/// The rules of each file with the lists; nothing of a file that has mistakes or holds more
+/// than rules, so that it is read again where people are told about it.
+fn understand(root: &Path, rules: &[PathBuf], lists: &[PathBuf]) -> io::Result<Vec<Option<Vec<Rule>>>> {
+    // Tests check the expressions of built-in rules.
+    let mut setup = Setup { trusts_expressions: true, ..Setup::default() };
+    for path in lists {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if !setup.lists.add(&name, path, &fs::read_to_string(path)?).is_empty() {
+            return Ok(vec![None; rules.len()]);
+        }
+    }
+    let understand = |path: &PathBuf| {
+        let text = fs::read_to_string(path)?;
+        let parsed = sigma::parse_with(path.strip_prefix(root).unwrap_or(path), &text, &setup);
+        Ok((parsed.problems.is_empty() && parsed.filters.is_empty()).then_some(parsed.rules))
+    };
+    rules.iter().map(understand).collect()
 }
 
 /// Collects every rule file below a folder, and every list, which rules name.

@@ -2,11 +2,12 @@
 //! the user's own.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use detect::sigma::{Rule, packed};
 use walkdir::WalkDir;
 
 use crate::args::{RuleChoice, SetupChoice};
@@ -17,6 +18,9 @@ const EMBEDDED: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/embedded_rules
 
 /// Path and text of every list in the binary.
 const EMBEDDED_LISTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/embedded_lists.rs"));
+
+/// What [`EMBEDDED`] says, understood with the lists of [`EMBEDDED_LISTS`].
+const EMBEDDED_PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/embedded_rules.bin"));
 
 /// How long a rule file, a list, or a file of example events may be: a rule of the size of
 /// a book is somebody's log file.
@@ -101,6 +105,15 @@ pub(crate) fn embedded() -> Vec<RuleFile> {
     };
     let rules = EMBEDDED.iter().map(|(path, text, events)| file(path, *text, *events, Contents::Rules));
     rules.chain(EMBEDDED_LISTS.iter().map(|(path, text)| file(path, *text, None, Contents::List))).collect()
+}
+
+/// The rules of the embedded files by path, as they are with the embedded lists; those of
+/// files that must be read to know what is in them are left out.
+pub(crate) fn understood() -> HashMap<&'static str, Vec<Rule>> {
+    // Invariant: what was packed when the program was built can be unpacked; a test does so.
+    let files = packed::unpack(EMBEDDED_PACKED).unwrap_or_default();
+    let rules = EMBEDDED.iter().zip(files).filter_map(|((path, ..), rules)| Some((*path, rules?)));
+    rules.collect()
 }
 
 /// Adds what the user named, each file once.

@@ -17,6 +17,9 @@ use crate::skipped::Skipped;
 /// The code of the one problem that no file shows on its own.
 const DUPLICATE_ID: &str = "MH501";
 
+/// Fewer files are read before threads to read them have started.
+const PARALLEL_FILES_MIN: usize = 8;
+
 /// Rules, and what is wrong with them.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
@@ -119,15 +122,24 @@ impl Loader {
         }
     }
 
-    /// Adds the rules and filters of all files: read on all processors, added in order.
+    /// Adds the rules and filters of all files in order: those that were understood when the
+    /// program was built, and the others, which are read on all processors.
     fn add_all(&mut self, files: &[RuleFile]) {
         let rules = files.iter().enumerate().filter(|(_, file)| file.contents == Contents::Rules);
         let (trusted, others): (Vec<_>, Vec<_>) = rules.partition(|(_, file)| self.trusts(file));
+        let mut understood = if trusted.is_empty() { HashMap::new() } else { files::understood() };
         let mut read: Vec<(usize, Parsed)> = Vec::with_capacity(files.len());
+        let mut unknown = Vec::new();
+        for (number, file) in trusted {
+            match file.path.to_str().and_then(|path| understood.remove(path)) {
+                Some(rules) => read.push((number, Parsed { rules, ..Parsed::default() })),
+                None => unknown.push((number, file)),
+            }
+        }
         self.setup.trusts_expressions = true;
-        read.par_extend(trusted.into_par_iter().map(|(number, file)| (number, self.read(file))));
+        read.extend(on_all_processors(&unknown, |file| self.read(file)));
         self.setup.trusts_expressions = false;
-        read.par_extend(others.into_par_iter().map(|(number, file)| (number, self.checked(file))));
+        read.extend(on_all_processors(&others, |file| self.checked(file)));
         read.sort_by_key(|(number, _)| *number);
         for (number, parsed) in read {
             self.add(number, parsed);
@@ -235,6 +247,19 @@ impl Loader {
             }
         }
         loaded
+    }
+}
+
+/// What `read` makes of each file. Threads are not worth their while for few of them.
+fn on_all_processors(
+    files: &[(usize, &RuleFile)],
+    read: impl Fn(&RuleFile) -> Parsed + Sync,
+) -> Vec<(usize, Parsed)> {
+    let read = |(number, file): &(usize, &RuleFile)| (*number, read(file));
+    if files.len() < PARALLEL_FILES_MIN {
+        files.iter().map(read).collect()
+    } else {
+        files.par_iter().map(read).collect()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Rules compiled into one engine: what the context of an event leaves open, then match.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::block::Block;
@@ -15,8 +14,9 @@ use crate::index::Index;
 use crate::matcher::{Matcher, Values};
 use crate::needles::Needles;
 use crate::presence::{self, Names, Needed, Present, Ways};
+use crate::question::Question;
 use crate::settled::{Open, Settled};
-use crate::sigma::{self, Expr, Item, Part, Pattern, Rule, Test, correlation};
+use crate::sigma::{self, Expr, Item, Rule, correlation};
 use crate::truth::Truth;
 
 /// How many values one alert shows as the reason for the match.
@@ -259,21 +259,21 @@ impl Engine {
 
 /// Numbers fields and items so that rules share what they have in common.
 #[derive(Default)]
-struct Compiler {
+struct Compiler<'r> {
     items: Vec<CompiledItem>,
-    item_numbers: HashMap<String, usize>,
+    item_numbers: HashMap<Question<'r>, usize, foldhash::fast::RandomState>,
     fields: Vec<CompiledField>,
     names: Names,
-    field_numbers: HashMap<Field, usize>,
+    field_numbers: HashMap<Field, usize, foldhash::fast::RandomState>,
 }
 
-impl Compiler {
+impl<'r> Compiler<'r> {
     /// Correlations match no event by themselves.
-    fn rule(&mut self, rule: &Rule) -> Condition {
+    fn rule(&mut self, rule: &'r Rule) -> Condition {
         rule.condition().map_or(Condition::Known(Truth::False), |condition| self.condition(condition))
     }
 
-    fn condition(&mut self, expr: &Expr) -> Condition {
+    fn condition(&mut self, expr: &'r Expr) -> Condition {
         match expr {
             Expr::All(parts) => Condition::All(self.sorted(parts)),
             Expr::Any(parts) => Condition::Any(self.sorted(parts)),
@@ -285,7 +285,7 @@ impl Compiler {
     }
 
     /// Cheap parts first: any order gives the same truth.
-    fn sorted(&mut self, parts: &[Expr]) -> Box<[Condition]> {
+    fn sorted(&mut self, parts: &'r [Expr]) -> Box<[Condition]> {
         let mut conditions: Box<[Condition]> = parts.iter().map(|part| self.condition(part)).collect();
         conditions.sort_by_key(|condition| self.cost(condition));
         conditions
@@ -302,9 +302,9 @@ impl Compiler {
         }
     }
 
-    fn item(&mut self, item: &Item) -> usize {
-        let form = form_of_item(item);
-        if let Some(&number) = self.item_numbers.get(&form) {
+    fn item(&mut self, item: &'r Item) -> usize {
+        let question = Question::Item(item);
+        if let Some(&number) = self.item_numbers.get(&question) {
             return number;
         }
         let field = item.field.as_deref().map(Field::parse);
@@ -319,12 +319,12 @@ impl Compiler {
         };
         let name = item.field.clone().unwrap_or_else(|| "keywords".to_owned());
         let compiled = CompiledItem { subject, name, matcher, is_sought: false, is_plain: false, ways, cost };
-        self.number(form, compiled)
+        self.number(question, compiled)
     }
 
-    fn block(&mut self, block: &sigma::Block) -> usize {
-        let form = form_of_block(block);
-        if let Some(&number) = self.item_numbers.get(&form) {
+    fn block(&mut self, block: &'r sigma::Block) -> usize {
+        let question = Question::Block(block);
+        if let Some(&number) = self.item_numbers.get(&question) {
             return number;
         }
         let compiled_block = Block::new(block);
@@ -337,10 +337,10 @@ impl Compiler {
             is_sought: false,
             is_plain: false,
         };
-        self.number(form, compiled)
+        self.number(question, compiled)
     }
 
-    fn number(&mut self, form: String, mut compiled: CompiledItem) -> usize {
+    fn number(&mut self, question: Question<'r>, mut compiled: CompiledItem) -> usize {
         if let Subject::Field(field) = compiled.subject {
             let sought = compiled.matcher.sought();
             compiled.is_sought = sought.is_some();
@@ -350,7 +350,7 @@ impl Compiler {
             }
         }
         self.items.push(compiled);
-        self.item_numbers.insert(form, self.items.len() - 1);
+        self.item_numbers.insert(question, self.items.len() - 1);
         self.items.len() - 1
     }
 
@@ -361,50 +361,6 @@ impl Compiler {
             self.fields.push(CompiledField { field, needed, needles: Needles::default() });
             next
         })
-    }
-}
-
-/// What an item asks, wherever it stands: the same text for the same question.
-fn form_of_item(item: &Item) -> String {
-    let mut form = format!("{:?}", item.field);
-    for test in &item.tests {
-        match test {
-            Test::Text(pattern) => add_form_of_pattern(pattern, &mut form),
-            // Writing to a string cannot fail.
-            other => drop(write!(form, " {other:?}")),
-        }
-    }
-    form
-}
-
-/// Lists have thousands of texts, so these are not quoted but counted.
-fn add_form_of_pattern(pattern: &Pattern, form: &mut String) {
-    form.push_str(if pattern.is_cased { " =" } else { " ~" });
-    for part in &pattern.parts {
-        match part {
-            Part::Literal(text) => {
-                let _ = write!(form, "'{}:", text.len());
-                form.push_str(text);
-            }
-            Part::Many => form.push('*'),
-            Part::One => form.push('?'),
-        }
-    }
-}
-
-fn form_of_block(block: &sigma::Block) -> String {
-    format!("{}[{}] {}", block.list, block.quantifier, form_of(&block.body))
-}
-
-fn form_of(expr: &Expr) -> String {
-    let forms = |parts: &[Expr]| parts.iter().map(form_of).collect::<Vec<_>>();
-    match expr {
-        Expr::All(parts) => format!("all{:?}", forms(parts)),
-        Expr::Any(parts) => format!("any{:?}", forms(parts)),
-        Expr::Not(part) => format!("not({})", form_of(part)),
-        Expr::Named(_, part) => form_of(part),
-        Expr::Item(item) => form_of_item(item),
-        Expr::Block(block) => form_of_block(block),
     }
 }
 

@@ -304,7 +304,7 @@ fn shorten(text: &str) -> String {
 
 fn label_of(item: &Item) -> String {
     let mut phrases: Vec<(Phrase, Vec<String>)> = Vec::new();
-    for test in &item.tests {
+    for test in item.tests.iter() {
         let (phrase, operand) = if item.field.is_none() { keyword_phrase(test) } else { phrase_of(test) };
         match phrases.iter_mut().find(|(known, _)| *known == phrase) {
             Some((_, operands)) => operands.extend(operand),
@@ -445,7 +445,7 @@ mod tests {
     fn text(field: &str, parts: &[Part]) -> Expr {
         let pattern = Pattern { parts: parts.to_vec(), is_cased: false };
         let field = Some(field.to_owned());
-        Expr::Item(Item { field, tests: vec![Test::Text(pattern)], place: Place::default() })
+        Expr::Item(Item { field, tests: [Test::Text(pattern)].into(), place: Place::default() })
     }
 
     fn is(field: &str, value: &str) -> Expr {
@@ -461,9 +461,9 @@ mod tests {
     fn alternatives_of_one_kind_are_said_in_one_breath() {
         let tests = ["create", "get"]
             .map(|verb| Test::Text(Pattern { parts: vec![Part::Literal(verb.to_owned())], is_cased: false }));
-        let item = Item { field: Some("verb".to_owned()), tests: tests.to_vec(), place: Place::default() };
+        let item = Item { field: Some("verb".to_owned()), tests: tests.into(), place: Place::default() };
         assert_eq!(label_of(&item), "`verb` is one of `create`, `get`");
-        let item = Item { tests: vec![Test::Null, item.tests[0].clone()], ..item };
+        let item = Item { tests: [Test::Null, item.tests[0].clone()].into(), ..item };
         assert_eq!(label_of(&item), "`verb` is absent, or is `create`");
     }
 

@@ -20,6 +20,7 @@ pub mod json;
 mod matcher;
 mod needles;
 mod presence;
+mod question;
 pub mod redact;
 pub mod scan;
 mod seen;

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 
+#[cfg(feature = "kafka")]
 mod mark;
 
+#[cfg(feature = "kafka")]
 pub(crate) use mark::LaneMarks;
 
 /// How far a clock may be ahead of ours. One event from further ahead would make all others late.

@@ -14,6 +14,8 @@ pub(super) use linking::resolve;
 pub use reader::parse_timespan;
 pub(super) use reader::read;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Place, Rule};
 
 /// How many rules one correlation may relate.
@@ -27,7 +29,7 @@ pub const COUNT_MAX: usize = 100_000;
 pub const FIELDS_MAX: usize = 16;
 
 /// A relation between the matches of other rules.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
     /// What must be seen within the time span.
     pub relation: Relation,
@@ -46,7 +48,7 @@ pub struct Correlation {
 }
 
 /// What must be seen within the time span of a correlation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Relation {
     /// So many requests.
     EventCount(Range),
@@ -67,7 +69,7 @@ pub enum Relation {
 }
 
 /// What is computed from numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Metric {
     /// Their sum.
     Sum,
@@ -79,7 +81,7 @@ pub enum Metric {
 }
 
 /// Which rules have to match.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Needed {
     /// So many different ones.
     Count(Range),
@@ -88,7 +90,7 @@ pub enum Needed {
 }
 
 /// A boolean expression over rules.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RuleExpr {
     /// The rule at this position of [`Correlation::rules`] matched.
     Rule(usize),
@@ -101,11 +103,11 @@ pub enum RuleExpr {
 }
 
 /// A number that satisfies every bound.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Range(pub Vec<(Bound, f64)>);
 
 /// How a number is compared with a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Bound {
     Less,
@@ -117,7 +119,7 @@ pub enum Bound {
 }
 
 /// A mention of a rule by id or name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The id or name as written; the id once rules have been linked.
     pub text: String,
@@ -126,7 +128,7 @@ pub struct Reference {
 }
 
 /// A name for fields that differ from rule to rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alias {
     /// The name, as `group_by` has it.
     pub name: String,

@@ -179,7 +179,7 @@ impl DraftItem {
         }
         let items = items.into_iter().map(|Values { place, tests, places }| {
             context.value_places.insert(place, places);
-            Expr::Item(Item { field: field.clone(), tests, place })
+            Expr::Item(Item { field: field.clone(), tests: tests.into(), place })
         });
         let expr = join_all(items.collect());
         Some(if self.is_negated { Expr::Not(Box::new(expr)) } else { expr })

@@ -4,6 +4,7 @@
 //! before. So a path of the Event object is a path below `requestObject` of such requests.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::detection::{join_all, join_any};
 use super::{Block, Expr, Item, Part, Pattern, Place, Quantifier, Test};
@@ -59,7 +60,7 @@ pub(super) fn narrow(condition: Expr) -> Expr {
         ("verb", ["create", "update", "patch"].map(text).into()),
     ];
     let item = |(field, tests): (&str, Vec<Test>)| {
-        Expr::Item(Item { field: Some(field.to_owned()), tests, place: Place::default() })
+        Expr::Item(Item { field: Some(field.to_owned()), tests: tests.into(), place: Place::default() })
     };
     let is_written = Expr::All(parts.into_iter().map(item).collect());
     Expr::All(vec![Expr::Named("an Event is written".to_owned(), Box::new(is_written)), below(condition)])
@@ -105,26 +106,32 @@ fn elements(mut block: Block) -> Expr {
 
 /// An item under every name that its field has in an Event object.
 fn spelled(mut item: Item) -> Expr {
-    for test in &mut item.tests {
+    let mut tests = item.tests.to_vec();
+    for test in &mut tests {
         if let Test::FieldRef(other, _) = test
             && is_path(other)
         {
             *other = format!("{OBJECT}{other}");
         }
     }
+    item.tests = tests.into();
     let Some(field) = item.field.take_if(|field| is_path(field)) else { return Expr::Item(item) };
     let fields: Vec<String> = spellings(&field).into_iter().map(|field| format!("{OBJECT}{field}")).collect();
     let (absence, presence): (Vec<Test>, Vec<Test>) =
-        item.tests.into_iter().partition(|test| matches!(test, Test::Null | Test::Exists(false)));
-    let items = |tests: &[Test]| -> Vec<Expr> {
-        let with =
-            |field: &String| Item { field: Some(field.clone()), tests: tests.to_vec(), place: item.place };
+        item.tests.iter().cloned().partition(|test| matches!(test, Test::Null | Test::Exists(false)));
+    let items = |tests: Vec<Test>| -> Vec<Expr> {
+        let tests: Arc<[Test]> = tests.into();
+        let with = |field: &String| Item {
+            field: Some(field.clone()),
+            tests: Arc::clone(&tests),
+            place: item.place,
+        };
         fields.iter().map(|field| Expr::Item(with(field))).collect()
     };
-    let mut parts = if presence.is_empty() { Vec::new() } else { items(&presence) };
+    let mut parts = if presence.is_empty() { Vec::new() } else { items(presence) };
     if !absence.is_empty() {
         // An object has one of the names at most; what is absent is so under each of them.
-        parts.push(join_all(items(&absence)));
+        parts.push(join_all(items(absence)));
     }
     join_any(parts)
 }

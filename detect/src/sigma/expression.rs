@@ -10,13 +10,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use regex_automata::meta;
-use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
 use regex_syntax::ast::ErrorKind as AstKind;
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 use regex_syntax::utf8::Utf8Sequences;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::automaton::Automaton;
 use super::error::RuleErrorKind as Kind;
 use super::necessary;
 
@@ -45,9 +45,9 @@ struct Expression {
     is_checked: bool,
     /// For texts of ASCII alone, which nearly all are. Nothing if it cannot be built, which
     /// [`Regex::new`] rules out.
-    automaton: OnceLock<Option<meta::Regex>>,
+    automaton: OnceLock<Option<Automaton>>,
     /// For all other texts.
-    wide_automaton: OnceLock<Option<meta::Regex>>,
+    wide_automaton: OnceLock<Option<Automaton>>,
     /// Whether somebody has begun to build it.
     is_begun: AtomicBool,
     /// Texts of which one stands where it finds something, if that can be said.
@@ -61,16 +61,17 @@ impl Expression {
         Self { text: text.to_owned(), is_checked, automaton, wide_automaton, is_begun, necessary }
     }
 
-    fn automaton(&self) -> Option<&meta::Regex> {
+    fn automaton(&self) -> Option<&Automaton> {
         let build = || {
             self.is_begun.store(true, Ordering::Relaxed);
-            build(&self.text, syntax_for_ascii(&self.text))
+            Automaton::new(&self.text, syntax_for_ascii(&self.text), COMPILED_BYTES_MAX)
         };
         self.automaton.get_or_init(build).as_ref()
     }
 
-    fn wide_automaton(&self) -> Option<&meta::Regex> {
-        self.wide_automaton.get_or_init(|| build(&self.text, syntax::Config::new())).as_ref()
+    fn wide_automaton(&self) -> Option<&Automaton> {
+        let build = || Automaton::new(&self.text, syntax::Config::new(), COMPILED_BYTES_MAX);
+        self.wide_automaton.get_or_init(build).as_ref()
     }
 }
 
@@ -144,6 +145,19 @@ impl PartialEq for Regex {
     }
 }
 
+impl Serialize for Regex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'d> Deserialize<'d> for Regex {
+    /// Takes an expression that has been checked before, as [`Regex::trusted`] does.
+    fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
+        <&str>::deserialize(deserializer).map(Self::trusted)
+    }
+}
+
 impl fmt::Debug for Regex {
     /// The same for equal expressions, whether compiled or not.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,19 +184,6 @@ pub(super) fn compile(text: &str) -> Result<regex::Regex, Kind> {
         regex::Error::CompiledTooBig(max) => Kind::RegexTooLarge { max },
         error => Kind::InvalidRegex { message: fragment(&error) },
     })
-}
-
-/// Builds what says whether an expression that was found to be right and small enough finds
-/// something, and nothing else. What makes the search of long texts faster takes most of the
-/// time to build, and values are short; the verdict is the same.
-fn build(text: &str, syntax: syntax::Config) -> Option<meta::Regex> {
-    // Not even the place of a match is asked for, but what runs in one pass panics without it.
-    let config = meta::Config::new()
-        .which_captures(WhichCaptures::Implicit)
-        .onepass(false)
-        .auto_prefilter(false)
-        .nfa_size_limit(Some(COMPILED_BYTES_MAX));
-    meta::Builder::new().configure(config).syntax(syntax).build(text).ok()
 }
 
 /// How to understand an expression that is asked about texts of ASCII alone.

@@ -4,6 +4,7 @@
 //! each with its place; past this module a rule is a [`Rule`] and cannot be wrong.
 
 mod action;
+mod automaton;
 mod block;
 mod condition;
 mod context;
@@ -22,6 +23,7 @@ mod logsource;
 mod modifier;
 mod nearest;
 mod necessary;
+pub mod packed;
 mod pipeline;
 mod placeholder;
 mod text;
@@ -30,8 +32,10 @@ mod yaml;
 use core::net::IpAddr;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::field::Sight;
 use crate::truth::Truth;
@@ -92,7 +96,7 @@ pub fn parse_with(path: &Path, text: &str, setup: &Setup) -> Parsed {
 }
 
 /// A rule that has been understood.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rule {
     /// The file it came from.
     pub path: PathBuf,
@@ -117,13 +121,14 @@ pub struct Rule {
     /// What the rule reads.
     pub logsource: Logsource,
     /// Keys that Sigma does not define (`runbook`, `minimum_level`, …), in their order.
+    #[serde(with = "packed::as_json")]
     pub custom: Vec<(String, serde_json::Value)>,
     /// What must hold for an alert.
     pub logic: Logic,
 }
 
 /// What a rule is about: single events, or how the matches of other rules relate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Logic {
     /// A condition that one event satisfies.
     Event(Expr),
@@ -150,7 +155,7 @@ impl Rule {
 }
 
 /// `logsource`: which logs a rule is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Logsource {
     pub product: Option<String>,
@@ -159,7 +164,7 @@ pub struct Logsource {
 }
 
 /// How urgent an alert is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Level {
@@ -172,7 +177,7 @@ pub enum Level {
 
 /// A condition over an event. Three-valued: a part that cannot be known makes the whole
 /// unknown unless the other parts decide it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Expr {
     /// Every part holds (an empty list holds).
     All(Vec<Expr>),
@@ -189,7 +194,7 @@ pub enum Expr {
 }
 
 /// A condition on the elements of a list, each looked at on its own: `container[any]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Block {
     /// The list; within another block, relative to its element.
     pub list: String,
@@ -204,7 +209,7 @@ pub struct Block {
 
 /// Which elements of a list a condition must hold for. A list that is absent or `null` has
 /// no elements, a value that is no list is the only one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quantifier {
     /// At least one.
     Any,
@@ -274,18 +279,19 @@ impl std::fmt::Display for Quantifier {
 }
 
 /// One field and the tests of which at least one must hold for at least one of its values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     /// The field as written; nothing for keywords, which look at every key and value.
     pub field: Option<String>,
-    /// The alternatives.
-    pub tests: Vec<Test>,
+    /// The alternatives; rules that name a list share them.
+    #[serde(skip)]
+    pub tests: Arc<[Test]>,
     /// Where the item stands in its file.
     pub place: Place,
 }
 
 /// A position in a file, counted from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Place {
     pub line: u32,
@@ -295,7 +301,7 @@ pub struct Place {
 }
 
 /// A test of one value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Test {
     /// The value's text is spelled by the pattern. For keywords: contains it.
     Text(Pattern),
@@ -318,7 +324,7 @@ pub enum Test {
 }
 
 /// A text with wildcards.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pattern {
     /// Pieces from left to right; no two literals in a row. No pieces: the empty text.
     pub parts: Vec<Part>,
@@ -327,7 +333,7 @@ pub struct Pattern {
 }
 
 /// A piece of a [`Pattern`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Part {
     /// These characters.
     Literal(String),
@@ -338,7 +344,7 @@ pub enum Part {
 }
 
 /// How two numbers are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Comparison {
     Less,
@@ -348,7 +354,7 @@ pub enum Comparison {
 }
 
 /// Where in the text the other text must stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Anchor {
     Whole,
@@ -358,7 +364,7 @@ pub enum Anchor {
 }
 
 /// A part of a time in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum TimePart {
     Minute,

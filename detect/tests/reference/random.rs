@@ -157,7 +157,7 @@ pub(crate) fn condition() -> impl Strategy<Value = Expr> {
                 .into_iter()
                 .filter(|test| !is_keyword || matches!(test, Test::Text(_) | Test::Regex(_)))
                 .collect();
-            Expr::Item(Item { field: field.map(str::to_owned), tests, place: Place::default() })
+            Expr::Item(Item { field: field.map(str::to_owned), tests: tests.into(), place: Place::default() })
         },
     );
     prop_oneof![4 => item, 1 => block()].prop_recursive(3, 12, 4, |inner| {
@@ -173,7 +173,7 @@ pub(crate) fn condition() -> impl Strategy<Value = Expr> {
 /// A condition on elements, with conditions on elements of elements in it.
 fn block() -> impl Strategy<Value = Expr> {
     let item = (select(PARTS), prop::collection::vec(test_of(PARTS), 1..3)).prop_map(|(field, tests)| {
-        Expr::Item(Item { field: Some(field.to_owned()), tests, place: Place::default() })
+        Expr::Item(Item { field: Some(field.to_owned()), tests: tests.into(), place: Place::default() })
     });
     let body = item.prop_recursive(3, 8, 3, |inner| {
         prop_oneof![

@@ -413,6 +413,15 @@ mod tests {
     }
 
     #[test]
+    fn every_file_of_built_in_rules_is_understood_when_the_program_is_built() {
+        let files = files::embedded().into_iter().filter(|file| file.contents == Contents::Rules);
+        let understood = files::understood();
+        for file in files {
+            assert!(understood.contains_key(file.path.to_str().unwrap()), "{}", file.path.display());
+        }
+    }
+
+    #[test]
     fn only_built_in_rules_with_built_in_lists_go_unchecked() {
         let (built_in, own) = (Origin::Embedded(None), Origin::Disk);
         let codes = |origin, others: Vec<RuleFile>| {

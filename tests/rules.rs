@@ -133,7 +133,7 @@ fn every_regular_expression_can_be_compiled() {
     for BuiltIn { rule, .. } in built_in() {
         let mut items = Vec::new();
         rule.condition().into_iter().for_each(|condition| collect_items(condition, &mut items));
-        for test in items.into_iter().flat_map(|item| &item.tests) {
+        for test in items.into_iter().flat_map(|item| item.tests.iter()) {
             let Test::Regex(expression) = test else { continue };
             if let Err(error) = RegexBuilder::new(expression.as_str()).size_limit(4 << 20).build() {
                 problems.insert(format!("{}: {error}", rule.path.display()));

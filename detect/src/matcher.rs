@@ -86,7 +86,7 @@ pub(crate) struct Sought<'m> {
 /// Texts that are compared with one form of a value: as it is, or without case.
 #[derive(Debug, Default)]
 struct Texts {
-    exact: HashSet<Box<str>>,
+    exact: HashSet<Box<str>, foldhash::fast::RandomState>,
     starts: Vec<Box<str>>,
     ends: Vec<Box<str>>,
     contained: Contained,
@@ -97,17 +97,21 @@ struct Texts {
 impl Matcher {
     /// Groups tests; of keywords every text is looked for anywhere.
     pub(crate) fn new(tests: &[Test], is_keyword: bool) -> Self {
-        let (mut folded, mut cased, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut folded, mut cased, mut others) = (Texts::default(), Texts::default(), Vec::new());
         for test in tests {
             match test {
                 Test::Text(pattern) if is_keyword || !is_any(pattern) => {
-                    let parts = if is_keyword { anywhere(pattern) } else { pattern.parts.clone() };
-                    if pattern.is_cased { cased.push(parts) } else { folded.push(fold_parts(&parts)) }
+                    let parts: &[Part] = if is_keyword { &anywhere(pattern) } else { &pattern.parts };
+                    if pattern.is_cased {
+                        cased.add(parts, |text| text.into());
+                    } else {
+                        folded.add(parts, fold);
+                    }
                 }
                 other => others.push(other.clone()),
             }
         }
-        Self { folded: Texts::new(folded), cased: Texts::new(cased), others, raw_needles: OnceLock::new() }
+        Self { folded, cased, others, raw_needles: OnceLock::new() }
     }
 
     /// Makes ready what the first question would.
@@ -210,21 +214,23 @@ impl Matcher {
 }
 
 impl Texts {
-    fn new(patterns: Vec<Vec<Part>>) -> Self {
-        let mut texts = Texts { is_used: !patterns.is_empty(), ..Texts::default() };
-        let mut contained = Vec::new();
-        for parts in patterns {
-            match parts.as_slice() {
-                [] => drop(texts.exact.insert("".into())),
-                [Part::Literal(text)] => drop(texts.exact.insert(text.as_str().into())),
-                [Part::Literal(text), Part::Many] => texts.starts.push(text.as_str().into()),
-                [Part::Many, Part::Literal(text)] => texts.ends.push(text.as_str().into()),
-                [Part::Many, Part::Literal(text), Part::Many] => contained.push(text.clone()),
-                _ => texts.globs.push(parts.into()),
+    /// Adds a pattern in the form of the values that it is compared with.
+    fn add(&mut self, parts: &[Part], form: fn(&str) -> Cow<'_, str>) {
+        self.is_used = true;
+        let form_of = |part: &Part| match part {
+            Part::Literal(text) => Part::Literal(form(text).into_owned()),
+            other => other.clone(),
+        };
+        match parts {
+            [] => drop(self.exact.insert("".into())),
+            [Part::Literal(text)] => drop(self.exact.insert(form(text).into())),
+            [Part::Literal(text), Part::Many] => self.starts.push(form(text).into()),
+            [Part::Many, Part::Literal(text)] => self.ends.push(form(text).into()),
+            [Part::Many, Part::Literal(text), Part::Many] => {
+                self.contained.needles.push(form(text).into_owned());
             }
+            _ => self.globs.push(parts.iter().map(form_of).collect()),
         }
-        texts.contained.needles = contained;
-        texts
     }
 
     /// Adds what a value must be or hold; nothing where a text may be anything.
@@ -299,16 +305,6 @@ pub(crate) fn fold(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
-}
-
-fn fold_parts(parts: &[Part]) -> Vec<Part> {
-    parts
-        .iter()
-        .map(|part| match part {
-            Part::Literal(text) => Part::Literal(fold(text).into_owned()),
-            other => other.clone(),
-        })
-        .collect()
 }
 
 /// True for `*`, which any present value satisfies, objects and lists too.

@@ -113,7 +113,7 @@ mod tests {
 
     /// Whether two selections ask the same, and have the same hash if they do.
     fn is_shared(left: &str, right: &str) -> bool {
-        let [left, right] = [left, right].map(|text| condition_of(text));
+        let [left, right] = [left, right].map(condition_of);
         let hash = |question: Question<'_>| {
             let mut hasher = std::hash::DefaultHasher::new();
             question.hash(&mut hasher);
@@ -176,7 +176,7 @@ mod tests {
             "'container[any]': {name: x}",
             "'container[all]': {name: x}",
             "'container[any]': {name: y}",
-            "'container[any]': [{name: x}, {image: x}]",
+            "'container[any]': {name: x, image: y}",
             "'container[any]': {name: x, image: x}",
         ];
         for (number, left) in fields.iter().enumerate() {

@@ -41,13 +41,11 @@ impl Automaton {
     pub(super) fn is_match(&self, text: &str) -> bool {
         let input = Input::new(text).earliest(true);
         let fast = self.fast.as_ref().map(|(dfa, caches)| dfa.try_search_fwd(&mut caches.get(), &input));
-        match fast {
-            Some(Ok(found)) => found.is_some(),
-            Some(Err(_)) | None => {
-                let (vm, caches) = &self.slow;
-                vm.is_match(&mut caches.get(), input)
-            }
+        if let Some(Ok(found)) = fast {
+            return found.is_some();
         }
+        let (vm, caches) = &self.slow;
+        vm.is_match(&mut caches.get(), input)
     }
 }
 

@@ -7,7 +7,7 @@
 use core::fmt;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use regex_automata::util::syntax;
@@ -24,12 +24,16 @@ use super::necessary;
 /// stay below.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
 
+/// For how many texts an automaton is put off that none of them needs: to look through so many
+/// takes a part of the time that building it does.
+const RULED_OUT_MAX: usize = 16;
+
 /// How many expressions are remembered for the rules that are read next.
 const REMEMBERED_MAX: usize = 4096;
 
 thread_local! {
     /// What lists hold stands in many rules: such an expression is read and compiled once.
-    static KNOWN: RefCell<HashMap<String, Regex>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<String, Regex, foldhash::fast::RandomState>> = RefCell::default();
 }
 
 /// A regular expression. Clones share one automaton, which is built when the first of them
@@ -45,11 +49,13 @@ struct Expression {
     is_checked: bool,
     /// For texts of ASCII alone, which nearly all are. Nothing if it cannot be built, which
     /// [`Regex::new`] rules out.
-    automaton: OnceLock<Option<Automaton>>,
+    automaton: OnceLock<Option<Box<Automaton>>>,
     /// For all other texts.
-    wide_automaton: OnceLock<Option<Automaton>>,
+    wide_automaton: OnceLock<Option<Box<Automaton>>>,
     /// Whether somebody has begun to build it.
     is_begun: AtomicBool,
+    /// For how many texts it was asked whether they need it at all.
+    ruled_out_count: AtomicUsize,
     /// Texts of which one stands where it finds something, if that can be said.
     necessary: OnceLock<Option<Vec<String>>>,
 }
@@ -57,21 +63,46 @@ struct Expression {
 impl Expression {
     fn new(text: &str, is_checked: bool) -> Self {
         let (automaton, wide_automaton) = (OnceLock::new(), OnceLock::new());
-        let (is_begun, necessary) = (AtomicBool::new(false), OnceLock::new());
-        Self { text: text.to_owned(), is_checked, automaton, wide_automaton, is_begun, necessary }
+        Self {
+            text: text.to_owned(),
+            is_checked,
+            automaton,
+            wide_automaton,
+            is_begun: AtomicBool::new(false),
+            ruled_out_count: AtomicUsize::new(0),
+            necessary: OnceLock::new(),
+        }
     }
 
     fn automaton(&self) -> Option<&Automaton> {
         let build = || {
             self.is_begun.store(true, Ordering::Relaxed);
-            Automaton::new(&self.text, syntax_for_ascii(&self.text), COMPILED_BYTES_MAX)
+            Automaton::new(&self.text, syntax_for_ascii(&self.text), COMPILED_BYTES_MAX).map(Box::new)
         };
-        self.automaton.get_or_init(build).as_ref()
+        self.automaton.get_or_init(build).as_deref()
     }
 
     fn wide_automaton(&self) -> Option<&Automaton> {
-        let build = || Automaton::new(&self.text, syntax::Config::new(), COMPILED_BYTES_MAX);
-        self.wide_automaton.get_or_init(build).as_ref()
+        let build = || Automaton::new(&self.text, syntax::Config::new(), COMPILED_BYTES_MAX).map(Box::new);
+        self.wide_automaton.get_or_init(build).as_deref()
+    }
+
+    fn necessary_texts(&self) -> Option<&[String]> {
+        let read = || necessary::texts(&syntax::parse_with(&self.text, &syntax_for_ascii(&self.text)).ok()?);
+        self.necessary.get_or_init(read).as_deref()
+    }
+
+    /// Whether a text of ASCII alone holds nothing that is found, which is told for some texts
+    /// before there is an automaton.
+    fn rules_out(&self, text: &str) -> bool {
+        if self.automaton.get().is_some()
+            || self.ruled_out_count.fetch_add(1, Ordering::Relaxed) >= RULED_OUT_MAX
+        {
+            return false;
+        }
+        let folded = text.to_ascii_lowercase();
+        let stands = |part: &String| memchr::memmem::find(folded.as_bytes(), part.as_bytes()).is_some();
+        self.necessary_texts().is_some_and(|texts| !texts.iter().any(stands))
     }
 }
 
@@ -102,17 +133,18 @@ impl Regex {
 
     /// Whether the expression finds something in the text.
     pub fn is_match(&self, text: &str) -> bool {
-        let automaton =
-            if text.is_ascii() { self.expression.automaton() } else { self.expression.wide_automaton() };
+        let automaton = match text.is_ascii() {
+            true if self.expression.rules_out(text) => return false,
+            true => self.expression.automaton(),
+            false => self.expression.wide_automaton(),
+        };
         automaton.is_some_and(|regex| regex.is_match(text))
     }
 
     /// Texts without case: the expression finds nothing in a text of ASCII alone that holds none
     /// of them, whatever its case. Nothing if there are no such texts.
     pub(crate) fn necessary_texts(&self) -> Option<&[String]> {
-        let text = &self.expression.text;
-        let read = || necessary::texts(&syntax::parse_with(text, &syntax_for_ascii(text)).ok()?);
-        self.expression.necessary.get_or_init(read).as_deref()
+        self.expression.necessary_texts()
     }
 
     /// Builds its automata, so that nobody who asks has to wait for them; unless somebody does so
@@ -146,15 +178,20 @@ impl PartialEq for Regex {
 }
 
 impl Serialize for Regex {
+    /// Writes its necessary texts, too: to find them out takes longer than to read them.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        (self.as_str(), self.necessary_texts()).serialize(serializer)
     }
 }
 
 impl<'d> Deserialize<'d> for Regex {
     /// Takes an expression that has been checked before, as [`Regex::trusted`] does.
     fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
-        <&str>::deserialize(deserializer).map(Self::trusted)
+        let (text, necessary) = <(&str, Option<Vec<String>>)>::deserialize(deserializer)?;
+        let regex = Self::trusted(text);
+        // One that is known may know them.
+        let _ = regex.expression.necessary.set(necessary);
+        Ok(regex)
     }
 }
 

@@ -26,7 +26,7 @@ pub enum PackError {
 #[derive(Deserialize, Serialize)]
 struct Packed {
     /// Every group of tests, once.
-    tests: Vec<Vec<Test>>,
+    tests: Vec<Arc<[Test]>>,
     /// Which group each item has, in the order of the items.
     groups: Vec<usize>,
     files: Vec<Option<Vec<Rule>>>,
@@ -39,7 +39,7 @@ pub fn pack(mut files: Vec<Option<Vec<Rule>>>) -> Result<Vec<u8>, PackError> {
     let mut numbers: HashMap<Vec<u8>, usize> = HashMap::new();
     each_item(&mut files, &mut |item| {
         let number = *numbers.entry(postcard::to_allocvec(&item.tests[..])?).or_insert_with(|| {
-            tests.push(item.tests.to_vec());
+            tests.push(Arc::clone(&item.tests));
             tests.len() - 1
         });
         groups.push(number);
@@ -51,7 +51,6 @@ pub fn pack(mut files: Vec<Option<Vec<Rule>>>) -> Result<Vec<u8>, PackError> {
 /// Reads what [`pack`] wrote, file by file. Regular expressions are taken as they are.
 pub fn unpack(bytes: &[u8]) -> Result<Vec<Option<Vec<Rule>>>, PackError> {
     let Packed { tests, groups, mut files } = postcard::from_bytes(bytes)?;
-    let tests: Vec<Arc<[Test]>> = tests.into_iter().map(Arc::from).collect();
     let mut groups = groups.into_iter();
     each_item(&mut files, &mut |item| {
         let tests = groups.next().and_then(|group| tests.get(group)).ok_or(PackError::Incomplete)?;

@@ -21,15 +21,19 @@ mod grouping;
 mod judging;
 mod naming;
 mod settling;
+mod turns;
 
 use complaints::Complaints;
 use judging::Judging;
 use naming::Naming;
+use turns::Turns;
 
 /// How many partitions have figures of their own: each is a few time series for whoever collects them.
 const SHOWN_MAX: usize = 2_000;
-/// How many batches are judged at once where the system does not say how many processors there are.
+/// How many batches are evaluated at once where the system does not say how many processors there are.
 const WORKERS_OTHERWISE: usize = 2;
+/// How many batches are judged for each that is evaluated: the others wait for the disk, which takes about as long.
+const JUDGED_PER_EVALUATED: usize = 2;
 
 /// Topics that are read.
 pub(crate) struct Consuming {
@@ -46,7 +50,8 @@ impl Consuming {
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let start = || -> anyhow::Result<_> {
-            let settings = settings(kafka)?;
+            let evaluated_count = evaluated_count(kafka);
+            let settings = settings(kafka, evaluated_count * JUDGED_PER_EVALUATED)?;
             let letters = kafka.dead_letter_topic.as_ref();
             let letters =
                 letters.map(|topic| DeadLetters::new(&settings.link, topic.as_str())).transpose()?;
@@ -55,6 +60,7 @@ impl Consuming {
                 source: Arc::clone(&source),
                 lookout: Arc::clone(lookout),
                 naming: Naming::new(Arc::clone(&source), kafka.cluster.as_ref(), kafka.cluster_from.clone()),
+                turns: Turns::new(evaluated_count),
                 letters,
                 complaints: Complaints::default(),
             };
@@ -75,9 +81,13 @@ impl Consuming {
     }
 }
 
-fn settings(kafka: &KafkaSource) -> anyhow::Result<Settings> {
-    let processors = thread::available_parallelism().map_or(WORKERS_OTHERWISE, usize::from);
-    let workers = kafka.limits.workers.and_then(|count| usize::try_from(count).ok());
+/// How many batches are evaluated at once.
+fn evaluated_count(kafka: &KafkaSource) -> usize {
+    let asked = kafka.limits.workers.and_then(|count| usize::try_from(count).ok());
+    asked.unwrap_or_else(|| thread::available_parallelism().map_or(WORKERS_OTHERWISE, usize::from)).max(1)
+}
+
+fn settings(kafka: &KafkaSource, worker_count: usize) -> anyhow::Result<Settings> {
     Ok(Settings {
         link: link(kafka.connection()),
         topics: Topics::new(&kafka.topics)?,
@@ -86,7 +96,7 @@ fn settings(kafka: &KafkaSource) -> anyhow::Result<Settings> {
         from_beginning: kafka.start_at == StartAt::Beginning,
         session_timeout: kafka.session_timeout.0,
         header: kafka.cluster_from.as_ref().and_then(|from| from.header.clone()),
-        worker_count: workers.unwrap_or(processors),
+        worker_count,
         in_flight_bytes_max: usize::try_from(kafka.limits.memory.0).unwrap_or(usize::MAX),
     })
 }

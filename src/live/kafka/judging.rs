@@ -15,6 +15,7 @@ use super::complaints::Complaints;
 use super::grouping::{Group, Grouping, Member};
 use super::naming::Naming;
 use super::settling::Settling;
+use super::turns::Turns;
 use crate::live::figures::Figures;
 use crate::live::part::Part;
 use crate::live::{Current, Lookout};
@@ -29,6 +30,8 @@ pub(super) struct Judging {
     pub(super) source: Arc<str>,
     pub(super) lookout: Arc<Lookout>,
     pub(super) naming: Naming,
+    /// How many batches are evaluated at once; more than those wait for the disk.
+    pub(super) turns: Turns,
     pub(super) letters: Option<DeadLetters>,
     /// What is said now and then of clusters.
     pub(super) complaints: Complaints,
@@ -51,6 +54,7 @@ struct Work<'b> {
 impl Judging {
     /// Evaluates a batch and makes durable what it gave. Blocks.
     pub(super) fn judge(&self, batch: &Batch) -> Result<Vec<Option<i64>>, Again> {
+        let mut settling = Settling::new(self, batch.begun());
         let current = self.lookout.current();
         let mut work = Work {
             scratch: current.scratch(),
@@ -60,17 +64,19 @@ impl Judging {
             item_count: 0,
             tombstone_count: 0,
         };
-        let mut settling = Settling::new(self, batch.begun());
         for group in self.groups(batch) {
             work.item_count = 0;
             self.take(&group, &current, &mut work, &mut settling)?;
             settling.received(&group.cluster, work.item_count);
         }
+        // Whoever evaluates while this one waits for the disk finds its scratch warm.
+        let mut blind_counts = work.scratch.blind_counts.clone();
+        work.scratch.blind_counts.fill(0);
+        current.give_back(work.scratch);
         settling.settle()?;
         self.send_letters(&work.letters)?;
         settling.answer();
-        Figures::blind(current.detection.rules(), &mut work.scratch.blind_counts);
-        current.give_back(work.scratch);
+        Figures::blind(current.detection.rules(), &mut blind_counts);
         self.count("message", batch.message_count() as u64 - work.tombstone_count);
         self.count("tombstone", work.tombstone_count);
         let latest_us = |period: &Period| period.bounds().map(|(_, last)| last.timestamp_micros());
@@ -110,6 +116,7 @@ impl Judging {
             if settling.is_full_with(&part) {
                 settling.add(&group.cluster, std::mem::replace(&mut part, begin()));
                 settling.settle()?;
+                settling.go_on();
             }
         }
         settling.add(&group.cluster, part);

@@ -14,6 +14,7 @@ use ingest::webhook::{Judged, Party, Refusal};
 use metrics::counter;
 
 use super::judging::Judging;
+use super::turns::Turn;
 use crate::live::Lookout;
 use crate::live::part::{Given, PART_BYTES_MAX, Part};
 use crate::live::tallies::OTHERS;
@@ -21,6 +22,8 @@ use crate::live::tallies::OTHERS;
 /// What a batch gave, and what became of it.
 pub(super) struct Settling<'j> {
     judging: &'j Judging,
+    /// What lets it evaluate; nothing while it waits for the disk.
+    turn: Option<Turn<'j>>,
     received_at: Instant,
     /// What is not durable yet.
     waiting: Vec<(Arc<str>, Given)>,
@@ -40,9 +43,11 @@ struct Settled {
 }
 
 impl<'j> Settling<'j> {
+    /// Waits for a turn to evaluate.
     pub(super) fn new(judging: &'j Judging, received_at: Instant) -> Self {
         let (judged, received) = (BTreeMap::new(), BTreeMap::new());
-        Self { judging, received_at, waiting: Vec::new(), bytes: 0, judged, received }
+        let turn = Some(judging.turns.take());
+        Self { judging, turn, received_at, waiting: Vec::new(), bytes: 0, judged, received }
     }
 
     /// True if what waits is to be made durable with this before there is more.
@@ -61,8 +66,9 @@ impl<'j> Settling<'j> {
         *self.received.entry(Arc::clone(cluster)).or_default() += items;
     }
 
-    /// Makes durable what waits. Blocks.
+    /// Makes durable what waits. Blocks, while somebody else has the turn to evaluate.
     pub(super) fn settle(&mut self) -> Result<(), Again> {
+        self.turn = None;
         let Judging { lookout, source, naming, complaints, .. } = self.judging;
         self.bytes = 0;
         let received_at = self.received_at;
@@ -86,6 +92,11 @@ impl<'j> Settling<'j> {
             *self.judged.entry(counted_for).or_default() += judged;
         }
         Ok(())
+    }
+
+    /// Waits for a turn to evaluate what is left.
+    pub(super) fn go_on(&mut self) {
+        self.turn.get_or_insert_with(|| self.judging.turns.take());
     }
 
     /// Counts what is durable.

@@ -344,8 +344,8 @@ def read_topic(setting):
     head = ["reader", "what it ran", "alerts", "events/s", "min..max", "× the consumer alone"]
     return (
         f"{table(head, rows)}\nTwo cores for the broker and the reader together, one event in a message, "
-        f"{kafka.PARTITIONS} partitions, {about}; from the first event evaluated until the last alert was "
-        f"durable; median of {setting.options.rounds} runs in turns.\n"
+        f"{kafka.PARTITIONS} partitions, {about}; from the first event evaluated until what the "
+        f"last one gave was durable; median of {setting.options.rounds} runs in turns.\n"
     )
 
 

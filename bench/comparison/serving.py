@@ -131,7 +131,7 @@ def await_ready(process, admin, errors):
     sys.exit(f"`{process.args[0]}` did not begin: {errors.read_text(errors='replace').strip()[-500:]}")
 
 
-def await_evaluated(admin, name, event_count):
+def await_evaluated(admin, name, event_count, every_s=0.005):
     """When a server had evaluated so many events, and its metrics then. More than that is a mistake."""
     begun = time.monotonic()
     while time.monotonic() - begun < PATIENCE_S:
@@ -141,7 +141,7 @@ def await_evaluated(admin, name, event_count):
             return now, metrics
         if metrics.get(name, 0) > event_count:
             break
-        time.sleep(0.005)
+        time.sleep(every_s)
     sys.exit(f"`{name}` is {metrics.get(name, 0):.0f}, but {event_count} events were posted")
 
 

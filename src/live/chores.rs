@@ -34,6 +34,16 @@ pub(crate) struct Chores {
 impl Chores {
     /// Does everything in its time until told to stop; signs a last checkpoint then.
     pub(crate) async fn run(self, lookout: Arc<Lookout>, stop: CancellationToken) {
+        let storing = async {
+            tokio::select! {
+                () = lookout.store_untold() => {}
+                () = stop.cancelled() => {}
+            }
+        };
+        tokio::join!(storing, self.run_in_turns(&lookout, &stop));
+    }
+
+    async fn run_in_turns(&self, lookout: &Arc<Lookout>, stop: &CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let begun = Instant::now();
@@ -45,27 +55,27 @@ impl Chores {
                 () = stop.cancelled() => break,
             }
             let now = Instant::now();
-            blocking(&lookout, Lookout::tick).await;
-            blocking(&lookout, Lookout::forget).await;
+            blocking(lookout, Lookout::tick).await;
+            blocking(lookout, Lookout::forget).await;
             if now >= silence_at {
                 silence_at = now + SILENCE_EVERY;
-                self.notice_silence(&lookout).await;
+                self.notice_silence(lookout).await;
             }
             if now >= prune_at {
                 prune_at = now + PRUNE_EVERY;
                 tokio::select! {
-                    () = self.prune(&lookout) => {}
+                    () = self.prune(lookout) => {}
                     // What is left is for the next process.
                     () = stop.cancelled() => break,
                 }
             }
             if now >= checkpoint_at {
                 checkpoint_at = now + self.checkpoint_every;
-                sign(&lookout).await;
+                sign(lookout).await;
             }
         }
-        blocking(&lookout, Lookout::save).await;
-        sign(&lookout).await;
+        blocking(lookout, Lookout::save).await;
+        sign(lookout).await;
     }
 
     /// Saves how far correlations are, and lets go of what is old. A match goes when its windows are over

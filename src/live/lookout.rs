@@ -14,7 +14,7 @@ use ingest::{Frame, Frames, MalformedKind};
 use sinks::outbox::{Entry, NewAlert, Quarantined, Receipt};
 use sinks::store::Store;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::Current;
 use super::batch::Batch;
@@ -47,6 +47,8 @@ pub(crate) struct Lookout {
     pub(super) relating: tokio::sync::RwLock<()>,
     /// Alerts that nobody waits for and that are not durable yet.
     untold: Mutex<Untold>,
+    /// Told when an episode gave alerts of that kind.
+    has_untold: Notify,
     /// Held by whoever makes these durable.
     pub(super) flushing: tokio::sync::Mutex<()>,
     /// Why nothing could be stored when that was last tried.
@@ -89,6 +91,7 @@ impl Lookout {
             runtime,
             relating: tokio::sync::RwLock::default(),
             untold: Mutex::default(),
+            has_untold: Notify::new(),
             flushing: tokio::sync::Mutex::default(),
             store_error: Mutex::default(),
         };
@@ -249,6 +252,9 @@ impl Lookout {
         let Given { entry, observed, event_count, quarantined_count, future_count, period, .. } = given;
         count_from_the_future(name, future_count);
         let judged = Judged { event_count, quarantined_count };
+        if self.untold().is_full() {
+            self.flush_with(&self.flushing.lock().await).await;
+        }
         let relating = self.relating.read().await;
         let current = self.current();
         if let Some(exchange) = &self.exchange {
@@ -273,12 +279,10 @@ impl Lookout {
         let given = observed.into_iter().zip(receipt.new_matches);
         let fresh = given.filter_map(|(observed, is_new)| is_new.then_some(observed));
         let alerts = composed(cluster.relate(&current, fresh));
-        let is_quiet = alerts.is_empty();
-        self.untold().extend(alerts);
-        drop(relating);
-        // Their matches are durable, so nobody has to wait for somebody else who stores alerts.
-        if !is_quiet && let Ok(flushing) = self.flushing.try_lock() {
-            self.flush_with(&flushing).await;
+        if !alerts.is_empty() {
+            self.untold().extend(alerts);
+            // Their matches are durable, so whoever gave these need not wait for alerts as well.
+            self.has_untold.notify_one();
         }
         Ok(judged)
     }
@@ -365,6 +369,14 @@ impl Lookout {
     pub(crate) fn tell(&self, notices: Vec<NewAlert>) {
         self.untold().note(notices);
         self.flush();
+    }
+
+    /// Stores alerts of episodes as they come about, until dropped.
+    pub(super) async fn store_untold(&self) {
+        loop {
+            self.has_untold.notified().await;
+            self.flush_with(&self.flushing.lock().await).await;
+        }
     }
 
     /// Stores what nobody waits for, or tries again next time. Blocks.

@@ -18,6 +18,9 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Pages of the write-ahead log after which a commit copies them into the database itself: the
 /// copier does so earlier, but can only begin the log anew when nobody writes meanwhile.
 const WAL_PAGES_MAX: u32 = 16_000;
+/// How much of the database a connection keeps in memory, in KiB: more than one transaction changes, or pages
+/// would be written before it ends, read again and written again. Ids are spread over all of their index.
+const CACHE_KIB_MAX: i64 = 32 * 1024;
 
 /// Opens a database for reading and writing; every commit is durable when it returns.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -33,6 +36,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB_MAX)?;
     be_careful(&connection)?;
     Ok(connection)
 }

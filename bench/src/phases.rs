@@ -7,17 +7,21 @@
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::ptr;
 
 use chrono::{DateTime, Utc};
 use clap::Parser;
-use detect::alert::{RawEvent, id_of};
-use detect::correlate::DISORDER;
+use detect::alert::{MatchIds, RawEvent, RequestIdentity};
+use detect::correlate::{DISORDER, Relations};
 use detect::field::View;
 use detect::sigma::correlation;
 use detect::{Alert, Correlator, Engine, Event, Match, Seen};
 use ingest::{Frame, Frames};
 use masthead_bench::{engine, recorded};
 use sinks::{Jsonl, Sink};
+
+/// The cluster that all events are of.
+const CLUSTER: &str = "default";
 
 /// Run what becomes of an event phase by phase, for a tool that counts instructions
 #[derive(Parser)]
@@ -35,7 +39,12 @@ fn main() -> io::Result<()> {
     phase_frame(&log);
     let events = parsed(&events)?;
     let matches = phase_evaluate(&engine, &events);
-    let first = phase_once(&engine, matches);
+    let are_first = phase_once(&engine, &matches);
+    let first: Vec<_> = matches
+        .into_iter()
+        .zip(are_first)
+        .filter_map(|(found, is_first)| is_first.then_some(found))
+        .collect();
     let alert_count = phase_alert(&engine, &first);
     let episode_count = phase_correlate(&engine, &first);
     let counts = [events.len(), log.len(), first.len(), alert_count, episode_count];
@@ -60,7 +69,7 @@ fn parsed(events: &[Vec<u8>]) -> io::Result<Vec<Event<'_>>> {
 
 /// Asks all rules about every event.
 #[inline(never)]
-fn phase_evaluate<'e>(engine: &'e Engine, events: &'e [Event<'e>]) -> Vec<(Match<'e>, &'e Event<'e>)> {
+fn phase_evaluate<'e>(engine: &'e Engine, events: &'e [Event<'e>]) -> Vec<Found<'e>> {
     let mut scratch = engine.scratch();
     let mut matches = Vec::new();
     for event in events {
@@ -69,28 +78,37 @@ fn phase_evaluate<'e>(engine: &'e Engine, events: &'e [Event<'e>]) -> Vec<(Match
     matches
 }
 
-/// Leaves out what has been found in another stage of the same request.
+/// Matches and the events they are in, those of one event one after the other.
+type Found<'e> = (Match<'e>, &'e Event<'e>);
+
+/// The matches of each event.
+fn by_event<'m, 'e>(matches: &'m [Found<'e>]) -> impl Iterator<Item = &'m [Found<'e>]> {
+    matches.chunk_by(|(_, one), (_, other)| ptr::eq(*one, *other))
+}
+
+/// Says of each match whether it has not been found in another stage of the same request.
 #[inline(never)]
-fn phase_once<'e>(
-    engine: &Engine,
-    matches: Vec<(Match<'e>, &'e Event<'e>)>,
-) -> Vec<(Match<'e>, &'e Event<'e>)> {
+fn phase_once(engine: &Engine, matches: &[Found<'_>]) -> Vec<bool> {
     let mut seen = Seen::default();
-    let is_first = |(found, event): &(Match<'_>, &Event<'_>)| {
-        seen.insert(id_of(&engine.rules()[found.rule], "default", event))
-    };
-    matches.into_iter().filter(is_first).collect()
+    let ids = MatchIds::of(engine.rules());
+    let mut are_first = Vec::with_capacity(matches.len());
+    for of_event in by_event(matches) {
+        let identity = RequestIdentity::of(CLUSTER, of_event[0].1);
+        let id_of = |found: &Match<'_>| ids.id_of(found.rule, &engine.rules()[found.rule], &identity);
+        are_first.extend(of_event.iter().map(|(found, _)| seen.insert(id_of(found))));
+    }
+    are_first
 }
 
 /// Makes alerts and writes them.
 #[inline(never)]
-fn phase_alert(engine: &Engine, matches: &[(Match<'_>, &Event<'_>)]) -> usize {
+fn phase_alert(engine: &Engine, matches: &[Found<'_>]) -> usize {
     let silent = correlation::silent(engine.rules());
     let now = DateTime::<Utc>::UNIX_EPOCH;
     let mut sink = Jsonl::new(io::sink());
     let mut count = 0;
     for (found, event) in matches.iter().filter(|(found, _)| !silent[found.rule]) {
-        let alert = Alert::new(engine, found, event, "default", now, RawEvent::Include);
+        let alert = Alert::new(engine, found, event, CLUSTER, now, RawEvent::Include);
         count += usize::from(sink.deliver(&alert).is_ok());
     }
     count
@@ -98,13 +116,18 @@ fn phase_alert(engine: &Engine, matches: &[(Match<'_>, &Event<'_>)]) -> usize {
 
 /// Relates matches in time.
 #[inline(never)]
-fn phase_correlate(engine: &Engine, matches: &[(Match<'_>, &Event<'_>)]) -> usize {
-    let mut correlator = Correlator::new(engine.rules(), "default", DISORDER);
+fn phase_correlate(engine: &Engine, matches: &[Found<'_>]) -> usize {
+    let relations = Relations::new(engine.rules());
+    let mut correlator = Correlator::of(&relations, CLUSTER, DISORDER);
     let mut count = 0;
-    for (found, event) in matches {
-        if correlator.wants(found.rule) {
-            let view = View { event, settings: engine.settings() };
-            correlator.observe(found.rule, view, &mut |_| count += 1);
+    for of_event in by_event(matches) {
+        let event = of_event[0].1;
+        let identity = RequestIdentity::of(CLUSTER, event);
+        let mut observer = relations.observer(View { event, settings: engine.settings() });
+        for (found, _) in of_event {
+            if let Some(observed) = observer.observed(found.rule, &identity) {
+                correlator.take(observed, &mut |_| count += 1);
+            }
         }
     }
     correlator.finish(&mut |_| count += 1);

@@ -86,7 +86,7 @@ pub(super) enum Membership {
 }
 
 impl Membership {
-    /// That in groups of which the values have been [written](write) one after the other.
+    /// That in groups of which the values have been [written](write()) one after the other.
     pub(super) fn of(groups: &[Vec<u8>]) -> Self {
         match groups {
             [group] => Membership::One(Keyed::new(group)),

@@ -185,7 +185,7 @@ impl Serialize for Regex {
 }
 
 impl<'d> Deserialize<'d> for Regex {
-    /// Takes an expression that has been checked before, as [`Regex::trusted`] does.
+    /// Takes an expression that has been checked before, as `Regex::trusted` does.
     fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
         let (text, necessary) = <(&str, Option<Vec<String>>)>::deserialize(deserializer)?;
         let regex = Self::trusted(text);

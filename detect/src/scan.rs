@@ -140,6 +140,11 @@ impl<'a> Scalars<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
+
+    /// The position after the scalar that came last.
+    pub(crate) fn end(&self) -> usize {
+        self.at
+    }
 }
 
 impl<'a> Iterator for Scalars<'a> {

@@ -374,3 +374,39 @@ fn keywords_are_found_however_they_are_written() {
     check_pairs("{'|re': '^lin'}", &events);
     check_pairs("{'|cased': [link, EvIl]}", &events);
 }
+
+#[test]
+fn keywords_are_found_in_one_key_or_value() {
+    let long = format!(r#"{{"verb":"{}","a":["{}evil",12,"good"]}}"#, "x".repeat(4090), "y".repeat(5000));
+    let events: [&[u8]; 12] = [
+        br#"{"verb":"get","a":[1,23],"b":{"evil":1}}"#,
+        br#"{"verb":"get","a":[1, 23], "b":12}"#,
+        br#"{"verb":"get","a":"1,2","b":"3"}"#,
+        br#"{"verb":"get","evil":"path","evil/":"path"}"#,
+        br#"{"verb":"get","a":"an \"evil\" path","b":"evil"}"#,
+        br#"{"verb":"get","a":"evil","b":"an \"evil\" path"}"#,
+        br#"{"verb":"get","a":"a\nevil\npath"}"#,
+        br#"{"verb":"get","a":"evil","b":"path"}"#,
+        br#"{"verb":"get","a":"e\u2028il","b":"evil"}"#,
+        "{\"verb\":\"get\",\"\u{e9}\":\"1,2\",\"\u{e9}vil\":[\"evil\"]}".as_bytes(),
+        br#"{"verb":"get","a":"nullify","b":null}"#,
+        long.as_bytes(),
+    ];
+    for selection in [
+        "['1,2']",
+        "['1,2', '23']",
+        "[',2', '12']",
+        "['evil\"']",
+        "['\"evil\"', good]",
+        "[\"\\nevil\"]",
+        "['evil*path']",
+        "['\u{e9}vil']",
+        "['evil\u{e9}', '3']",
+        "['null']",
+        "{'|re': '^evil$'}",
+        "{'|re': ['evil.path', '^\"?good']}",
+        "{'|cased': ['\"evil', Good]}",
+    ] {
+        check_pairs(selection, &events);
+    }
+}

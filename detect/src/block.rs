@@ -1,10 +1,10 @@
 //! Conditions on the elements of a list, compiled: each element is looked at on its own.
 //!
 //! Nothing is remembered between elements. The rule bounds the depth, the event the number
-//! of elements, and every element is walked once for each test of it.
+//! of elements, and an element is walked at most once for each test of it.
 
-use crate::derived::{Element, ElementKind, Elements, List, Part};
-use crate::field::{Field, Sight, Value, View};
+use crate::derived::{Element, ElementKind, Elements, Known, List, Part};
+use crate::field::{Field, Sight, Value};
 use crate::matcher::{Matcher, Values};
 use crate::presence::{self, Names, Needed, Ways};
 use crate::sigma::{self, Expr, Item, Quantifier};
@@ -90,13 +90,13 @@ impl Block {
     }
 
     /// Whether it holds in the event.
-    pub(crate) fn truth(&self, view: View<'_>) -> Truth {
-        self.list.read(self.each.quantifier.position(), view, |elements| self.each.truth(elements))
+    pub(crate) fn truth(&self, known: &Known<'_>) -> Truth {
+        self.each.truth(&self.list.elements(self.each.quantifier.position(), known))
     }
 
     /// Shows to `show` what made it hold: the values of the first element that suffices.
-    pub(crate) fn evidence<'e>(&self, view: View<'e>, show: &mut dyn FnMut(&str, &Value<'e>)) {
-        self.list.read(self.each.quantifier.position(), view, |elements| self.each.evidence(elements, show));
+    pub(crate) fn evidence<'e>(&self, known: &Known<'e>, show: &mut dyn FnMut(&str, &Value<'e>)) {
+        self.each.evidence(&self.list.elements(self.each.quantifier.position(), known), show);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::block::Block;
 use crate::condition::Condition;
 use crate::context::{CONTEXT, Watch};
-use crate::derived::may_write_pods;
+use crate::derived::{Known, may_write_pods};
 use crate::event::Event;
 use crate::facets::{Classes, Facet, Facets, Truths};
 use crate::field::{Field, Settings, Sight, Value, View};
@@ -381,7 +381,7 @@ fn cost_of(field: Option<&Field>) -> u32 {
 /// Reads one event for all rules: each field once, each item once.
 struct Reader<'e, 'r> {
     engine: &'e Engine,
-    view: View<'e>,
+    known: Known<'e>,
     /// Tells whether a part of the event was asked for that is not shown.
     watch: Option<&'r Watch>,
     notes: &'r mut Notes,
@@ -401,7 +401,7 @@ struct Reading<'e> {
 impl<'e, 'r> Reader<'e, 'r> {
     fn new(engine: &'e Engine, view: View<'e>, watch: Option<&'r Watch>, notes: &'r mut Notes) -> Self {
         notes.event_number += 1;
-        Self { engine, view, watch, notes, read: Vec::new() }
+        Self { engine, known: Known::new(view), watch, notes, read: Vec::new() }
     }
 
     /// Whether an item holds in an event that is shown whole.
@@ -422,7 +422,7 @@ impl<'e, 'r> Reader<'e, 'r> {
 
     fn decide(&mut self, number: usize) -> Option<Truth> {
         let item = &self.engine.items[number];
-        let view = self.view;
+        let view = self.known.view();
         if self.lacks_all(&item.ways) {
             return Some(Truth::False);
         }
@@ -430,7 +430,7 @@ impl<'e, 'r> Reader<'e, 'r> {
             Subject::Keywords if self.watch.is_some() => return None,
             Subject::Keywords => item.matcher.matches_event(view.event, &mut self.notes.folded).into(),
             Subject::Block(block) if block.is_of_pods() && !self.may_write_pods() => block.of_absence(),
-            Subject::Block(block) => block.truth(view),
+            Subject::Block(block) => self.look(|known| block.truth(known)),
             Subject::Field(field) => {
                 let at = self.field(*field);
                 if self.read[at].is_open {
@@ -465,12 +465,13 @@ impl<'e, 'r> Reader<'e, 'r> {
 
     /// Whether the event may write a pod spec; true also where that is not shown.
     fn may_write_pods(&mut self) -> bool {
-        let (event_number, may_write) = &mut self.notes.may_write_pods;
-        if *event_number != self.notes.event_number {
-            *event_number = self.notes.event_number;
-            *may_write = may_write_pods(self.view.event) || self.watch.is_some_and(Watch::take);
+        let (event_number, may_write) = self.notes.may_write_pods;
+        if event_number == self.notes.event_number {
+            return may_write;
         }
-        *may_write
+        let may_write = self.look(may_write_pods) || self.watch.is_some_and(Watch::take);
+        self.notes.may_write_pods = (self.notes.event_number, may_write);
+        may_write
     }
 
     /// Whether the body of the request lacks keys that are needed in every way.
@@ -486,7 +487,7 @@ impl<'e, 'r> Reader<'e, 'r> {
         let (event_number, present) = &mut self.notes.present;
         if *event_number != self.notes.event_number {
             *event_number = self.notes.event_number;
-            present.read(self.view.event, &self.engine.names);
+            present.read(self.known.event(), &self.engine.names);
         }
         present.lacks(needed)
     }
@@ -494,6 +495,12 @@ impl<'e, 'r> Reader<'e, 'r> {
     /// Whether something was asked for since the last time that is not shown.
     fn has_asked(&self) -> bool {
         self.watch.is_some_and(Watch::take)
+    }
+
+    /// Shows what is known of the event to `read`; to whoever watches it, as if nothing were: each
+    /// question is to be noticed.
+    fn look<R>(&self, read: impl FnOnce(&Known<'e>) -> R) -> R {
+        if self.watch.is_none() { read(&self.known) } else { read(&Known::new(self.known.view())) }
     }
 
     /// Reads a field unless it has been read; returns its place in `read`.
@@ -506,7 +513,8 @@ impl<'e, 'r> Reader<'e, 'r> {
         let CompiledField { field, needed, .. } = &self.engine.fields[number];
         let is_of_pods = matches!(field, Field::Derived(derived, _) if derived.is_of_pods());
         let is_absent = (is_of_pods && !self.may_write_pods()) || self.lacks(needed);
-        let sight = if is_absent { Sight::Clear } else { field.read(self.view, &mut values) };
+        let sight =
+            if is_absent { Sight::Clear } else { self.look(|known| field.read_known(known, &mut values)) };
         let is_open = self.has_asked();
         self.read.push(Reading { values: Values::new(values), sight, is_open, is_searched: None });
         let at = self.read.len() - 1;
@@ -523,7 +531,7 @@ impl<'e, 'r> Reader<'e, 'r> {
             let item = &self.engine.items[number];
             match &item.subject {
                 Subject::Keywords => {}
-                Subject::Block(block) => block.evidence(self.view, &mut |name, value| {
+                Subject::Block(block) => block.evidence(&self.known, &mut |name, value| {
                     add_evidence(&mut evidence, name, value);
                 }),
                 Subject::Field(field) => {

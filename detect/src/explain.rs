@@ -155,7 +155,7 @@ fn block(block: &Block, scope: Scope<'_, '_>) -> Explanation {
     }
 }
 
-fn elements_of(block: &Block, found: Option<(View<'_>, &Elements<'_, '_>, ElementKind)>) -> Explanation {
+fn elements_of<'a>(block: &Block, found: Option<(View<'a>, &Elements<'a, '_>, ElementKind)>) -> Explanation {
     let words = match block.quantifier {
         Quantifier::Any => "any element of".to_owned(),
         Quantifier::All => "every element, and at least one, of".to_owned(),

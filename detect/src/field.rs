@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use ipnet::IpNet;
 
-use crate::derived::{self, Derived};
+use crate::derived::{self, Derived, Known};
 use crate::event::{Event, Key};
 use crate::json::{Json, Kind};
+use crate::kept::Node;
 use crate::truth::Truth;
 
 /// How many arrays directly inside arrays are looked into; Kubernetes types nest at most two.
@@ -92,22 +93,28 @@ impl Field {
 
     /// Appends the values of the field to `values`.
     pub fn read<'a>(&self, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+        self.read_known(&Known::new(view), values)
+    }
+
+    /// The same of an event of which something may be known already.
+    pub(crate) fn read_known<'a>(&self, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
         match self {
-            Field::Path(path) => read_path(path, view.event, values),
-            Field::Derived(derived, rest) => derived::read(*derived, rest, view, values),
+            Field::Path(path) => read_path(path, known, values),
+            Field::Derived(derived, rest) => derived::read_known(*derived, rest, known, values),
         }
     }
 }
 
-fn read_path<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+fn read_path<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let event = known.event();
     let (root, rest) = path.split_once('.').unwrap_or((path, ""));
     let Some(key) = Key::from_name(root) else {
         follow(event.json(), path, values);
         return Sight::Clear;
     };
-    match event.top_level_for(key, rest) {
+    match known.top_level_for(key, rest) {
         Some(value) => {
-            follow(value, rest, values);
+            follow_node(value, rest, values);
             Sight::Clear
         }
         None => sight_of(event, key),
@@ -120,22 +127,27 @@ fn read_path<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> 
 /// A client may write keys of its own into a patch: if only the longest key counted,
 /// `"env.value"` in a container would hide its environment.
 pub fn follow<'a>(json: Json<'a>, path: &str, values: &mut Vec<Value<'a>>) {
-    follow_nested(json, path, 0, values);
+    follow_node(Node::Loose(json), path, values);
 }
 
-fn follow_nested<'a>(json: Json<'a>, path: &str, arrays: usize, values: &mut Vec<Value<'a>>) {
-    match json.kind() {
+/// The same from a value that may remember what was found in it.
+pub(crate) fn follow_node<'a>(node: Node<'a, '_>, path: &str, values: &mut Vec<Value<'a>>) {
+    follow_nested(node, path, 0, values);
+}
+
+fn follow_nested<'a>(node: Node<'a, '_>, path: &str, arrays: usize, values: &mut Vec<Value<'a>>) {
+    match node.kind() {
         Kind::Array if arrays < NESTED_ARRAYS_MAX => {
-            let mut elements = json.elements().peekable();
+            let mut elements = node.elements().peekable();
             if elements.peek().is_none() && path.is_empty() {
-                values.push(Value::Json(json));
+                values.push(Value::Json(node.json()));
             }
             elements.for_each(|element| follow_nested(element, path, arrays + 1, values));
         }
         Kind::Array => {}
-        _ if path.is_empty() => values.push(Value::Json(json)),
+        _ if path.is_empty() => values.push(Value::Json(node.json())),
         Kind::Object => {
-            for (value, rest) in spelled(json, path) {
+            for (value, rest) in spelled(node, path) {
                 follow_nested(value, rest, 0, values);
             }
         }
@@ -145,18 +157,18 @@ fn follow_nested<'a>(json: Json<'a>, path: &str, arrays: usize, values: &mut Vec
 
 /// Appends what stands at the end of a dotted path as [`follow`] does, but leaves an array
 /// that stands there whole.
-pub(crate) fn ends<'a>(json: Json<'a>, path: &str, found: &mut Vec<Json<'a>>) {
-    ends_nested(json, path, 0, found);
+pub(crate) fn ends<'a, 'k>(node: Node<'a, 'k>, path: &str, found: &mut Vec<Node<'a, 'k>>) {
+    ends_nested(node, path, 0, found);
 }
 
-fn ends_nested<'a>(json: Json<'a>, path: &str, arrays: usize, found: &mut Vec<Json<'a>>) {
-    match json.kind() {
-        _ if path.is_empty() => found.push(json),
+fn ends_nested<'a, 'k>(node: Node<'a, 'k>, path: &str, arrays: usize, found: &mut Vec<Node<'a, 'k>>) {
+    match node.kind() {
+        _ if path.is_empty() => found.push(node),
         Kind::Array if arrays < NESTED_ARRAYS_MAX => {
-            json.elements().for_each(|element| ends_nested(element, path, arrays + 1, found));
+            node.elements().for_each(|element| ends_nested(element, path, arrays + 1, found));
         }
         Kind::Object => {
-            for (value, rest) in spelled(json, path) {
+            for (value, rest) in spelled(node, path) {
                 ends_nested(value, rest, 0, found);
             }
         }
@@ -165,19 +177,29 @@ fn ends_nested<'a>(json: Json<'a>, path: &str, arrays: usize, found: &mut Vec<Js
 }
 
 /// The values behind each key that `path` begins with, and the rest of the path.
-pub(crate) fn spelled<'a, 'p>(object: Json<'a>, path: &'p str) -> impl Iterator<Item = (Json<'a>, &'p str)> {
-    let mut found: Vec<(usize, Json<'a>, &str)> = Vec::new();
+pub(crate) fn spelled<'a, 'k, 'p>(
+    object: Node<'a, 'k>,
+    path: &'p str,
+) -> impl Iterator<Item = (Node<'a, 'k>, &'p str)> {
+    // Hardly ever more than one: that one needs no memory.
+    let mut first: Option<(usize, Node<'_, '_>, &str)> = None;
+    let mut others = Vec::new();
     for (key, value) in object.entries() {
         let Some(rest) = key.strip_from(path) else { continue };
         let key_bytes = path.len() - rest.len();
         let Some(rest) = rest.strip_prefix('.').or(rest.is_empty().then_some(rest)) else { continue };
         // Keys of one length are duplicates, of which the last counts.
-        match found.iter_mut().find(|(length, ..)| *length == key_bytes) {
-            Some((_, known, _)) => *known = value,
-            None => found.push((key_bytes, value, rest)),
+        if first.is_none() {
+            first = Some((key_bytes, value, rest));
+        } else if let Some((_, known, _)) =
+            first.iter_mut().chain(&mut others).find(|(length, ..)| *length == key_bytes)
+        {
+            *known = value;
+        } else {
+            others.push((key_bytes, value, rest));
         }
     }
-    found.into_iter().map(|(_, value, rest)| (value, rest))
+    first.into_iter().chain(others).map(|(_, value, rest)| (value, rest))
 }
 
 /// Whether the absence of a top-level key says that there was nothing.

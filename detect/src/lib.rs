@@ -17,6 +17,7 @@ mod facets;
 pub mod field;
 mod index;
 pub mod json;
+mod kept;
 mod matcher;
 mod needles;
 mod presence;

@@ -320,6 +320,23 @@ fn what_is_written_to_is_told_by_the_body_where_nothing_else_does() {
 }
 
 #[test]
+fn each_field_tells_that_the_body_decides_what_it_is() {
+    let event = |kind: &str| {
+        let body = format!(
+            r#"{{"kind":"{kind}","roleRef":{{"kind":"evil","name":"evil"}},"subjects":[{{"name":"evil"}}],"rules":[{{"verbs":["evil"]}}]}}"#
+        );
+        format!(r#"{{"verb":"create","objectRef":{{"namespace":"a"}},"requestObject":{body}}}"#)
+    };
+    let events = ["Note", "RoleBinding", "Role"].map(event);
+    let events: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
+    // The second of two fields is still to ask for what the first was not shown.
+    check_pairs("{rbac.role: evil, rbac.role_kind: evil, rbac.subject.name: evil}", &events);
+    check_pairs("{'rbac.subject[any]': {name: evil}, rbac.role: evil}", &events);
+    check_pairs("{'rbac.rule[any]': {verbs: evil}, rbac.rule.verbs: evil}", &events);
+    check_pairs("{written.kind: RoleBinding, written.roleRef.name: evil}", &events);
+}
+
+#[test]
 fn keys_of_a_body_rule_nothing_out_that_it_holds() {
     let bodies: [&[u8]; 6] = [
         br#"{"verb":"patch","objectRef":{"resource":"pods"},"requestObject":{"spec.volumes":[{"hostPath":{"path":"/"}}],"spec":{"containers":[],"volumes.hostPath.path":"/"}}}"#,

@@ -1,20 +1,20 @@
 //! The containers that a request writes: what they run, from which image, with what rights.
 
-use super::Derived;
 use super::image::Image;
 use super::pod::each_container;
 use super::written::Tree;
-use crate::field::{Sight, Value, View};
+use super::{Derived, Known};
+use crate::field::{Sight, Value};
 use crate::json::Json;
 
 /// Appends what stands at a dotted path of each container.
-pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    each_container(view.event, |container| container.follow(path, values))
+pub(super) fn read<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_container(known, |container| container.follow(path, values))
 }
 
 /// Appends what a computed field says of each container.
-pub(super) fn read_computed<'a>(field: Derived, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    each_container(view.event, |container| of_one(field, container, values))
+pub(super) fn read_computed<'a>(field: Derived, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_container(known, |container| of_one(field, container, values))
 }
 
 /// Appends what a computed field says of one container.

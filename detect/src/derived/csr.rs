@@ -10,10 +10,9 @@ use x509_parser::asn1_rs::{FromDer, Header, Oid};
 use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME};
 use x509_parser::x509::X509Name;
 
-use super::pod::Target;
-use super::written::Written;
+use super::Known;
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, View};
+use crate::field::{Sight, Value};
 use crate::json::Json;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -43,12 +42,12 @@ impl Attribute {
 }
 
 /// Appends an attribute of the name that the request asks for.
-pub(super) fn read<'a>(attribute: Attribute, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    let target = Target::of(view.event);
+pub(super) fn read<'a>(attribute: Attribute, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let target = known.target();
     if target.resource != "certificatesigningrequests" || !target.subresource.is_empty() {
         return Sight::Clear;
     }
-    let written = Written::by(view.event);
+    let written = known.written();
     let mut sight = written.sight;
     for request in written.trees().filter_map(|tree| tree.at(&["spec", "request"])) {
         sight = sight.and(request.sight());

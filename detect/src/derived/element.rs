@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use super::pod::Pods;
+use super::pod::{each_container_list, each_spec};
 use super::written::{Listed, Tree, Written, is_deletion};
-use super::{Derived, container, find, rbac};
-use crate::event::{Event, Key};
+use super::{Derived, Known, container, find, rbac};
+use crate::event::Key;
 use crate::field::{Field, Sight, Value, View, follow, sight_of};
-use crate::json::{Json, Kind};
+use crate::json::Kind;
+use crate::kept::Node;
 
 /// A list as a rule names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,53 +96,44 @@ impl List {
         view: View<'a>,
         look: impl FnOnce(&Elements<'a, '_>) -> R,
     ) -> R {
-        let event = view.event;
-        let (written, pods);
+        look(&self.elements(position, &Known::new(view)))
+    }
+
+    /// The same elements, of an event of which something may be known already.
+    pub(crate) fn elements<'a, 't>(&self, position: Option<i64>, known: &'t Known<'a>) -> Elements<'a, 't> {
         let mut lists = Lists::new(position, self.kind());
-        match self {
-            List::Field(Field::Path(path)) => lists.sight = raw(path, event, &mut lists),
+        lists.sight = match self {
+            List::Field(Field::Path(path)) => raw(path, known, &mut lists),
             List::Field(Field::Derived(Derived::Pod, path)) => {
-                pods = Pods::of(event);
-                lists.sight = pods.each_spec(|spec| lists.below(0, spec, path));
+                each_spec(known, |spec| lists.below(0, spec, path))
             }
             List::Field(Field::Derived(Derived::Written, path)) => {
-                written = Written::by(event);
-                lists.sight =
-                    written.trees().fold(written.sight, |sight, tree| sight.and(lists.below(0, tree, path)));
+                let written = known.written();
+                written.trees().fold(written.sight, |sight, tree| sight.and(lists.below(0, tree, path)))
             }
             List::Field(Field::Derived(Derived::Container, path)) => {
-                pods = Pods::of(event);
-                lists.sight = pods.each_container_list(|number, list| {
+                each_container_list(known, |number, list| {
                     list.elements().fold(list.sight(), |sight, one| sight.and(lists.below(number, one, path)))
-                });
+                })
             }
-            List::Field(Field::Derived(Derived::RbacRule, path)) if rbac::is_role(event) => {
-                written = Written::by(event);
-                lists.sight = lists.each_of("rules", path, &written);
+            List::Field(Field::Derived(Derived::RbacRule, path)) if rbac::is_role(known) => {
+                lists.each_of("rules", path, known.written())
             }
             List::Field(field) => {
                 let mut values = Vec::new();
-                lists.sight = field.read(view, &mut values);
+                let sight = field.read_known(known, &mut values);
                 lists.values(values);
+                sight
             }
-            List::Containers => {
-                pods = Pods::of(event);
-                lists.sight = pods.each_container_list(|number, list| {
-                    lists.add(number, list);
-                    list.sight()
-                });
-            }
-            List::Subjects if rbac::is_binding(event) => {
-                written = Written::by(event);
-                lists.sight = lists.all_of("subjects", &written);
-            }
-            List::Rules if rbac::is_role(event) => {
-                written = Written::by(event);
-                lists.sight = lists.all_of("rules", &written);
-            }
-            List::Subjects | List::Rules => {}
-        }
-        look(&lists.finish())
+            List::Containers => each_container_list(known, |number, list| {
+                lists.add(number, list);
+                list.sight()
+            }),
+            List::Subjects if rbac::is_binding(known) => lists.all_of("subjects", known.written()),
+            List::Rules if rbac::is_role(known) => lists.all_of("rules", known.written()),
+            List::Subjects | List::Rules => Sight::Clear,
+        };
+        lists.finish()
     }
 }
 
@@ -206,7 +198,7 @@ impl<'a, 't> Element<'a, 't> {
                     trees.iter().fold(Sight::Clear, |sight, tree| sight.and(lists.below(0, *tree, path)));
             }
             (Part::Path(path), Content::Value(Value::Json(json))) => {
-                lists.sight = lists.below(0, Tree::of(*json), path);
+                lists.sight = lists.below(0, Tree::of(Node::Loose(*json)), path);
             }
             (Part::Path(path), Content::Value(text)) if path.is_empty() => lists.values(vec![text.clone()]),
             (Part::Path(_), Content::Value(_)) => {}
@@ -221,7 +213,7 @@ struct Lists<'a, 't> {
     kind: ElementKind,
     elements: Vec<Element<'a, 't>>,
     /// The lists that are written whole.
-    whole: Vec<(usize, Json<'a>)>,
+    whole: Vec<(usize, Node<'a, 't>)>,
     /// What patches put in one position of one list, or in one that cannot be told.
     patched: BTreeMap<(usize, Option<usize>), Patched<'a, 't>>,
     sight: Sight,
@@ -288,20 +280,20 @@ impl<'a, 't> Lists<'a, 't> {
         match (list.listed(), self.position) {
             (Listed::Nothing, _) | (Listed::Single(_), Some(_)) => {}
             (Listed::Single(tree), None) => self.elements.push(Element(Content::Tree(tree))),
-            (Listed::Whole(json), Some(position)) => {
-                let element = at(json.elements(), position).filter(|element| !self.is_left_out(*element));
+            (Listed::Whole(list), Some(position)) => {
+                let element = at(list.elements(), position).filter(|element| !self.is_left_out(*element));
                 self.elements.extend(element.map(|element| Element(Content::Tree(Tree::of(element)))));
             }
-            (Listed::Whole(json), None) => {
+            (Listed::Whole(list), None) => {
                 let is_plain = self.kind == ElementKind::Plain;
-                let kept = json.elements().filter(|element| is_plain || !is_deletion(*element));
+                let kept = list.elements().filter(|element| is_plain || !is_deletion(*element));
                 self.elements.extend(kept.map(|element| Element(Content::Tree(Tree::of(element)))));
-                self.whole.push((number, json));
+                self.whole.push((number, list));
             }
             // Where in the list it ends up depends on what was there before.
             (Listed::Patched(..), Some(_)) => self.hides_position = true,
             (Listed::Patched(position, tree), None) => match tree.value() {
-                Some(element) if self.is_left_out(element) => {}
+                Some(element) if self.is_left_out(Node::Loose(element)) => {}
                 Some(_) => {
                     self.elements.push(Element(Content::Tree(tree)));
                     self.patched.entry((number, position)).or_default().wholes.push(tree);
@@ -311,7 +303,7 @@ impl<'a, 't> Lists<'a, 't> {
         }
     }
 
-    fn is_left_out(&self, element: Json<'a>) -> bool {
+    fn is_left_out(&self, element: Node<'_, '_>) -> bool {
         self.kind != ElementKind::Plain && is_deletion(element)
     }
 
@@ -367,12 +359,13 @@ struct Loose<'a, 't> {
     trees: Vec<Tree<'a, 't>>,
 }
 
-fn raw<'a>(path: &str, event: &Event<'a>, lists: &mut Lists<'a, '_>) -> Sight {
+fn raw<'a, 't>(path: &str, known: &'t Known<'a>, lists: &mut Lists<'a, 't>) -> Sight {
+    let event = known.event();
     let (root, rest) = path.split_once('.').unwrap_or((path, ""));
     let Some(key) = Key::from_name(root) else {
-        return lists.below(0, Tree::of(event.json()), path);
+        return lists.below(0, Tree::of(Node::Loose(event.json())), path);
     };
-    match event.top_level_for(key, rest) {
+    match known.top_level_for(key, rest) {
         Some(value) => lists.below(0, Tree::of(value), rest),
         None => sight_of(event, key),
     }

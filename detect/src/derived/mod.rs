@@ -9,6 +9,7 @@ mod csr;
 mod element;
 mod exec;
 mod image;
+mod known;
 mod object;
 mod outcome;
 mod pod;
@@ -27,6 +28,7 @@ use std::borrow::Cow;
 pub(crate) use csr::subject_of;
 pub use element::{Element, ElementKind, Elements, List, Part};
 pub(crate) use exec::kubelet_path;
+pub(crate) use known::Known;
 pub use outcome::outcome;
 pub(crate) use outcome::{code, is_dry_run};
 pub(crate) use pod::{may_write as may_write_pods, read_of_pods};
@@ -39,8 +41,18 @@ use crate::field::{Sight, Value, View};
 /// Appends the values of a computed field to `values`; `path` is what the rule names below
 /// a field such as `pod.*`.
 pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    read_known(derived, path, &Known::new(view), values)
+}
+
+/// The same of an event of which something may be known already.
+pub(crate) fn read_known<'a>(
+    derived: Derived,
+    path: &str,
+    known: &Known<'a>,
+    values: &mut Vec<Value<'a>>,
+) -> Sight {
     use Derived as D;
-    let event = view.event;
+    let (view, event) = (known.view(), known.event());
     match derived {
         D::Outcome => clear(Some(outcome(event)), values),
         D::DryRun => clear(Some(if is_dry_run(event) { "true" } else { "false" }), values),
@@ -67,26 +79,26 @@ pub fn read<'a>(derived: Derived, path: &str, view: View<'a>, values: &mut Vec<V
         D::ExecTty => clear(exec::switch(event, "tty"), values),
         D::ExecStdin => clear(exec::switch(event, "stdin"), values),
         D::ObjectName => object::name(event, values),
-        D::Pod => pod::read(path, view, values),
-        D::PodHostpath => pod::host_paths(view, values),
-        D::Container => container::read(path, view, values),
+        D::Pod => pod::read(path, known, values),
+        D::PodHostpath => pod::host_paths(known, values),
+        D::Container => container::read(path, known, values),
         D::ContainerCommandLine
         | D::ContainerImageRegistry
         | D::ContainerImageRepository
         | D::ContainerImageName
         | D::ContainerImageTag
         | D::ContainerImageDigest
-        | D::ContainerCapabilitiesAdd => container::read_computed(derived, view, values),
-        D::RbacRole => rbac::role("name", view, values),
-        D::RbacRoleKind => rbac::role("kind", view, values),
-        D::RbacSubjectKind => rbac::subjects("kind", view, values),
-        D::RbacSubjectName => rbac::subjects("name", view, values),
-        D::RbacSubjectNamespace => rbac::subjects("namespace", view, values),
-        D::RbacRule => rbac::rules(path, view, values),
-        D::CsrCommonName => csr::read(csr::Attribute::CommonName, view, values),
-        D::CsrOrganization => csr::read(csr::Attribute::Organization, view, values),
-        D::Written => written::read(path, event, values),
-        D::Removed => removed::read(path, event, values),
+        | D::ContainerCapabilitiesAdd => container::read_computed(derived, known, values),
+        D::RbacRole => rbac::role("name", known, values),
+        D::RbacRoleKind => rbac::role("kind", known, values),
+        D::RbacSubjectKind => rbac::subjects("kind", known, values),
+        D::RbacSubjectName => rbac::subjects("name", known, values),
+        D::RbacSubjectNamespace => rbac::subjects("namespace", known, values),
+        D::RbacRule => rbac::rules(path, known, values),
+        D::CsrCommonName => csr::read(csr::Attribute::CommonName, known, values),
+        D::CsrOrganization => csr::read(csr::Attribute::Organization, known, values),
+        D::Written => written::read(path, known, values),
+        D::Removed => removed::read(path, known, values),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::written::{Tree, Written};
-use super::{Derived, container};
+use super::written::Tree;
+use super::{Derived, Known};
 use crate::event::{Event, Key};
 use crate::field::{Sight, Value, View, is_write};
 use crate::json::Json;
@@ -16,7 +16,7 @@ const WORKLOAD: Path = &["spec", "template", "spec"];
 const CRON_JOB: Path = &["spec", "jobTemplate", "spec", "template", "spec"];
 
 /// The lists of containers in a pod spec.
-pub(super) const CONTAINER_LISTS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
+pub(super) const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
 /// Resources of Kubernetes that are written all day and hold no pod spec.
 const WITHOUT_PODS: &[&str] = &[
@@ -111,73 +111,64 @@ impl<'a> Target<'a> {
 
 /// Whether the request may write a pod spec; without one, fields of pods and containers are
 /// absent for sure.
-pub(crate) fn may_write(event: &Event<'_>) -> bool {
-    is_write(event) && !Target::of(event).pod_specs().is_empty()
+pub(crate) fn may_write(known: &Known<'_>) -> bool {
+    is_write(known.event()) && !known.target().pod_specs().is_empty()
 }
 
-/// What a request writes that may hold a pod spec.
-pub(super) struct Pods<'a> {
-    target: Target<'a>,
-    written: Written<'a>,
-}
-
-impl<'a> Pods<'a> {
-    /// Those of the event; nothing where it writes to what holds none.
-    pub(super) fn of(event: &Event<'a>) -> Self {
-        let target = Target::of(event);
-        let has_none = target.pod_specs().is_empty();
-        Self { written: if has_none { Written::nothing() } else { Written::by(event) }, target }
+/// Shows each pod spec that the request writes to `visit`.
+pub(super) fn each_spec<'a, 't>(known: &'t Known<'a>, mut visit: impl FnMut(Tree<'a, 't>) -> Sight) -> Sight {
+    let places = known.target().pod_specs();
+    if places.is_empty() {
+        return Sight::Clear;
     }
-
-    /// Shows each pod spec to `visit`.
-    pub(super) fn each_spec<'t>(&'t self, mut visit: impl FnMut(Tree<'a, 't>) -> Sight) -> Sight {
-        let places = self.target.pod_specs();
-        if places.is_empty() {
-            return Sight::Clear;
-        }
-        let is_workload = self.target.is_workload();
-        let mut sight = if is_workload { self.written.sight } else { Sight::Clear };
-        for tree in self.written.trees() {
-            for spec in places.iter().filter_map(|place| tree.at(place)) {
-                if is_workload || CONTAINER_LISTS.iter().any(|list| spec.get(list).is_some()) {
-                    sight = sight.and(visit(spec));
-                }
+    let is_workload = known.target().is_workload();
+    let written = known.written();
+    let mut sight = if is_workload { written.sight } else { Sight::Clear };
+    for tree in written.trees() {
+        for spec in places.iter().filter_map(|place| tree.at(place)) {
+            if is_workload || CONTAINER_LISTS.iter().any(|list| spec.get(list).is_some()) {
+                sight = sight.and(visit(spec));
             }
         }
-        sight
     }
+    sight
+}
 
-    /// Shows each list of containers to `visit`, with its number in [`CONTAINER_LISTS`].
-    pub(super) fn each_container_list<'t>(
-        &'t self,
-        mut visit: impl FnMut(usize, Tree<'a, 't>) -> Sight,
-    ) -> Sight {
-        let mut visit_list =
-            |number, list: Option<Tree<'a, 't>>| list.map_or(Sight::Clear, |list| visit(number, list));
-        if self.target.resource == "pods" && self.target.subresource == "ephemeralcontainers" {
-            return self.written.trees().fold(self.written.sight, |sight, tree| {
-                // API servers before 1.22 take the list without a pod around it.
-                let sight = sight.and(visit_list(2, tree.get("ephemeralContainers")));
-                sight.and(visit_list(2, tree.at(&["spec", "ephemeralContainers"])))
-            });
-        }
-        self.each_spec(|spec| {
-            let lists = CONTAINER_LISTS.iter().enumerate();
-            lists.fold(spec.sight(), |sight, (number, list)| sight.and(visit_list(number, spec.get(list))))
-        })
+/// Shows each list of containers to `visit`, with its number in [`CONTAINER_LISTS`].
+pub(super) fn each_container_list<'a, 't>(
+    known: &'t Known<'a>,
+    mut visit: impl FnMut(usize, Tree<'a, 't>) -> Sight,
+) -> Sight {
+    let mut visit_list =
+        |number, list: Option<Tree<'a, 't>>| list.map_or(Sight::Clear, |list| visit(number, list));
+    let target = known.target();
+    if target.resource == "pods" && target.subresource == "ephemeralcontainers" {
+        let written = known.written();
+        return written.trees().fold(written.sight, |sight, tree| {
+            // API servers before 1.22 take the list without a pod around it.
+            let sight = sight.and(visit_list(2, tree.get("ephemeralContainers")));
+            sight.and(visit_list(2, tree.at(&["spec", "ephemeralContainers"])))
+        });
     }
+    each_spec(known, |spec| {
+        let lists = spec.get_all(CONTAINER_LISTS).into_iter().enumerate();
+        lists.fold(spec.sight(), |sight, (number, list)| sight.and(visit_list(number, list)))
+    })
 }
 
 /// Shows each container that the request writes to `visit`.
-pub(super) fn each_container<'a>(event: &Event<'a>, mut visit: impl FnMut(Tree<'a, '_>) -> Sight) -> Sight {
-    Pods::of(event).each_container_list(|_, list| {
+pub(super) fn each_container<'a, 't>(
+    known: &'t Known<'a>,
+    mut visit: impl FnMut(Tree<'a, 't>) -> Sight,
+) -> Sight {
+    each_container_list(known, |_, list| {
         list.elements().fold(list.sight(), |sight, container| sight.and(visit(container)))
     })
 }
 
 /// Appends what stands at a dotted path of each pod spec.
-pub(super) fn read<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    Pods::of(view.event).each_spec(|spec| spec.follow(path, values))
+pub(super) fn read<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_spec(known, |spec| spec.follow(path, values))
 }
 
 /// What the event shows of several fields of the pods and containers that it writes: of each the
@@ -186,36 +177,17 @@ pub(crate) fn read_of_pods<'a, const COUNT: usize>(
     fields: [(Derived, &str); COUNT],
     view: View<'a>,
 ) -> [Vec<Value<'a>>; COUNT] {
-    let pods = Pods::of(view.event);
-    let mut found = [const { Vec::new() }; COUNT];
-    let _ = pods.each_container_list(|_, list| {
-        for container in list.elements() {
-            for ((field, path), values) in fields.iter().zip(&mut found) {
-                let _ = match field {
-                    Derived::Pod | Derived::PodHostpath => Sight::Clear,
-                    Derived::Container => container.follow(path, values),
-                    _ => container::of_one(*field, container, values),
-                };
-            }
-        }
-        Sight::Clear
-    });
-    let _ = pods.each_spec(|spec| {
-        for ((field, path), values) in fields.iter().zip(&mut found) {
-            let _ = match field {
-                Derived::Pod => spec.follow(path, values),
-                Derived::PodHostpath => host_paths_of(spec, values),
-                _ => Sight::Clear,
-            };
-        }
-        Sight::Clear
-    });
-    found
+    let known = Known::new(view);
+    fields.map(|(field, path)| {
+        let mut values = Vec::new();
+        let _ = super::read_known(field, path, &known, &mut values);
+        values
+    })
 }
 
 /// Appends the host paths that the pods mount, each in its shortest form.
-pub(super) fn host_paths<'a>(view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    Pods::of(view.event).each_spec(|spec| host_paths_of(spec, values))
+pub(super) fn host_paths<'a>(known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    each_spec(known, |spec| host_paths_of(spec, values))
 }
 
 fn host_paths_of<'a>(spec: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Sight {

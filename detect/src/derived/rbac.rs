@@ -2,22 +2,21 @@
 
 use std::borrow::Cow;
 
-use super::pod::Target;
+use super::Known;
 use super::written::{Tree, Written, response};
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, View, follow, sight_of};
+use crate::field::{Sight, Value, follow, sight_of};
 use crate::json::Json;
 
 /// Appends `name` or `kind` of the role that a binding gives.
 ///
 /// A patch that changes the subjects alone does not say which role they get; the response
 /// does. A patch of neither, such as one of labels, gives nobody anything.
-pub(super) fn role<'a>(key: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    let event = view.event;
-    if !is_binding(event) {
+pub(super) fn role<'a>(key: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    if !is_binding(known) {
         return Sight::Clear;
     }
-    let written = Written::by(event);
+    let (event, written) = (known.event(), known.written());
     let (start, mut sight, mut is_touched) = (values.len(), written.sight, false);
     for tree in written.trees() {
         is_touched |= tree.get("roleRef").or_else(|| tree.get("subjects")).is_some();
@@ -38,11 +37,11 @@ pub(super) fn role<'a>(key: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -
 }
 
 /// Appends a part of each subject that a binding names.
-pub(super) fn subjects<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    if !is_binding(view.event) {
+pub(super) fn subjects<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    if !is_binding(known) {
         return Sight::Clear;
     }
-    elements("subjects", path, view, values)
+    elements("subjects", path, known, values)
 }
 
 /// Shows kind, namespace and name of each subject to `visit`.
@@ -75,28 +74,28 @@ pub(crate) fn each_rule<'a>(event: &Event<'a>, mut visit: impl FnMut(&[Value<'a>
 }
 
 /// Appends what stands at a dotted path of each rule of a role.
-pub(super) fn rules<'a>(path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    if !is_role(view.event) {
+pub(super) fn rules<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    if !is_role(known) {
         return Sight::Clear;
     }
-    elements("rules", path, view, values)
+    elements("rules", path, known, values)
 }
 
-fn elements<'a>(list: &str, path: &str, view: View<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    let written = Written::by(view.event);
+fn elements<'a>(list: &str, path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let written = known.written();
     written.trees().filter_map(|tree| tree.get(list)).fold(written.sight, |sight, list: Tree<'a, '_>| {
         list.elements()
             .fold(sight.and(list.sight()), |sight, element| sight.and(element.follow(path, values)))
     })
 }
 
-pub(super) fn is_role(event: &Event<'_>) -> bool {
-    let target = Target::of(event);
+pub(super) fn is_role(known: &Known<'_>) -> bool {
+    let target = known.target();
     target.subresource.is_empty() && matches!(target.resource.as_ref(), "roles" | "clusterroles")
 }
 
-pub(super) fn is_binding(event: &Event<'_>) -> bool {
-    let target = Target::of(event);
+pub(super) fn is_binding(known: &Known<'_>) -> bool {
+    let target = known.target();
     target.subresource.is_empty()
         && matches!(target.resource.as_ref(), "rolebindings" | "clusterrolebindings")
 }

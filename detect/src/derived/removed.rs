@@ -3,23 +3,27 @@
 //! Only a question about one path is answered: a list of all that goes would be as long as
 //! a hostile patch makes it.
 
+use super::Known;
 use super::written::segments;
-use crate::event::{Event, Key};
-use crate::field::{NESTED_ARRAYS_MAX, Sight, Value, sight_of, spelled};
+use crate::event::Key;
+use crate::field::{NESTED_ARRAYS_MAX, Sight, Value, follow_node, sight_of, spelled};
 use crate::json::{Json, Kind};
+use crate::kept::Node;
 
 /// Appends whether the request takes away what stands at a dotted path.
-pub(super) fn read<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+pub(super) fn read<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let event = known.event();
     let verb = event.str(Key::Verb);
     let is_update = verb.as_deref() == Some("update");
     let mut is_gone = false;
     if is_update || verb.as_deref() == Some("patch") {
-        let Some(body) = event.get(Key::RequestObject) else { return sight_of(event, Key::RequestObject) };
+        let body = known.top_level_for(Key::RequestObject, "").filter(|body| body.kind() != Kind::Null);
+        let Some(body) = body else { return sight_of(event, Key::RequestObject) };
         if is_update && !holds(body, path) {
             return Sight::Hidden; // nobody knows what was there before
         }
         is_gone = match body.kind() {
-            Kind::Array => body.elements().any(|operation| takes_away(operation, path)),
+            Kind::Array => body.elements().any(|operation| takes_away(operation.json(), path)),
             _ => !is_update && lacks(body, path, 0),
         };
     }
@@ -35,7 +39,7 @@ fn takes_away(operation: Json<'_>, path: &str) -> bool {
         Some("remove") => below(from("path")).is_some(),
         Some("move") => below(from("from")).is_some(),
         Some("add" | "replace") => below(from("path"))
-            .is_some_and(|rest| operation.get("value").is_none_or(|value| !holds(value, &rest))),
+            .is_some_and(|rest| operation.get("value").is_none_or(|value| !holds(Node::Loose(value), &rest))),
         _ => false,
     }
 }
@@ -47,15 +51,15 @@ fn below<'p>(path: &'p str, place: &str) -> Option<&'p str> {
 }
 
 /// True when something stands at the path.
-fn holds(json: Json<'_>, path: &str) -> bool {
+fn holds(node: Node<'_, '_>, path: &str) -> bool {
     let mut values = Vec::new();
-    crate::field::follow(json, path, &mut values);
+    follow_node(node, path, &mut values);
     values.iter().any(|value| !value.is_null())
 }
 
 /// True for a merge patch after which nothing stands at `path`: it sets `null` there or
 /// above, or replaces what is above without it.
-fn lacks(patch: Json<'_>, path: &str, arrays: usize) -> bool {
+fn lacks(patch: Node<'_, '_>, path: &str, arrays: usize) -> bool {
     match patch.kind() {
         Kind::Null => true,
         Kind::Array if arrays < NESTED_ARRAYS_MAX && !path.is_empty() => {

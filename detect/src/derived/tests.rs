@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{TABLE, find, markdown_table, names, read};
+use super::{Known, List, Part, TABLE, find, markdown_table, names, read};
 use crate::event::Event;
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::summary::{SENTENCE_CHARACTERS_MAX, summary};
@@ -514,6 +514,24 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
+/// What an event shows of a field, of the list that it is, and of a list with a name of its own.
+fn shown(field: &Field, known: &Known<'_>) -> String {
+    let mut values = Vec::new();
+    let sight = field.read_known(known, &mut values);
+    let lists = [List::Field(field.clone()), List::Containers, List::Subjects, List::Rules];
+    let elements =
+        lists.iter().flat_map(|list| [None, Some(0)].map(|position| list.elements(position, known)));
+    let elements: Vec<_> = elements
+        .map(|elements| {
+            let mut values = Vec::new();
+            let whole = Part::Path(String::new());
+            let sights = elements.all.iter().map(|element| element.read(&whole, &mut values));
+            (sights.collect::<Vec<_>>(), values, elements.sight)
+        })
+        .collect();
+    format!("{values:?} {sight:?} {elements:?}")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
@@ -539,6 +557,11 @@ proptest! {
                 let _ = read(derived, "", view, &mut Vec::new());
                 let _ = read(derived, "spec.name", view, &mut Vec::new());
             }
+        }
+        let known = Known::new(view);
+        let computed = TABLE.iter().map(|entry| Field::parse(&entry.name.replace('*', "spec.containers")));
+        for field in computed.chain(["requestObject.spec", "requestObject", "responseObject"].map(Field::parse)) {
+            prop_assert_eq!(shown(&field, &known), shown(&field, &Known::new(view)), "{:?}", field);
         }
         let sentence = summary(view);
         prop_assert!(sentence.chars().count() <= SENTENCE_CHARACTERS_MAX);

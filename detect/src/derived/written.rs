@@ -8,9 +8,11 @@
 //! Nothing is bounded by count, since a bound would hide what comes after it: the event
 //! bounds the work, and every walk is linear in it.
 
+use super::Known;
 use crate::event::{Event, Key};
-use crate::field::{Sight, Value, ends, follow, is_write, sight_of};
+use crate::field::{Sight, Value, ends, follow_node, is_write, sight_of};
 use crate::json::{Json, Kind};
+use crate::kept::{Kept, Node};
 
 /// How many places of a response are looked up for one patch, and how many copies within a
 /// patch are followed without one. Beyond it the whole response counts as written: lookups
@@ -26,7 +28,8 @@ const COPIED_MAX: usize = 1024;
 
 /// The parts of an object that a request sets.
 pub(super) struct Written<'a> {
-    whole: Option<Json<'a>>,
+    /// The body, if it has the shape of the object.
+    pub(super) whole: Option<Kept<'a>>,
     parts: Vec<Part<'a>>,
     /// Whether the body is shown.
     pub(super) sight: Sight,
@@ -39,34 +42,31 @@ struct Part<'a> {
 }
 
 impl<'a> Written<'a> {
-    pub(super) fn nothing() -> Self {
-        Self { whole: None, parts: Vec::new(), sight: Sight::Clear }
-    }
-
     /// What the request writes; nothing for requests that do not write.
     pub(super) fn by(event: &Event<'a>) -> Self {
-        let mut written = Self::nothing();
+        let mut written = Self { whole: None, parts: Vec::new(), sight: Sight::Clear };
         if !is_write(event) {
             return written;
         }
         match event.get(Key::RequestObject) {
             None => written.sight = sight_of(event, Key::RequestObject),
             Some(patch) if patch.kind() == Kind::Array => written.parts = parts(patch, event),
-            object => written.whole = object,
+            object => written.whole = object.map(Kept::new),
         }
         written
     }
 
     /// Each part as a tree from the root of the object.
     pub(super) fn trees<'t>(&'t self) -> impl Iterator<Item = Tree<'a, 't>> + use<'a, 't> {
-        let whole = self.whole.map(|value| Tree { path: &[], value: Some(value) });
-        whole.into_iter().chain(self.parts.iter().map(|part| Tree { path: &part.path, value: part.value }))
+        let whole = self.whole.as_ref().map(|value| Tree::of(Node::Kept(value)));
+        let part = |part: &'t Part<'a>| Tree { path: &part.path, value: part.value.map(Node::Loose) };
+        whole.into_iter().chain(self.parts.iter().map(part))
     }
 }
 
 /// Appends what stands at a dotted path of the object that the request writes.
-pub(super) fn read<'a>(path: &str, event: &Event<'a>, values: &mut Vec<Value<'a>>) -> Sight {
-    let written = Written::by(event);
+pub(super) fn read<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> Sight {
+    let written = known.written();
     written.trees().fold(written.sight, |sight, tree| sight.and(tree.follow(path, values)))
 }
 
@@ -157,12 +157,12 @@ fn is_index(segment: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tree<'a, 't> {
     path: &'t [String],
-    value: Option<Json<'a>>,
+    value: Option<Node<'a, 't>>,
 }
 
 impl<'a, 't> Tree<'a, 't> {
     /// A tree that is all value.
-    pub(super) fn of(value: Json<'a>) -> Self {
+    pub(super) fn of(value: Node<'a, 't>) -> Self {
         Self { path: &[], value: Some(value) }
     }
 
@@ -195,7 +195,7 @@ impl<'a, 't> Tree<'a, 't> {
             ([], None) => (Some(self), None),
             ([], Some(list)) => (None, Some(list)),
         };
-        let elements = list.into_iter().flat_map(Json::elements);
+        let elements = list.into_iter().flat_map(Node::elements);
         one.into_iter().chain(elements.filter(|element| !is_deletion(*element)).map(Self::of))
     }
 
@@ -213,7 +213,7 @@ impl<'a, 't> Tree<'a, 't> {
 
     /// The value itself, where the path ends.
     pub(super) fn value(self) -> Option<Json<'a>> {
-        self.value.filter(|_| self.path.is_empty())
+        self.value.filter(|_| self.path.is_empty()).map(Node::json)
     }
 
     /// Hidden where the path ends in a value that the event does not show.
@@ -258,7 +258,7 @@ impl<'a, 't> Tree<'a, 't> {
             self.path = below;
         }
         if let Some(value) = self.value {
-            follow(value, path, values);
+            follow_node(value, path, values);
         }
         self.sight()
     }
@@ -269,7 +269,7 @@ pub(super) enum Listed<'a, 't> {
     /// Nothing, or nothing that the event shows.
     Nothing,
     /// The list itself.
-    Whole(Json<'a>),
+    Whole(Node<'a, 't>),
     /// One element or what is below it, and the position that a patch gives for it.
     Patched(Option<usize>, Tree<'a, 't>),
     /// Something that is no list.
@@ -279,6 +279,6 @@ pub(super) enum Listed<'a, 't> {
 /// True for a list entry that a strategic patch deletes. Every other kind of body keeps
 /// such an entry and drops the directive as an unknown field, so an entry that says more
 /// than which one is meant counts as written.
-pub(super) fn is_deletion(element: Json<'_>) -> bool {
+pub(super) fn is_deletion(element: Node<'_, '_>) -> bool {
     element.str_at("$patch").as_deref() == Some("delete") && element.entries().count() <= 2
 }

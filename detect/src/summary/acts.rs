@@ -1,7 +1,7 @@
 //! What was done, told in the words of the act rather than of the API.
 
 use super::{Act, clean, cleaned, first, listed, texts};
-use crate::derived::{self, Derived};
+use crate::derived::{self, Derived, Known};
 use crate::event::Key;
 use crate::field::View;
 use crate::json::Json;
@@ -295,7 +295,7 @@ fn general(about: &About<'_>) -> Act {
     let verb = view.event.str(Key::Verb).unwrap_or_default();
     let (past, base) = words(&verb);
     let mut object = object(about);
-    if derived::may_write_pods(view.event) {
+    if derived::may_write_pods(&Known::new(view)) {
         object += &running(view);
     }
     match past {

@@ -156,12 +156,18 @@ impl<'a> Key<'a> {
     }
 
     /// What follows the key in a text that begins with it.
+    #[inline]
     pub(crate) fn strip_from(self, text: &str) -> Option<&str> {
         // Most keys are something else altogether.
         let first = self.written.get(1).copied().filter(|first| first.is_ascii() && *first != b'"');
-        if self.is_plain && first.is_some() && first != text.bytes().next() {
+        if self.is_plain && first.is_some() && first != text.as_bytes().first().copied() {
             return None;
         }
+        self.strip_alike_from(text)
+    }
+
+    /// The same of a key that begins as the text does.
+    fn strip_alike_from(self, text: &str) -> Option<&str> {
         match self.plain().filter(|key| key.is_ascii()) {
             Some(key) => text.as_bytes().strip_prefix(key).and_then(|_| text.get(key.len()..)),
             None => text.strip_prefix(self.text().as_ref()),

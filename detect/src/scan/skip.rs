@@ -3,13 +3,20 @@
 //! On other bytes the end may be anywhere in them, or nothing is given.
 
 use super::blocks::{Blocks, Escapes, Search, Strings, Vector};
+#[cfg(target_arch = "x86_64")]
+use super::x86;
 use super::{Level, scalar};
 
 /// The position after the value at `at`.
 #[inline]
 pub(crate) fn skip_value(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes.get(at) == Some(&b'"') { Some(skip_string(bytes, at)?.end) } else { skip_other(bytes, at) }
+}
+
+/// The same of what is no string, apart from it since most values are strings.
+#[inline(never)]
+fn skip_other(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
-        b'"' => Some(skip_string(bytes, at)?.end),
         b'{' | b'[' => skip_container(Level::best(), bytes, at),
         _ => scalar::scalar_end(bytes, at).ok(),
     }
@@ -32,7 +39,7 @@ pub(crate) fn skip_string(bytes: &[u8], at: usize) -> Option<Skipped> {
     let mut is_plain = true;
     let mut at = at + 1;
     loop {
-        at = scalar::plain_end(bytes, at);
+        at = quote_or_backslash(bytes, at);
         match bytes.get(at)? {
             b'"' => return Some(Skipped { end: at + 1, is_plain }),
             b'\\' => {
@@ -43,6 +50,27 @@ pub(crate) fn skip_string(bytes: &[u8], at: usize) -> Option<Skipped> {
         }
     }
 }
+
+/// The position of the next quote or backslash, or of something before it.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
+    let Some(last) = bytes.last_chunk() else { return scalar::plain_end(bytes, at) };
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = x86::quotes_and_backslashes(chunk);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        at += chunk.len();
+    }
+    // Fewer bytes are left than are looked at, so some of the last ones lie before.
+    let passed = at + last.len() - bytes.len();
+    let found = x86::quotes_and_backslashes(last) >> passed.min(last.len());
+    if found == 0 { bytes.len() } else { at + found.trailing_zeros() as usize }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use scalar::plain_end as quote_or_backslash;
 
 fn skip_container(level: Level, bytes: &[u8], start: usize) -> Option<usize> {
     if level == Level::SCALAR { skip_bytes(bytes, start) } else { level.find(Skip { bytes, start }) }
@@ -152,10 +180,23 @@ mod tests {
         }
 
         #[test]
+        fn a_string_ends_at_its_quote_wherever_the_bytes_end(
+            string in vec(select(&[r"\\", r#"\""#, r"\n", "a", "é", "bcdefg"][..]), 0..14),
+            before in 0..40_usize,
+            behind in 0..40_usize,
+        ) {
+            let text = string.concat();
+            let bytes = [&vec![b'"'; before][..], b"\"", text.as_bytes(), b"\"", &vec![b'\\'; behind]].concat();
+            let string = skip_string(&bytes, before).unwrap();
+            assert_eq!((string.end, string.is_plain), (before + text.len() + 2, !text.contains('\\')));
+        }
+
+        #[test]
         fn no_bytes_lead_out_of_them(bytes in vec(select(&b"[]{}\"\\,:1t x"[..]), 0..200)) {
             let ends = Level::available().filter_map(|level| skip_container(level, &bytes, 0));
             assert!(ends.chain(skip_value(&bytes, 0)).all(|end| end <= bytes.len()));
-            assert!(skip_string(&bytes, 0).is_none_or(|string| string.end <= bytes.len()));
+            let strings = (0..bytes.len()).filter_map(|at| skip_string(&bytes, at));
+            assert!(strings.into_iter().all(|string| string.end <= bytes.len()));
         }
     }
 }

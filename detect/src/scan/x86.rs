@@ -202,3 +202,19 @@ fn whole(block: &Block) -> __m512i {
     // SAFETY: the load is of the 64 bytes of `block` and needs no alignment.
     unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
 }
+
+/// Where quotes and backslashes are among 16 bytes, the first byte the lowest bit.
+#[inline]
+pub(super) fn quotes_and_backslashes(bytes: &[u8; 16]) -> u32 {
+    // SAFETY: every processor of this architecture has SSE2.
+    unsafe { quotes_and_backslashes_sse2(bytes) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn quotes_and_backslashes_sse2(bytes: &[u8; 16]) -> u32 {
+    // SAFETY: the load is of the 16 bytes and needs no alignment.
+    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+    let equal = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+    _mm_movemask_epi8(_mm_or_si128(equal(b'"'), equal(b'\\'))).cast_unsigned()
+}

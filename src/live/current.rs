@@ -1,6 +1,7 @@
 //! The rules in force, which a reload replaces as a whole.
 
 use std::sync::Mutex;
+use std::thread::{self, ThreadId};
 
 use detect::alert::RawEvent;
 use detect::field::Settings;
@@ -10,15 +11,19 @@ use detect::{Engine, Scratch};
 
 use crate::examiner::Detection;
 
-/// How many scratches wait for work at most: each remembers some 32 MiB of contexts when full.
-const SCRATCHES_MAX: usize = 8;
+/// How many scratches wait for work at most where there are no more processors: each remembers some 32 MiB of
+/// contexts when full. With fewer than processors, some would begin with nothing again and again.
+const SCRATCHES_MIN: usize = 8;
 
 /// Rules, compiled, and what is kept to evaluate with them.
 #[derive(Debug)]
 pub(crate) struct Current {
     pub(crate) detection: Detection,
-    /// What threads left behind that evaluated before: contexts they know.
-    scratches: Mutex<Vec<Scratch>>,
+    /// What threads left behind that evaluated before: contexts they know, which are still in the caches of the
+    /// processor that each runs on.
+    scratches: Mutex<Vec<(ThreadId, Scratch)>>,
+    /// How many of them are kept.
+    scratches_max: usize,
 }
 
 impl Current {
@@ -27,21 +32,53 @@ impl Current {
         let detection =
             Detection::new(Engine::new(rules, settings), "", RawEvent::Include).redacted_by(redactor);
         detection.engine.prepare();
-        Self { detection, scratches: Mutex::default() }
+        let scratches_max = thread::available_parallelism().map_or(1, usize::from).max(SCRATCHES_MIN);
+        Self { detection, scratches: Mutex::default(), scratches_max }
     }
 
-    /// Room to evaluate events in; to be given back.
+    /// Room to evaluate events in; to be given back. What the same thread left behind, if that is there.
     pub(crate) fn scratch(&self) -> Scratch {
-        let kept = self.scratches.lock().ok().and_then(|mut scratches| scratches.pop());
+        let own = thread::current().id();
+        let kept = self.scratches.lock().ok().and_then(|mut scratches| {
+            let last = scratches.len().checked_sub(1)?;
+            let index = scratches.iter().rposition(|(of, _)| *of == own).unwrap_or(last);
+            Some(scratches.swap_remove(index).1)
+        });
         kept.unwrap_or_else(|| self.detection.engine.scratch())
     }
 
     /// Keeps a scratch for whoever is next.
     pub(crate) fn give_back(&self, scratch: Scratch) {
         if let Ok(mut scratches) = self.scratches.lock()
-            && scratches.len() < SCRATCHES_MAX
+            && scratches.len() < self.scratches_max
         {
-            scratches.push(scratch);
+            scratches.push((thread::current().id(), scratch));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scratch that can be told from others.
+    fn marked(current: &Current, mark: u64) -> Scratch {
+        let mut scratch = current.detection.engine.scratch();
+        scratch.blind_counts.push(mark);
+        scratch
+    }
+
+    #[test]
+    fn a_thread_has_again_what_it_left_behind_and_otherwise_what_is_there() {
+        let current = Current::new(Vec::new(), Settings::default(), Redactor::new([7; 32]));
+        current.give_back(marked(&current, 1));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                current.give_back(marked(&current, 2));
+            });
+        });
+        assert_eq!(current.scratch().blind_counts, [1]);
+        assert_eq!(current.scratch().blind_counts, [2]);
+        assert!(current.scratch().blind_counts.is_empty());
     }
 }

@@ -37,9 +37,13 @@ impl<W: Write> Sink for Jsonl<W> {
     }
 }
 
+/// What a line takes beside its event, roughly.
+const LINE_BYTES: usize = 2048;
+
 /// An alert as one line of JSON, without line break.
 pub fn json_line(alert: &Alert) -> String {
-    let mut line = Vec::new();
+    let event_bytes = alert.event.as_ref().map_or(0, |event| event.get().len());
+    let mut line = Vec::with_capacity(event_bytes + LINE_BYTES);
     // Neither writing to memory nor texts and numbers can fail.
     let _ = alert.serialize(&mut Serializer::with_formatter(&mut line, Escaped));
     String::from_utf8(line).unwrap_or_default()

@@ -332,7 +332,8 @@ impl Lookout {
         let current = self.current();
         let Some(cluster) = self.clusters.get_among(cluster, &current, lanes) else { return false };
         let matches = matches(&current.detection.relations);
-        self.untold().extend(composed(cluster.relate(&current, matches.into_iter())));
+        let alerts = composed(cluster.relate(&current, matches.into_iter()));
+        self.untold().extend(alerts);
         drop(relating);
         self.flush();
         true
@@ -347,7 +348,8 @@ impl Lookout {
         if entry.is_empty() {
             return Ok(Receipt::default());
         }
-        let routes: Vec<_> = entry.alerts.iter().map(|alert| alert.route.clone()).collect();
+        let routes = entry.alerts.iter().map(|alert| &alert.route);
+        let told: Vec<_> = routes.map(|route| (route.rule.clone(), route.level.clone())).collect();
         let written = self.store.write(entry).await;
         let written = written.map_err(|error| format!("{:#}", anyhow::Error::from(error)));
         *self.store_error.lock().unwrap_or_else(PoisonError::into_inner) = written.as_ref().err().cloned();
@@ -355,8 +357,8 @@ impl Lookout {
             tracing::error!(error, "cannot make alerts durable; sources are asked to send again");
             Refusal::Store
         })?;
-        let fresh = routes.iter().zip(&receipt.new_alerts).filter(|(_, is_new)| **is_new);
-        fresh.for_each(|(route, _)| Figures::alerted(&route.rule, &route.level));
+        let fresh = told.iter().zip(&receipt.new_alerts).filter(|(_, is_new)| **is_new);
+        fresh.for_each(|((rule, level), _)| Figures::alerted(rule, level));
         Ok(receipt)
     }
 
@@ -410,7 +412,9 @@ impl Lookout {
             if is_stuck {
                 cluster.hold();
             } else {
-                self.untold().extend(composed(cluster.pass_time(&current)));
+                // Whoever answers sources asks how many wait, and must not wait for correlations.
+                let alerts = composed(cluster.pass_time(&current));
+                self.untold().extend(alerts);
             }
         }
         drop(relating);

@@ -168,14 +168,16 @@ pub(super) async fn collect(
     }
 }
 
-/// Grows `bytes` for `more`, to several times its size, but not past `length` before that much has come.
+/// Grows `bytes` for `more`, to several times its size, but not past `length` before that much has come. Where
+/// that leaves less than half of `length`, all of it: otherwise most would be copied once more for a small rest.
 fn make_room(bytes: &mut Vec<u8>, more: usize, length: usize, memory: &mut Memory) -> Result<(), Refusal> {
     let needed = bytes.len() + more;
     if needed <= bytes.capacity() {
         return Ok(());
     }
     let grown = (bytes.capacity() * GROWTH).max(FIRST_BYTES);
-    let capacity = if needed <= length { grown.min(length) } else { grown }.max(needed);
+    let is_nearly_all = needed <= length && length <= grown.saturating_mul(2);
+    let capacity = if is_nearly_all { length } else { grown.max(needed) };
     memory.grow(bytes, capacity)
 }
 
@@ -312,5 +314,37 @@ impl Read for Stored {
         // Invariant: `taken` is no longer than `room`.
         room[..taken.len()].copy_from_slice(&taken);
         Ok(taken.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webhook::Party;
+    use crate::webhook::room::Room;
+
+    /// What hyper gives at once.
+    const PIECE_BYTES: usize = 32 * 1024;
+
+    #[test]
+    fn a_body_is_copied_less_than_once_more_and_holds_little_for_nothing() {
+        let limits = Limits::default();
+        for length in [1, 100_000, 500_000, 1_050_000, 1_500_000, 2_500_000, limits.collected_bytes_max] {
+            let mut memory = Room::new(&limits).memory(&Party::Cluster("lab".into()));
+            let (mut bytes, mut copied_bytes) = (Vec::new(), 0);
+            while bytes.len() < length {
+                let (came, piece) = (bytes.len(), PIECE_BYTES.min(length - bytes.len()));
+                let capacity = bytes.capacity();
+                make_room(&mut bytes, piece, length, &mut memory).unwrap();
+                if bytes.capacity() != capacity {
+                    copied_bytes += came;
+                    // A buffer that was kept may be twice as large.
+                    let held_max = 2 * 2 * GROWTH * (came + piece);
+                    assert!(bytes.capacity() <= held_max, "{} of {length}", bytes.capacity());
+                }
+                bytes.resize(came + piece, 7);
+            }
+            assert!(copied_bytes <= length * 2 / 3, "{copied_bytes} of {length}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{CachedStatement, Connection};
 
 use super::chain::Link;
+use super::recent::Recent;
 use super::{Chain, StoreError};
 use crate::outbox::{Entry, NewAlert, NewMatch, QUARANTINED_BYTES_MAX, Quarantined, Receipt};
 
@@ -18,10 +19,15 @@ const QUARANTINE_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// What a match takes beside its body, with its indexes; the migration to schema 2 counts with the same.
 pub(super) const MATCH_ROW_BYTES: usize = 250;
 
-/// Writes an entry within a transaction.
-pub(super) fn write(connection: &Connection, entry: &Entry, now_us: i64) -> Result<Receipt, StoreError> {
+/// Writes an entry within a transaction; its new alerts are staged in `recent`.
+pub(super) fn write(
+    connection: &Connection,
+    entry: &Entry,
+    now_us: i64,
+    recent: &Recent,
+) -> Result<Receipt, StoreError> {
     let receipt = Receipt {
-        new_alerts: write_alerts(connection, &entry.alerts, now_us)?,
+        new_alerts: write_alerts(connection, &entry.alerts, now_us, recent)?,
         new_matches: write_matches(connection, &entry.matches)?,
     };
     write_quarantine(connection, &entry.quarantined, now_us)?;
@@ -40,7 +46,12 @@ pub(super) fn head(connection: &Connection) -> Result<(u64, Chain), StoreError> 
     Ok((number.cast_unsigned(), chain))
 }
 
-fn write_alerts(connection: &Connection, alerts: &[NewAlert], now_us: i64) -> Result<Vec<bool>, StoreError> {
+fn write_alerts(
+    connection: &Connection,
+    alerts: &[NewAlert],
+    now_us: i64,
+    recent: &Recent,
+) -> Result<Vec<bool>, StoreError> {
     if alerts.is_empty() {
         return Ok(Vec::new());
     }
@@ -61,6 +72,7 @@ fn write_alerts(connection: &Connection, alerts: &[NewAlert], now_us: i64) -> Re
             insert.execute((link.number.cast_signed(), id, now_us, link.route, link.json, next))? == 1;
         if is_new {
             (number, chain) = (link.number, next);
+            recent.stage(number, alert);
         }
         are_new.push(is_new);
     }

@@ -33,6 +33,7 @@ mod opening;
 mod outgoing;
 mod prune;
 mod reading;
+mod recent;
 mod renewal;
 mod salvage;
 mod schema;
@@ -56,6 +57,7 @@ use chain::Chain;
 use copier::Copier;
 use folder::Folder;
 use note::Signer;
+use recent::Recent;
 use writer::{Order, Work, Writer};
 
 /// The most tasks that wait for the writer; who comes later waits to be let in.
@@ -87,6 +89,7 @@ struct Inner {
     orders: mpsc::Sender<Order>,
     room: Arc<Semaphore>,
     latest: watch::Receiver<u64>,
+    recent: Arc<Recent>,
     failures: Arc<AtomicU64>,
     reading: Arc<Semaphore>,
     /// Connections that nobody reads from just now.
@@ -108,12 +111,14 @@ impl Store {
         let (orders, receiver) = mpsc::channel(QUEUE_TASKS_MAX);
         let (sender, latest) = watch::channel(head);
         let failures = Arc::new(AtomicU64::new(0));
+        let recent = Arc::<Recent>::default();
         let writer = Writer {
             orders: receiver,
             folder: folder.clone(),
             connection: Some((writer::identity(&folder.database())?, connection)),
             copier: Copier::start(folder.database())?,
             latest: sender,
+            recent: Arc::clone(&recent),
             failures: Arc::clone(&failures),
             on_commit: options.on_commit,
             _lock: lock,
@@ -128,6 +133,7 @@ impl Store {
             orders,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)),
             latest,
+            recent,
             failures,
             reading: Arc::new(Semaphore::new(READERS_MAX)),
             readers: Mutex::default(),
@@ -141,8 +147,9 @@ impl Store {
         if entry.is_empty() {
             return Ok(Receipt::default());
         }
-        let now_us = clock::now_us();
-        self.commit(bytes_of(&entry), move |connection| entry::write(connection, &entry, now_us)).await
+        let (now_us, recent) = (clock::now_us(), Arc::clone(&self.inner.recent));
+        self.commit(bytes_of(&entry), move |connection| entry::write(connection, &entry, now_us, &recent))
+            .await
     }
 
     /// What the store's checkpoints are checked with, to be kept elsewhere.

@@ -71,6 +71,8 @@ impl Store {
             if step == Pruned::default() {
                 break;
             }
+            // What a sink is given must still be there, or nobody would learn that it was not delivered.
+            self.inner.recent.clear();
             total.alerts += step.alerts;
             total.alerts_lost += step.alerts_lost;
             total.dead_letters += step.dead_letters;

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::copier::Copier;
 use super::folder::Folder;
+use super::recent::Recent;
 use super::{OnCommit, StoreError, schema};
 
 /// The most tasks of one transaction: what waits longer than this is a matter of its own.
@@ -75,6 +76,7 @@ pub(super) struct Writer {
     pub(super) connection: Option<(FileIdentity, Connection)>,
     pub(super) copier: Copier,
     pub(super) latest: watch::Sender<u64>,
+    pub(super) recent: Arc<Recent>,
     pub(super) failures: Arc<AtomicU64>,
     pub(super) on_commit: Option<OnCommit>,
     /// Held as long as anything may be written.
@@ -179,8 +181,12 @@ impl Writer {
         let (_, connection) = match &mut self.connection {
             // What is written to a file that was deleted or replaced is gone with it.
             Some(open) if open.0 == file => open,
-            other => other.insert((file, schema::open(&database)?)),
+            other => {
+                self.recent.clear();
+                other.insert((file, schema::open(&database)?))
+            }
         };
+        self.recent.begin();
         let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
         for task in group {
             task.perform(&transaction)?;
@@ -188,6 +194,7 @@ impl Writer {
         let latest: i64 =
             transaction.prepare_cached("SELECT number FROM store")?.query_row([], |row| row.get(0))?;
         transaction.commit()?;
+        self.recent.settle();
         Ok(latest.cast_unsigned())
     }
 }

@@ -8,12 +8,16 @@ async fn sinks_get_what_is_behind_their_cursor_within_limits() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.write(alerts(1..=10)).await.unwrap();
-    assert_eq!(numbers(&store.pending(3, 4, usize::MAX).await.unwrap()), [4, 5, 6, 7]);
-    assert_eq!(numbers(&store.pending(8, 100, usize::MAX).await.unwrap()), [9, 10]);
-    assert_eq!(numbers(&store.pending(0, 100, 1).await.unwrap()), [1], "at least one");
     let two = 2 * alert(1).json.len();
-    assert_eq!(numbers(&store.pending(0, 100, two).await.unwrap()), [1, 2]);
-    assert!(store.pending(10, 100, 100).await.unwrap().is_empty());
+    // From memory, then from the database.
+    for _ in 0..2 {
+        assert_eq!(numbers(&store.pending(3, 4, usize::MAX).await.unwrap()), [4, 5, 6, 7]);
+        assert_eq!(numbers(&store.pending(8, 100, usize::MAX).await.unwrap()), [9, 10]);
+        assert_eq!(numbers(&store.pending(0, 100, 1).await.unwrap()), [1], "at least one");
+        assert_eq!(numbers(&store.pending(0, 100, two).await.unwrap()), [1, 2]);
+        assert!(store.pending(10, 100, 100).await.unwrap().is_empty());
+        store.inner.recent.clear();
+    }
 }
 
 #[tokio::test]

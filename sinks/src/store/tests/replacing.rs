@@ -91,7 +91,8 @@ async fn damaged_with_a_log(folder: &Path) -> Connection {
     bytes[middle..middle + 4096].fill(0x55);
     fs::write(&path, bytes).unwrap();
     let connection = schema::open(&path).unwrap();
-    entry::write(&connection, &alerts(IN_DATABASE + 1..=IN_ALL), clock::now_us()).unwrap();
+    entry::write(&connection, &alerts(IN_DATABASE + 1..=IN_ALL), clock::now_us(), &Recent::default())
+        .unwrap();
     assert!(fs::metadata(folder.join("masthead.db-wal")).unwrap().len() > 0);
     connection
 }

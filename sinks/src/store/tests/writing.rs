@@ -29,6 +29,13 @@ async fn what_was_written_is_there_after_opening_again() {
     assert_eq!(*store.latest().borrow(), 2);
 }
 
+#[test]
+fn a_commit_waits_for_content_alone() {
+    // Set by `.cargo/config.toml` for all that is built below it.
+    let flags = option_env!("LIBSQLITE3_FLAGS").unwrap_or_default();
+    assert!(flags.contains("-DHAVE_FDATASYNC=1"), "{flags}");
+}
+
 #[tokio::test]
 async fn writing_twice_changes_nothing_and_numbers_stay_dense() {
     let folder = tempfile::tempdir().unwrap();

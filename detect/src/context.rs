@@ -100,28 +100,28 @@ impl Watch {
     }
 }
 
-/// Writes what [`CONTEXT`] shows of an event, so that no other context has these bytes. `hidden`
-/// is given each entry of what it shows in part that is not shown.
-pub(crate) fn write<'a>(event: &Event<'a>, bytes: &mut Vec<u8>, mut hidden: impl FnMut(Key, Entry<'a>)) {
-    let (mut present, mut null) = (0_u32, 0_u32);
-    for &key in Key::ALL {
-        if let Some(value) = event.top_level(key) {
-            present |= 1 << key as u32;
-            null |= u32::from(value.is_null()) << key as u32;
-        }
-    }
+/// Writes which top-level keys there are, and those that [`CONTEXT`] shows whole.
+pub(crate) fn write_keys(event: &Event<'_>, bytes: &mut Vec<u8>) {
+    let (present, null) = event.presence();
     bytes.extend_from_slice(&present.to_le_bytes());
     bytes.extend_from_slice(&null.to_le_bytes());
     for key in CONTEXT.whole {
         write_value(event.top_level(*key), bytes);
     }
-    for (key, names) in CONTEXT.parts {
-        write_part(event.top_level(*key), names, bytes, |entry| hidden(*key, entry));
-    }
 }
 
-// Every key has a bit.
-const _: () = assert!(Key::ALL.len() <= u32::BITS as usize);
+/// Writes what [`CONTEXT`] shows in part of a top-level key, if anything. `hidden` is given each entry that is not shown.
+pub(crate) fn write_entries<'a>(
+    key: Key,
+    value: Option<Json<'a>>,
+    bytes: &mut Vec<u8>,
+    hidden: impl FnMut(Entry<'a>),
+) {
+    let names = CONTEXT.entries_of(key);
+    if !names.is_empty() {
+        write_part(value, names, bytes, hidden);
+    }
+}
 
 /// An entry of an object.
 pub(crate) type Entry<'a> = (json::Key<'a>, Json<'a>);

@@ -64,6 +64,9 @@ keys! {
     Annotations = "annotations",
 }
 
+// Every key has a bit.
+const _: () = assert!(Key::ALL.len() <= u32::BITS as usize);
+
 /// Where a value lies; `0..0` when the key is absent.
 type Span = (usize, usize);
 
@@ -259,6 +262,16 @@ impl<'a> Event<'a> {
     /// The decoded string below a remembered top-level key.
     pub fn str_at(&self, key: Key, name: &str) -> Option<Cow<'a, str>> {
         self.at(key, &[name])?.as_str()
+    }
+
+    /// Which top-level keys are there, and which of them are `null`: a bit each, in the order of [`Key::ALL`].
+    pub(crate) fn presence(&self) -> (u32, u32) {
+        let (mut present, mut null) = (0, 0);
+        for (place, &(start, end)) in self.spans.iter().enumerate() {
+            present |= u32::from(end > 0) << place;
+            null |= u32::from(end > 0 && self.raw.get(start) == Some(&b'n')) << place;
+        }
+        (present, null)
     }
 
     fn value(&self, key: Key) -> Option<Json<'a>> {

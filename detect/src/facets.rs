@@ -10,7 +10,8 @@ use crate::context::{self, Shown};
 use crate::derived::Derived;
 use crate::event::{Event, Key};
 use crate::field::Field;
-use crate::json::Kind;
+use crate::json::{Json, Kind};
+use crate::recent::{Kept, Recent};
 use crate::truth::Truth;
 
 /// A part of an event. What items ask about it alone makes it one of few classes.
@@ -95,12 +96,26 @@ impl Facet {
 /// Whether each item of a facet holds; nothing where more than the facet decides it.
 pub(crate) type Truths = Arc<[Option<Truth>]>;
 
+/// The top-level keys of whose values a context shows more than that they are there, and the facet that
+/// lies in each; of people who act as others, in two.
+const PARTS: [(Key, Option<Facet>); 7] = [
+    (Key::User, Some(Identity)),
+    (Key::AuthenticationMetadata, Some(Authentication)),
+    (Key::SourceIps, Some(Source)),
+    (Key::UserAgent, Some(Client)),
+    (Key::Annotations, Some(Reason)),
+    (Key::ObjectRef, Some(Namespace)),
+    (Key::ResponseStatus, None),
+];
+
 /// The facets of events: what has been seen of each, and its classes.
 #[derive(Debug, Default)]
 pub(crate) struct Facets {
     of: [Faces; Facet::ALL.len()],
-    /// By facet, what is written of it in an event.
-    written: [Vec<u8>; Facet::ALL.len()],
+    /// By part: what was written of those that came of late.
+    recent: [Recent; PARTS.len()],
+    /// What is written of a facet in an event.
+    written: Vec<u8>,
 }
 
 /// What has been seen of one facet.
@@ -141,18 +156,47 @@ impl Facets {
         bytes: &mut Vec<u8>,
         mut ask: impl FnMut(Facet) -> Truths,
     ) -> Classes {
-        let Self { of, written } = self;
         bytes.clear();
-        written.iter_mut().for_each(Vec::clear);
-        write(event, bytes, written);
+        context::write_keys(event, bytes);
         let mut classes = Classes::default();
-        for (((facet, faces), written), class) in
-            Facet::ALL.into_iter().zip(of).zip(written).zip(&mut classes)
-        {
-            *class = faces.class_of(written, || ask(facet));
-            bytes.extend_from_slice(&class.to_le_bytes());
+        for (number, (_, facet)) in PARTS.into_iter().enumerate() {
+            let class = self.write_part(number, event, bytes, &mut ask);
+            if let Some(facet) = facet {
+                classes[facet as usize] = class;
+            }
         }
         classes
+    }
+
+    /// Writes what a context has of a part of an event, unless it was written of late: then that is repeated. Gives the class of
+    /// the facet in it.
+    fn write_part(
+        &mut self,
+        number: usize,
+        event: &Event<'_>,
+        bytes: &mut Vec<u8>,
+        ask: &mut impl FnMut(Facet) -> Truths,
+    ) -> u64 {
+        let Self { of, recent, written } = self;
+        let (key, facet) = PARTS[number];
+        let recent = &mut recent[number];
+        // No value is empty, so this is its absence.
+        let part = event.top_level(key).map_or(&[][..], Json::bytes);
+        let place = if recurs(key, event) { recent.place(part) } else { None };
+        let is_known = |kept: &&Kept| facet.is_none_or(|facet| of[facet as usize].is_known(kept.class));
+        if let Some(kept) = place.and_then(|place| recent.get(place, part)).filter(is_known) {
+            bytes.extend_from_slice(&kept.written);
+            return kept.class;
+        }
+        let start = bytes.len();
+        written.clear();
+        write(event, key, bytes, written);
+        let class = facet.map_or(0, |facet| of[facet as usize].class_of(written, || ask(facet)));
+        bytes.extend_from_slice(&class.to_le_bytes());
+        if let Some(place) = place {
+            recent.keep(place, part, &bytes[start..], class);
+        }
+        class
     }
 
     /// Whether the items of a facet hold in the class that was found last.
@@ -161,24 +205,32 @@ impl Facets {
     }
 }
 
-/// Writes the context of an event, its classes aside, and what all facets show of it.
-fn write(event: &Event<'_>, bytes: &mut Vec<u8>, written: &mut [Vec<u8>; Facet::ALL.len()]) {
-    for (shown, written) in SHOWN.iter().zip(&mut *written) {
-        shown.whole.iter().for_each(|key| context::write_value(event.top_level(*key), written));
+/// Whether the value of a top-level key is likely to come again, and decides alone what is written of its part.
+fn recurs(key: Key, event: &Event<'_>) -> bool {
+    match key {
+        Key::User => event.top_level(Key::ImpersonatedUser).is_none(),
+        // Objects have names and versions, which are new all the time.
+        Key::ObjectRef => false,
+        _ => true,
     }
-    for key in [Key::User, Key::ImpersonatedUser] {
-        context::write_part(event.top_level(key), USER, &mut written[Identity as usize], |_| {});
-    }
-    for (key, facet) in [(Key::Annotations, Reason), (Key::ObjectRef, Namespace)] {
-        // What is no object is all that there is of it.
-        let other = event.top_level(key).filter(|value| value.kind() != Kind::Object);
-        context::write_value(other, &mut written[facet as usize]);
-    }
-    context::write(event, bytes, |key, entry| match key {
-        Key::Annotations => context::write_entry(entry, REASON, &mut written[Reason as usize]),
-        Key::ObjectRef => context::write_entry(entry, NAMESPACE, &mut written[Namespace as usize]),
-        _ => {}
-    });
+}
+
+/// Writes what a context has of a top-level key, its class aside, and what the facet in it shows.
+fn write(event: &Event<'_>, key: Key, bytes: &mut Vec<u8>, facet: &mut Vec<u8>) {
+    let value = event.top_level(key);
+    let name = match key {
+        Key::User => {
+            context::write_part(value, USER, facet, |_| {});
+            return context::write_part(event.top_level(Key::ImpersonatedUser), USER, facet, |_| {});
+        }
+        Key::Annotations => REASON,
+        Key::ObjectRef => NAMESPACE,
+        Key::ResponseStatus => "",
+        _ => return context::write_value(value, facet),
+    };
+    // What is no object is all that there is of it.
+    context::write_value(value.filter(|value| value.kind() != Kind::Object), facet);
+    context::write_entries(key, value, bytes, |entry| context::write_entry(entry, name, facet));
 }
 
 impl Faces {
@@ -197,6 +249,11 @@ impl Faces {
             self.known.insert(written.into(), class);
         }
         class
+    }
+
+    /// Whether the class of this number has not been forgotten.
+    fn is_known(&self, class: u64) -> bool {
+        class >= self.forgotten_count
     }
 
     fn forget(&mut self) {
@@ -276,5 +333,86 @@ mod tests {
         let mut faces = Faces::default();
         assert_eq!(class_of(&mut faces, &[b'x'; WRITTEN_BYTES_MAX + 1], Truth::False), 0);
         assert!(faces.known.is_empty());
+    }
+
+    /// What items make of a facet that tell all that they read from each other.
+    fn truths_of(facet: Facet, event: &Event<'_>) -> Truths {
+        let read = |key, name| event.str_at(key, name).unwrap_or_default().into_owned();
+        let text = match facet {
+            Identity => read(Key::User, "username") + "/" + &read(Key::ImpersonatedUser, "username"),
+            Client => event.str(Key::UserAgent).unwrap_or_default().into_owned(),
+            Reason => read(Key::Annotations, REASON),
+            Namespace => read(Key::ObjectRef, NAMESPACE),
+            Authentication | Source => String::new(),
+        };
+        let bits = text.bytes().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+        bits.map(|bit| Some(Truth::from(bit))).collect()
+    }
+
+    fn context_of(facets: &mut Facets, json: &str) -> (Vec<u8>, Classes) {
+        let event = Event::parse(json.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        let classes = facets.write_context(&event, &mut bytes, |facet| truths_of(facet, &event));
+        (bytes, classes)
+    }
+
+    #[test]
+    fn events_have_one_context_where_all_that_it_shows_is_the_same_whatever_came_before() {
+        // Those of one number have the same context.
+        const EVENTS: &[(u32, &str)] = &[
+            (0, r#"{"user":{"username":"a","uid":"1"},"responseStatus":{"code":200}}"#),
+            (0, r#"{"user":{"username":"a","uid":"2"},"responseStatus":{"code":200}}"#),
+            (1, r#"{"user":{"username":"b","uid":"1"},"responseStatus":{"code":200}}"#),
+            (2, r#"{"user":{"username":"a","uid":"1"},"responseStatus":{"code":201}}"#),
+            (
+                3,
+                r#"{"user":{"username":"a","uid":"1"},"responseStatus":{"code":200},"impersonatedUser":{"username":"b"}}"#,
+            ),
+            (
+                4,
+                r#"{"user":{"username":"a","uid":"1"},"responseStatus":{"code":200},"impersonatedUser":{"username":"c"}}"#,
+            ),
+            (
+                5,
+                r#"{"user":{"username":"a","uid":"1"},"responseStatus":{"code":200},"impersonatedUser":null}"#,
+            ),
+            (6, r#"{"user":{"username":"a","uid":"1"},"responseStatus":null}"#),
+            (7, r#"{"user":{"username":"a","uid":"1"}}"#),
+            (8, r#"{"responseStatus":{"code":200}}"#),
+            (9, r#"{"objectRef":{"namespace":"n","name":"a"},"annotations":{"b":"c"}}"#),
+            (9, r#"{"objectRef":{"namespace":"n","name":"b"},"annotations":{"b":"d"}}"#),
+            (10, r#"{"objectRef":{"namespace":"m","name":"a"},"annotations":{"b":"c"}}"#),
+            (
+                11,
+                r#"{"objectRef":{"namespace":"n","name":"a"},"annotations":{"authorization.k8s.io/reason":"c"}}"#,
+            ),
+            (
+                12,
+                r#"{"objectRef":{"namespace":"n","name":"a"},"annotations":{"authorization.k8s.io/reason":"d"}}"#,
+            ),
+            (13, r#"{"userAgent":"c"}"#),
+            (14, r#"{"userAgent":"d"}"#),
+        ];
+        let mut facets = Facets::default();
+        let once = EVENTS.iter().chain(EVENTS.iter().rev());
+        let contexts: Vec<_> = once.map(|(number, json)| (number, context_of(&mut facets, json).0)).collect();
+        for (one, left) in &contexts {
+            for (other, right) in &contexts {
+                assert_eq!(left == right, one == other, "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn classes_that_were_forgotten_are_found_anew() {
+        let mut facets = Facets::default();
+        let stays = r#"{"userAgent":"stays"}"#;
+        let truths = truths_of(Client, &Event::parse(stays.as_bytes()).unwrap());
+        for number in 0..3 * CLASSES_MAX {
+            let (_, classes) = context_of(&mut facets, stays);
+            assert_eq!(facets.truths(Client, &classes), &*truths, "{number}");
+            context_of(&mut facets, &format!(r#"{{"userAgent":"{number}"}}"#));
+        }
+        assert!(facets.of[Client as usize].forgotten_count > 0);
     }
 }

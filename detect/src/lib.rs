@@ -22,6 +22,7 @@ mod matcher;
 mod needles;
 mod presence;
 mod question;
+mod recent;
 pub mod redact;
 pub mod scan;
 mod seen;

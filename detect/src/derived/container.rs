@@ -41,30 +41,33 @@ fn command_lines<'a>(container: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Si
         "readinessProbe",
         "startupProbe",
     ]);
-    let mut words = Vec::new();
-    let mut sight = append_words(command, &mut words);
-    sight = sight.and(append_words(args, &mut words));
-    push_joined(&words, values);
+    let mut line = None;
+    let mut sight = append_words(command, &mut line);
+    sight = sight.and(append_words(args, &mut line));
+    push_line(line, values);
     let hooks = lifecycle.map_or([None; 2], |lifecycle| lifecycle.get_all(["postStart", "preStop"]));
     for hook in hooks.into_iter().chain([liveness, readiness, startup]).flatten() {
-        words.clear();
-        sight = sight.and(append_words(hook.at(&["exec", "command"]), &mut words));
-        push_joined(&words, values);
+        let mut line = None;
+        sight = sight.and(append_words(hook.at(&["exec", "command"]), &mut line));
+        push_line(line, values);
     }
     sight
 }
 
-fn append_words(list: Option<Tree<'_, '_>>, words: &mut Vec<String>) -> Sight {
+/// Appends the words of a list to a line, which there is none of before the first word.
+fn append_words(list: Option<Tree<'_, '_>>, line: &mut Option<String>) -> Sight {
     let Some(list) = list else { return Sight::Clear };
-    let texts = list.elements().filter_map(|word| Some(word.value()?.text()?.into_owned()));
-    words.extend(texts);
+    for word in list.elements().filter_map(|word| word.value()?.text()) {
+        match line {
+            Some(line) => line.extend([" ", &word]),
+            None => *line = Some(word.into_owned()),
+        }
+    }
     list.sight()
 }
 
-fn push_joined(words: &[String], values: &mut Vec<Value<'_>>) {
-    if !words.is_empty() {
-        values.push(Value::Text(words.join(" ").into()));
-    }
+fn push_line(line: Option<String>, values: &mut Vec<Value<'_>>) {
+    values.extend(line.map(|line| Value::Text(line.into())));
 }
 
 /// Appends a part of a container's image reference.

@@ -48,11 +48,14 @@ const CONNECTIONS: &[&str] = &["exec", "attach", "portforward", "proxy"];
 /// there the query counts only where the log shows that there is no body.
 pub(crate) fn is_dry_run(event: &Event<'_>) -> bool {
     let is_in_query = || query::parameters(event, "dryRun").iter().any(|value| value == "All");
-    let subresource = event.str_at(Key::ObjectRef, "subresource").unwrap_or_default();
+    let opens_connection = || {
+        let subresource = event.str_at(Key::ObjectRef, "subresource").unwrap_or_default();
+        CONNECTIONS.contains(&subresource.as_ref())
+    };
     match event.str(Key::Verb).as_deref() {
-        _ if CONNECTIONS.contains(&subresource.as_ref()) => return false,
-        Some("delete" | "deletecollection") => {}
-        Some("create" | "update" | "patch") => return is_in_query(),
+        Some("delete" | "deletecollection") if !opens_connection() => {}
+        // Hardly any request has one in its query, and the query is soon read.
+        Some("create" | "update" | "patch") => return is_in_query() && !opens_connection(),
         _ => return false,
     }
     match event.get(Key::RequestObject) {

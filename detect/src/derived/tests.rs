@@ -103,6 +103,7 @@ fn a_dry_run_is_what_the_api_server_takes_for_one() {
         (r#"{"verb":"delete","requestURI":"/api","requestObject":{"dryRun":["All"]}}"#, "true"),
         (r#"{"verb":"delete","requestURI":"/api?dryRun=All","level":"Request"}"#, "true"),
         (r#"{"verb":"delete","requestURI":"/api?dryRun=All","level":"Metadata"}"#, "false"),
+        (r#"{"verb":"delete","objectRef":{"subresource":"proxy"},"requestURI":"/api?dryRun=All"}"#, "false"),
         (r#"{"verb":"create","requestURI":"/api","requestObject":{"dryRun":["All"]}}"#, "false"),
     ] {
         check(event, "dry_run", expected);

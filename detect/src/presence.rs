@@ -123,13 +123,23 @@ impl Present {
         }
     }
 
-    /// A key with dots may be several steps of a path.
+    /// A key with dots may be several steps of a path; names have none.
     fn add(&mut self, key: &[u8], names: &Names) {
-        for name in key.split(|byte| *byte == b'.') {
-            if let Some(number) = names.numbers.get(name) {
-                self.bits[number / 64] |= 1 << (number % 64);
-            }
+        if self.note(key, names) || memchr::memchr(b'.', key).is_none() {
+            return;
         }
+        for name in key.split(|byte| *byte == b'.') {
+            self.note(name, names);
+        }
+    }
+
+    /// Notes that a name is there; false if no field has it.
+    fn note(&mut self, name: &[u8], names: &Names) -> bool {
+        let number = names.numbers.get(name);
+        if let Some(number) = number {
+            self.bits[number / 64] |= 1 << (number % 64);
+        }
+        number.is_some()
     }
 
     /// Whether what needs these keys is absent for sure.

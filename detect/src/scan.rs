@@ -10,6 +10,7 @@
 #![allow(clippy::inline_always)]
 
 mod blocks;
+mod keys;
 mod level;
 mod scalar;
 mod skip;
@@ -18,6 +19,7 @@ mod validate;
 mod x86;
 
 use crate::json::Json;
+pub(crate) use keys::each_key;
 pub use level::Level;
 pub(crate) use scalar::{key_end, string_end, value_end as scalar_value_end};
 pub(crate) use skip::{skip_string, skip_value};
@@ -105,28 +107,6 @@ pub(crate) fn members_end(
     members: &mut impl Members,
 ) -> Option<usize> {
     level.find(Validation { bytes, start, members })
-}
-
-/// Shows every key of valid JSON, decoded, at any depth.
-pub(crate) fn each_key(bytes: &[u8], mut visit: impl FnMut(&[u8])) {
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        if *byte != b'"' {
-            at += 1;
-            continue;
-        }
-        let Ok(end) = string_end(bytes, at) else { return };
-        let next = skip_whitespace(bytes, end);
-        if bytes.get(next) == Some(&b':') {
-            let inside = &bytes[at + 1..end - 1];
-            if inside.is_ascii() && !inside.contains(&b'\\') {
-                visit(inside);
-            } else {
-                visit(Json::new(&bytes[at..end]).text().unwrap_or_default().as_bytes());
-            }
-        }
-        at = next;
-    }
 }
 
 /// Every key and every scalar of valid JSON, from left to right, at any depth.

@@ -7,7 +7,7 @@ use crate::block::Block;
 use crate::condition::Condition;
 use crate::context::{CONTEXT, Watch};
 use crate::derived::{Known, may_write_pods};
-use crate::event::Event;
+use crate::event::{Event, Key};
 use crate::facets::{Classes, Facet, Facets, Truths};
 use crate::field::{Field, Settings, Sight, Value, View};
 use crate::index::Index;
@@ -430,6 +430,7 @@ impl<'e, 'r> Reader<'e, 'r> {
             Subject::Keywords if self.watch.is_some() => return None,
             Subject::Keywords => item.matcher.matches_event(view.event, &mut self.notes.folded).into(),
             Subject::Block(block) if block.is_of_pods() && !self.may_write_pods() => block.of_absence(),
+            Subject::Block(block) if block.is_of_pods() && self.hides_body() => return None,
             Subject::Block(block) => self.look(|known| block.truth(known)),
             Subject::Field(field) => {
                 let at = self.field(*field);
@@ -474,6 +475,11 @@ impl<'e, 'r> Reader<'e, 'r> {
         may_write
     }
 
+    /// Whether there is a body that is not shown.
+    fn hides_body(&self) -> bool {
+        self.watch.is_some() && self.known.event().has(Key::RequestObject)
+    }
+
     /// Whether the body of the request lacks keys that are needed in every way.
     fn lacks_all(&mut self, ways: &Ways) -> bool {
         ways.iter().all(|needed| self.lacks(needed))
@@ -513,9 +519,13 @@ impl<'e, 'r> Reader<'e, 'r> {
         let CompiledField { field, needed, .. } = &self.engine.fields[number];
         let is_of_pods = matches!(field, Field::Derived(derived, _) if derived.is_of_pods());
         let is_absent = (is_of_pods && !self.may_write_pods()) || self.lacks(needed);
-        let sight =
-            if is_absent { Sight::Clear } else { self.look(|known| field.read_known(known, &mut values)) };
-        let is_open = self.has_asked();
+        let is_hidden = !is_absent && is_of_pods && self.hides_body();
+        let sight = if is_absent || is_hidden {
+            Sight::Clear
+        } else {
+            self.look(|known| field.read_known(known, &mut values))
+        };
+        let is_open = self.has_asked() || is_hidden;
         self.read.push(Reading { values: Values::new(values), sight, is_open, is_searched: None });
         let at = self.read.len() - 1;
         self.notes.places[number] = (self.notes.event_number, at);

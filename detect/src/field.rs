@@ -117,6 +117,8 @@ fn read_path<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>>) -> 
             follow_node(value, rest, values);
             Sight::Clear
         }
+        // Whoever watches knows that it is there and not shown.
+        None if event.has(key) => Sight::Hidden,
         None => sight_of(event, key),
     }
 }

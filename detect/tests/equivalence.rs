@@ -421,6 +421,7 @@ fn keywords_are_found_in_one_key_or_value() {
         "['evil\u{e9}', '3']",
         "['null']",
         "{'|re': '^evil$'}",
+        "{'|re': 'e[v\u{2028}]il'}",
         "{'|re': ['evil.path', '^\"?good']}",
         "{'|cased': ['\"evil', Good]}",
     ] {

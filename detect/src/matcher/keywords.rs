@@ -160,8 +160,8 @@ impl Search {
 /// What is written as an escape in JSON: the API server does so with the last three as well.
 const ESCAPED: &[u8] = b"\"\\<>&";
 
-/// The codes of what [`ESCAPED`] names and of what is not ASCII that the API server writes.
-const ESCAPES: &[&[u8]] = &[b"003c", b"003e", b"0026", b"2028", b"2029"];
+/// The codes of what [`ESCAPED`] names that the API server writes so.
+const ESCAPES: &[&[u8]] = &[b"003c", b"003e", b"0026"];
 
 /// Whether all printable ASCII but [`ESCAPED`] stands in valid JSON as it is, and nothing folds to
 /// ASCII that is not.

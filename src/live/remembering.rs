@@ -154,7 +154,8 @@ impl Lookout {
             if cluster.clock().is_none() {
                 cluster.resume_at(resumed_us);
             }
-            self.untold().extend(composed(cluster.alerts(current, &related.episodes())));
+            let alerts = composed(cluster.alerts(current, &related.episodes()));
+            self.untold().extend(alerts);
             cluster.replace(related);
         }
         Ok(())

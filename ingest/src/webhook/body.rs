@@ -29,7 +29,7 @@ const PIECES_MAX: usize = 16;
 const FIRST_BYTES: usize = 16 * 1024;
 
 /// How many times its size the room becomes when it is full: each time what has come is copied, and until
-/// the rest comes the room is held for nothing.
+/// the rest comes the room is held for nothing. Twice as much where that is all of the body.
 const GROWTH: usize = 4;
 
 /// Why a body could not be read to its end.

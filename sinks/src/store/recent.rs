@@ -20,24 +20,36 @@ struct State {
     /// Dense, by number.
     kept: VecDeque<Arc<Outgoing>>,
     bytes: usize,
-    staged: Vec<Arc<Outgoing>>,
+    /// The last of them; what does not fit is a gap.
+    staged: VecDeque<Arc<Outgoing>>,
+    staged_bytes: usize,
 }
 
 impl Recent {
     /// Begins with a transaction: what the one before staged and did not settle never was.
     pub(super) fn begin(&self) {
-        self.lock().staged.clear();
+        let mut state = self.lock();
+        state.staged.clear();
+        state.staged_bytes = 0;
     }
 
     /// Notes an alert that is new in the transaction at hand.
     pub(super) fn stage(&self, number: u64, alert: &NewAlert) {
         let NewAlert { id, route, json } = alert.clone();
-        self.lock().staged.push(Arc::new(Outgoing { number, id, route, json }));
+        let mut state = self.lock();
+        state.staged_bytes += json.len();
+        state.staged.push_back(Arc::new(Outgoing { number, id, route, json }));
+        while state.staged_bytes > RECENT_BYTES_MAX
+            && let Some(oldest) = state.staged.pop_front()
+        {
+            state.staged_bytes -= oldest.json.len();
+        }
     }
 
     /// Keeps what was staged: it has been committed.
     pub(super) fn settle(&self) {
         let mut state = self.lock();
+        state.staged_bytes = 0;
         for alert in std::mem::take(&mut state.staged) {
             if state.kept.back().is_some_and(|last| last.number + 1 != alert.number) {
                 state.clear();
@@ -148,6 +160,11 @@ mod tests {
         assert_eq!(behind(&recent, 5, 9, usize::MAX), None);
         assert_eq!(behind(&recent, 6, 9, usize::MAX), Some(vec![7, 8, 9, 10]));
         commit(&recent, [11], RECENT_BYTES_MAX + 1);
-        assert_eq!(recent.lock().bytes, 0);
+        assert_eq!(behind(&recent, 9, 9, usize::MAX), Some(vec![10]), "11 was too long");
+        commit(&recent, 12..=20, RECENT_BYTES_MAX / 4);
+        assert_eq!(behind(&recent, 15, 9, usize::MAX), None);
+        assert_eq!(behind(&recent, 16, 9, usize::MAX), Some(vec![17, 18, 19, 20]));
+        let state = recent.lock();
+        assert_eq!((state.bytes, state.staged_bytes), (RECENT_BYTES_MAX, 0));
     }
 }

@@ -101,8 +101,9 @@ impl Writer {
 
     /// Leaves one file and a free folder.
     fn finish(self) {
-        let Self { connection, copier, _lock, .. } = self;
+        let Self { connection, copier, recent, _lock, .. } = self;
         drop(copier);
+        recent.clear();
         if let Some((_, connection)) = connection {
             // What is in the write-ahead log is as durable; this leaves one file to look at.
             let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));

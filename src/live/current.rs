@@ -11,9 +11,10 @@ use detect::{Engine, Scratch};
 
 use crate::examiner::Detection;
 
-/// How many scratches wait for work at most where there are no more processors: each remembers some 32 MiB of
-/// contexts when full. With fewer than processors, some would begin with nothing again and again.
+/// How many scratches wait for work: as many as there are processors, but so many at least and at most. With fewer,
+/// some threads begin with nothing again and again; each remembers up to 70 MiB where clients make up all that they say.
 const SCRATCHES_MIN: usize = 8;
+const SCRATCHES_MAX: usize = 16;
 
 /// Rules, compiled, and what is kept to evaluate with them.
 #[derive(Debug)]
@@ -32,7 +33,8 @@ impl Current {
         let detection =
             Detection::new(Engine::new(rules, settings), "", RawEvent::Include).redacted_by(redactor);
         detection.engine.prepare();
-        let scratches_max = thread::available_parallelism().map_or(1, usize::from).max(SCRATCHES_MIN);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let scratches_max = processors.clamp(SCRATCHES_MIN, SCRATCHES_MAX);
         Self { detection, scratches: Mutex::default(), scratches_max }
     }
 
@@ -40,9 +42,9 @@ impl Current {
     pub(crate) fn scratch(&self) -> Scratch {
         let own = thread::current().id();
         let kept = self.scratches.lock().ok().and_then(|mut scratches| {
-            let last = scratches.len().checked_sub(1)?;
-            let index = scratches.iter().rposition(|(of, _)| *of == own).unwrap_or(last);
-            Some(scratches.swap_remove(index).1)
+            // Otherwise one that has lain for long: whose it is may be busy elsewhere.
+            let index = scratches.iter().position(|(of, _)| *of == own).unwrap_or(0);
+            (!scratches.is_empty()).then(|| scratches.remove(index).1)
         });
         kept.unwrap_or_else(|| self.detection.engine.scratch())
     }

@@ -6,6 +6,7 @@ use super::pod::Target;
 use super::written::Written;
 use crate::event::{Event, Key};
 use crate::field::View;
+use crate::json::Kind;
 use crate::kept::Node;
 
 /// An event, and what has been found out about it since the first field was read.
@@ -45,7 +46,9 @@ impl<'a> Known<'a> {
 
     /// The value of a top-level key, of which only what a dotted path spells is read.
     pub(crate) fn top_level_for(&self, key: Key, path: &str) -> Option<Node<'a, '_>> {
-        let body = if key == Key::RequestObject { self.written().whole.as_ref() } else { None };
-        body.map(Node::Kept).or_else(|| self.event().top_level_for(key, path).map(Node::Loose))
+        let value = self.event().top_level_for(key, path)?;
+        let is_object = key == Key::RequestObject && value.kind() == Kind::Object;
+        let kept = if is_object { self.written().whole.as_ref() } else { None };
+        Some(kept.map_or(Node::Loose(value), Node::Kept))
     }
 }

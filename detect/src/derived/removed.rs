@@ -33,7 +33,7 @@ pub(super) fn read<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>
 
 /// True for an operation of a JSON Patch after which nothing stands at `path`.
 fn takes_away(operation: Json<'_>, path: &str) -> bool {
-    let from = |name: &str| operation.str_at(name).map(|pointer| segments(&pointer).join("."));
+    let from = |name: &str| Some(segments(&operation.str_at(name)?)?.join("."));
     let below = |place: Option<String>| Some(below(path, &place?)?.to_owned());
     match operation.str_at("op").as_deref() {
         Some("remove") => below(from("path")).is_some(),

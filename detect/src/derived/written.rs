@@ -5,8 +5,9 @@
 //! sets: the segments of its path, then the value. What a patch takes from elsewhere in
 //! the object (`copy`, `move`) is looked up in the response.
 //!
-//! Nothing is bounded by count, since a bound would hide what comes after it: the event
-//! bounds the work, and every walk is linear in it.
+//! What is written is not bounded by count, since a bound would hide what comes after it: the
+//! event bounds the work, and every walk is linear in it. What copies take along is bounded, as
+//! few bytes could ask for much; where they go counts as hidden anyway.
 
 use super::Known;
 use crate::event::{Event, Key};
@@ -25,6 +26,13 @@ const LOOKUP_DEPTH_MAX: usize = 8;
 
 /// How many values one copy within a patch takes along.
 const COPIED_MAX: usize = 1024;
+
+/// How many segments the paths of all those may have that the copies of one patch take along.
+const COPIED_SEGMENTS_MAX: usize = 1 << 15;
+
+/// How many segments the path of an operation may have: no object is as deep, so what is behind
+/// more is nowhere.
+const SEGMENTS_MAX: usize = 1 << 10;
 
 /// The parts of an object that a request sets.
 pub(super) struct Written<'a> {
@@ -80,14 +88,17 @@ fn parts<'a>(operations: Json<'a>, event: &Event<'a>) -> Vec<Part<'a>> {
     let mut parts = Vec::new();
     let mut lookups: Vec<Vec<String>> = Vec::new();
     let mut copies_left = if response(event).is_none() { LOOKUPS_MAX } else { 0 };
+    let mut segments_left = COPIED_SEGMENTS_MAX;
+    let segments_at = |operation: Json<'a>, key| segments(&operation.str_at(key)?);
     for operation in operations.elements() {
-        let Some(path) = operation.str_at("path").map(|pointer| segments(&pointer)) else { continue };
+        let Some(path) = segments_at(operation, "path") else { continue };
         let value = match operation.str_at("op").as_deref() {
             Some("add" | "replace") => operation.get("value").or(Some(Json::NULL)),
             Some("copy" | "move") => {
-                if let (Some(from), 1..) = (operation.str_at("from"), copies_left) {
+                if let (Some(from), 1..) = (segments_at(operation, "from"), copies_left) {
                     copies_left -= 1;
-                    parts.extend(copied(&parts, &segments(&from), &path));
+                    let found = copied(&parts, &from, &path, &mut segments_left);
+                    parts.extend(found);
                 }
                 None
             }
@@ -109,11 +120,21 @@ fn parts<'a>(operations: Json<'a>, event: &Event<'a>) -> Vec<Part<'a>> {
     parts
 }
 
-/// What earlier operations of the same patch put to where a copy takes it from.
-fn copied<'a>(parts: &[Part<'a>], from: &[String], path: &[String]) -> Vec<Part<'a>> {
-    let copy = |part: &Part<'a>| {
+/// What earlier operations of the same patch put to where a copy takes it from; of much, the first.
+fn copied<'a>(
+    parts: &[Part<'a>],
+    from: &[String],
+    path: &[String],
+    segments_left: &mut usize,
+) -> Vec<Part<'a>> {
+    let mut copy = |part: &Part<'a>| {
         let value = part.value?;
+        let mut has_room = |below: &[String]| {
+            let left = segments_left.checked_sub(path.len() + below.len());
+            left.inspect(|left| *segments_left = *left)
+        };
         if let Some(below) = part.path.strip_prefix(from) {
+            has_room(below)?;
             return Some(Part { path: [path, below].concat(), value: Some(value) });
         }
         let below =
@@ -122,9 +143,10 @@ fn copied<'a>(parts: &[Part<'a>], from: &[String], path: &[String]) -> Vec<Part<
             Kind::Array => value.elements().nth(key.parse().ok()?),
             _ => value.get(key),
         })?;
+        has_room(&[])?;
         Some(Part { path: path.to_vec(), value: Some(value) })
     };
-    parts.iter().filter_map(copy).take(COPIED_MAX).collect()
+    parts.iter().filter_map(&mut copy).take(COPIED_MAX).collect()
 }
 
 /// A scalar put into a list: the rest of the list, such as the words of a command before
@@ -143,9 +165,11 @@ fn taken<'a>(path: Vec<String>, event: &Event<'a>) -> Option<Part<'a>> {
 }
 
 /// The segments of a JSON pointer. The API server ignores what stands before the first
-/// slash, so it is ignored here.
-pub(super) fn segments(pointer: &str) -> Vec<String> {
-    pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect()
+/// slash, so it is ignored here. Nothing for one that leads deeper than any object.
+pub(super) fn segments(pointer: &str) -> Option<Vec<String>> {
+    let is_real = memchr::memchr_iter(b'/', pointer.as_bytes()).count() <= SEGMENTS_MAX;
+    let plain = |segment: &str| segment.replace("~1", "/").replace("~0", "~");
+    is_real.then(|| pointer.split('/').skip(1).map(plain).collect())
 }
 
 /// True for what points at an element of a list; the API server takes `-1` and `+1` too.
@@ -281,4 +305,46 @@ pub(super) enum Listed<'a, 't> {
 /// than which one is meant counts as written.
 pub(super) fn is_deletion(element: Node<'_, '_>) -> bool {
     element.str_at("$patch").as_deref() == Some("delete") && element.entries().count() <= 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts_of(operations: &[String]) -> Vec<(usize, bool)> {
+        let event = format!(r#"{{"verb":"patch","requestObject":[{}]}}"#, operations.join(","));
+        let event = Event::parse(event.as_bytes()).unwrap();
+        Written::by(&event).parts.iter().map(|part| (part.path.len(), part.value.is_some())).collect()
+    }
+
+    fn add(path: &str) -> String {
+        format!(r#"{{"op":"add","path":"{path}","value":1}}"#)
+    }
+
+    fn copy(from: &str, path: &str) -> String {
+        format!(r#"{{"op":"copy","from":"{from}","path":"{path}"}}"#)
+    }
+
+    #[test]
+    fn copies_take_along_no_more_than_is_bounded_and_where_they_go_is_hidden() {
+        let values = (0..COPIED_MAX).map(|n| add(&format!("/a/b{n}")));
+        for (depth, room) in
+            [(1, 8 * COPIED_MAX), (99, COPIED_SEGMENTS_MAX / 100), (1000, COPIED_SEGMENTS_MAX / 1001)]
+        {
+            let copies = (0..8).map(|n| copy("/a", &format!("/c{n}{}", "/x".repeat(depth - 1))));
+            let parts = parts_of(&values.clone().chain(copies).collect::<Vec<_>>());
+            let (shown, hidden): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, is_shown)| *is_shown);
+            assert_eq!(shown.len(), COPIED_MAX + room, "{depth}");
+            assert_eq!(hidden.len(), 8, "{depth}");
+        }
+    }
+
+    #[test]
+    fn what_lies_deeper_than_any_object_is_nowhere() {
+        let deep = "/x".repeat(SEGMENTS_MAX);
+        assert_eq!(parts_of(&[add(&deep)]), [(SEGMENTS_MAX, true)]);
+        let deeper = deep + "/x";
+        assert_eq!(parts_of(&[add(&deeper), add("/a"), copy("/a", &deeper)]), [(1, true)]);
+        assert_eq!(parts_of(&[add("/a"), copy(&deeper, "/b")]), [(1, true), (1, false)]);
+    }
 }

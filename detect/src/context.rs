@@ -110,17 +110,14 @@ pub(crate) fn write_keys(event: &Event<'_>, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Writes what [`CONTEXT`] shows in part of a top-level key, if anything. `hidden` is given each entry that is not shown.
+/// Writes what [`CONTEXT`] shows in part of a top-level key. `each` is given every entry.
 pub(crate) fn write_entries<'a>(
     key: Key,
     value: Option<Json<'a>>,
     bytes: &mut Vec<u8>,
-    hidden: impl FnMut(Entry<'a>),
+    each: impl FnMut(Entry<'a>),
 ) {
-    let names = CONTEXT.entries_of(key);
-    if !names.is_empty() {
-        write_part(value, names, bytes, hidden);
-    }
+    write_part(value, CONTEXT.entries_of(key), bytes, each);
 }
 
 /// An entry of an object.
@@ -136,13 +133,13 @@ pub(crate) fn write_value(value: Option<Json<'_>>, bytes: &mut Vec<u8>) {
     bytes.push(END);
 }
 
-/// The same of an object without the values of entries that none of `names` is found by; each of
-/// those is given to `hidden`.
+/// The same of an object without the values of entries that none of `names` is found by. `each`
+/// is given every entry: one that is found by such a name may be found by another.
 pub(crate) fn write_part<'a>(
     value: Option<Json<'a>>,
     names: &[&str],
     bytes: &mut Vec<u8>,
-    mut hidden: impl FnMut(Entry<'a>),
+    mut each: impl FnMut(Entry<'a>),
 ) {
     let Some(object) = value.filter(|value| value.kind() == Kind::Object) else {
         return write_value(value, bytes);
@@ -150,6 +147,7 @@ pub(crate) fn write_part<'a>(
     let written = object.bytes();
     let (mut entries, mut start) = (object.entries(), 0);
     while let Some((key, value)) = entries.next() {
+        each((key, value));
         if names.iter().any(|name| begins(key, name)) {
             continue;
         }
@@ -157,7 +155,6 @@ pub(crate) fn write_part<'a>(
         bytes.extend_from_slice(&written[start..end - value.bytes().len()]);
         bytes.push(HIDDEN);
         start = end;
-        hidden((key, value));
     }
     bytes.extend_from_slice(&written[start..]);
     bytes.push(END);

@@ -250,8 +250,12 @@ impl<'a> Event<'a> {
 
     /// The names of the event's annotations.
     pub(crate) fn annotation_names(&self) -> impl Iterator<Item = Cow<'a, str>> {
-        // The context shows the names, whatever the values are.
-        self.value(Key::Annotations).into_iter().flat_map(Json::entries).map(|(name, _)| name.text())
+        // The context shows the names, whatever the values are; a facet does not.
+        let annotations = match self.watch.filter(|watch| !watch.shown.tells_of_entries) {
+            Some(watch) => watch.refuse(),
+            None => self.value(Key::Annotations),
+        };
+        annotations.into_iter().flat_map(Json::entries).map(|(name, _)| name.text())
     }
 
     /// Follows `keys` below a remembered top-level key; `null` counts as absent.

@@ -96,8 +96,8 @@ impl Facet {
 /// Whether each item of a facet holds; nothing where more than the facet decides it.
 pub(crate) type Truths = Arc<[Option<Truth>]>;
 
-/// The top-level keys of whose values a context shows more than that they are there, and the facet that
-/// lies in each; of people who act as others, in two.
+/// The top-level keys that a context shows in part or that a facet lies in, and the facet; that of people
+/// who act as others lies in a second key, too.
 const PARTS: [(Key, Option<Facet>); 7] = [
     (Key::User, Some(Identity)),
     (Key::AuthenticationMetadata, Some(Authentication)),
@@ -225,7 +225,7 @@ fn write(event: &Event<'_>, key: Key, bytes: &mut Vec<u8>, facet: &mut Vec<u8>) 
         }
         Key::Annotations => REASON,
         Key::ObjectRef => NAMESPACE,
-        Key::ResponseStatus => "",
+        Key::ResponseStatus => return context::write_entries(key, value, bytes, |_| {}),
         _ => return context::write_value(value, facet),
     };
     // What is no object is all that there is of it.
@@ -400,6 +400,16 @@ mod tests {
             for (other, right) in &contexts {
                 assert_eq!(left == right, one == other, "{one} {other}");
             }
+        }
+    }
+
+    #[test]
+    fn nothing_is_shown_that_no_part_writes() {
+        let of_facets =
+            SHOWN.iter().flat_map(|shown| shown.whole.iter().chain(shown.parts.iter().map(|(key, _)| key)));
+        let shown = of_facets.chain(context::CONTEXT.parts.iter().map(|(key, _)| key));
+        for key in shown.filter(|key| **key != Key::ImpersonatedUser) {
+            assert!(PARTS.iter().any(|(part, _)| part == key), "{key:?}");
         }
     }
 

@@ -94,6 +94,18 @@ fn what_stands_beside_the_context_is_read_anew() {
             br#"{"annotations":{"a.b":"evil"}}"#,
         ],
     );
+    let reasons = [
+        r#"{"annotations":{"authorization":{"k8s":{"io/reason":"good"}}}}"#,
+        r#"{"annotations":{"authorization":{"k8s":{"io/reason":"evil"}}}}"#,
+        r#"{"annotations":{"authorization":{"k8s.io/reason":"evil"}}}"#,
+    ];
+    check_pairs("{annotations.authorization.k8s.io/reason: evil}", &reasons.map(str::as_bytes));
+    let names = [
+        r#"{"annotations":{"authorization.k8s.io/reason":"evil"}}"#,
+        r#"{"annotations":{"authorization.k8s.io/reason":"evil","evil":"1"}}"#,
+    ];
+    let selection = "{annotations.authorization.k8s.io/reason|fieldref: annotation.name}";
+    check_pairs(selection, &names.map(str::as_bytes));
     check_pairs(
         "{'user[any]': {extra.\u{FFFD}: evil}}",
         &[b"{\"user\":{\"extra\":{\"\xff\":\"good\"}}}", b"{\"user\":{\"extra\":{\"\xff\":\"evil\"}}}"],

@@ -470,7 +470,8 @@ impl<'e, 'r> Reader<'e, 'r> {
         if event_number == self.notes.event_number {
             return may_write;
         }
-        let may_write = self.look(may_write_pods) || self.watch.is_some_and(Watch::take);
+        let (is_shown, has_asked) = (self.look(may_write_pods), self.has_asked());
+        let may_write = is_shown || has_asked;
         self.notes.may_write_pods = (self.notes.event_number, may_write);
         may_write
     }

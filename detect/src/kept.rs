@@ -12,7 +12,7 @@ use std::slice;
 use crate::json::{self, Json, Key, Kind};
 
 /// How long an object or array may be for what is in it to be kept, in bytes; longer ones are
-/// walked each time. Kept, they take up to 40 times as much. Bodies of pods and roles have a few KiB.
+/// walked each time. Kept, they take up to 80 times as much. Bodies of pods and roles have a few KiB.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// A value that remembers what was found in it.

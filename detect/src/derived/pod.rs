@@ -172,7 +172,7 @@ pub(super) fn read<'a>(path: &str, known: &Known<'a>, values: &mut Vec<Value<'a>
 }
 
 /// What the event shows of several fields of the pods and containers that it writes: of each the
-/// same as when it is read alone. The pods are looked for once.
+/// same as when it is read alone. What is written is worked out once.
 pub(crate) fn read_of_pods<'a, const COUNT: usize>(
     fields: [(Derived, &str); COUNT],
     view: View<'a>,

@@ -34,7 +34,7 @@ pub(super) trait Vector: Copy {
 
 /// A search for the end of a value that is compiled for each kind of processor.
 pub(super) trait Search {
-    /// Gives the position after the value, if it can be told.
+    /// Gives the position after what was looked at, if it can be told.
     fn run<V: Vector>(self, vector: V) -> Option<usize>;
 }
 

@@ -1,7 +1,7 @@
 //! The instructions of x86 that look at many bytes at once: the only unsafe code.
 //!
 //! What needs them takes an [`Avx2`] or an [`Avx512`], and there is none before the processor has
-//! been asked. Bytes are read through references to whole blocks alone.
+//! been asked; SSE2 every processor has. Bytes are read through references to whole blocks, or to 16 bytes.
 #![allow(unsafe_code)]
 
 // They are named in no other way than their maker's, which says where they come from.

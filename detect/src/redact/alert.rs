@@ -25,8 +25,13 @@ pub struct Redacted<'r> {
 }
 
 impl<'r> Redacted<'r> {
-    pub(super) fn new(redactor: &'r Redactor, json: String) -> Self {
-        let spans = Event::parse(json.as_bytes()).ok().map(|event| event.spans());
+    /// Of an event, the JSON that the redactor made of it.
+    pub(super) fn new(redactor: &'r Redactor, json: String, event: &Event<'_>) -> Self {
+        let spans = if json.as_bytes() == event.raw() {
+            Some(event.spans())
+        } else {
+            Event::parse(json.as_bytes()).ok().map(|event| event.spans())
+        };
         Self { redactor, json, spans }
     }
 

@@ -10,6 +10,7 @@
 //! alert is composed of the redacted event, so it cannot show what that does not ([`Redacted`]).
 
 mod alert;
+mod clean;
 mod encoded;
 mod facts;
 mod manifest;
@@ -68,13 +69,13 @@ impl Redactor {
 
     /// The event on one line of JSON, with every secret replaced.
     pub fn event(&self, event: &Event<'_>) -> String {
-        let scope = Scope::of_event(is_about_secrets(event));
-        let first = walk::rewrite(self, event.raw(), scope, 0);
+        let is_about_secrets = is_about_secrets(event);
+        let first = walk::rewrite_event(self, event.raw(), is_about_secrets, None);
         let text = if first.sealed.is_empty() {
             first.text
         } else {
             // What a Secret holds may stand elsewhere too: a patch can copy it into a label.
-            walk::rewrite_knowing(self, event.raw(), scope, &first.sealed).text
+            walk::rewrite_event(self, event.raw(), is_about_secrets, Some(&first.sealed)).text
         };
         match memchr::memchr2(b'\n', b'\r', text.as_bytes()) {
             Some(_) => text.replace(['\n', '\r'], " "),
@@ -84,7 +85,7 @@ impl Redactor {
 
     /// The event redacted, ready for alerts to be composed of it.
     pub fn redact(&self, event: &Event<'_>) -> Redacted<'_> {
-        Redacted::new(self, self.event(event))
+        Redacted::new(self, self.event(event), event)
     }
 
     /// A value of a field, with what is secret in it replaced: for what is known of a request

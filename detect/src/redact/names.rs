@@ -140,11 +140,21 @@ static LAST_LETTERS: LazyLock<[u32; 26]> = LazyLock::new(|| {
 
 /// False for most names: by their last two letters.
 fn may_be_credential(name: &str) -> bool {
-    let mut letters = name.bytes().rev().filter(u8::is_ascii_alphanumeric).skip_while(u8::is_ascii_digit);
-    let last = letters.next().and_then(letter_number);
-    let before = last.and_then(|last| LAST_LETTERS.get(last));
-    let first = letters.next().and_then(letter_number);
-    before.zip(first).is_some_and(|(before, first)| before >> first & 1 == 1)
+    let are_last = |first: u8, last: u8| {
+        let before = letter_number(last).and_then(|last| LAST_LETTERS.get(last));
+        before.zip(letter_number(first)).is_some_and(|(before, first)| before >> first & 1 == 1)
+    };
+    match name.as_bytes() {
+        // Nearly all names end in letters.
+        [.., first, last] if first.is_ascii_alphabetic() && last.is_ascii_alphabetic() => {
+            are_last(*first, *last)
+        }
+        bytes => {
+            let letters = bytes.iter().rev().copied().filter(u8::is_ascii_alphanumeric);
+            let mut letters = letters.skip_while(u8::is_ascii_digit);
+            letters.next().zip(letters.next()).is_some_and(|(last, first)| are_last(first, last))
+        }
+    }
 }
 
 fn letter_number(letter: u8) -> Option<usize> {

@@ -430,6 +430,36 @@ fn what_is_redacted_stays_as_it_is() {
 }
 
 #[test]
+fn what_was_clean_in_one_place_is_looked_at_in_every_other() {
+    let event = |part: &str| format!(r#"{{"kind":"Event","verb":"get",{part}}}"#);
+    // What says who did what shows all but what is a credential by its shape.
+    for (shows, hides) in [
+        (r#""user":{"note":"password=hunter2"}"#, r#""annotations":{"note":"password=hunter2"}"#),
+        (r#""auditID":"token=hunter2""#, r#""userAgent":"token=hunter2""#),
+        (r#""stage":"password=hunter3""#, r#""requestObject":{"a":"password=hunter3"}"#),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(redacted(&event(shows)), event(shows));
+            assert!(!redacted(&event(hides)).contains("hunter"), "{hides}");
+        }
+    }
+    // What a Secret holds is one, also in a text.
+    let text = r#"{"a":"{\"data\":{\"b\":\"hunter2\"}}"}"#;
+    for _ in 0..2 {
+        shown("configmaps", text);
+        hidden("secrets", text);
+    }
+    // JSON is redacted whole where it lies in too many texts.
+    let mut nested = "[1]".to_owned();
+    shown("configmaps", &serde_json::json!({ "a": nested }).to_string());
+    for _ in 0..NESTED_MAX {
+        nested = serde_json::json!([nested]).to_string();
+    }
+    let body = with_body("configmaps", &serde_json::json!({ "a": nested }).to_string());
+    assert!(redacted(&body).contains(MARK), "{body}");
+}
+
+#[test]
 fn commands_in_commands_are_redacted_at_some_depth() {
     let nested = format!("{}hunter2", "password=$(".repeat(100_000));
     let text = redactor().text("x", &nested).into_owned();

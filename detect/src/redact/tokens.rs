@@ -31,6 +31,13 @@ impl<'a> Tokens<'a> {
     pub(super) fn position(&self) -> usize {
         self.at
     }
+
+    /// The object or array that the last token has opened, whole; what comes next is behind it.
+    pub(super) fn whole(&mut self) -> Option<Json<'a>> {
+        let start = self.at.checked_sub(1)?;
+        self.at = scan::skip_value(self.bytes, start)?;
+        self.bytes.get(start..self.at).map(Json::new)
+    }
 }
 
 impl<'a> Iterator for Tokens<'a> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::clean::{Look, unless_clean};
 use super::facts::{self, Facts};
 use super::tokens::{Token, Tokens};
 use super::words::{Program, Words};
@@ -23,8 +24,6 @@ pub(super) struct Scope {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Area {
-    /// The event itself.
-    Event,
     /// What the API server writes about the request.
     Report,
     /// What somebody sent or was sent.
@@ -53,9 +52,17 @@ impl Scope {
     pub(super) const BODY: Self =
         Self { area: Area::Body, is_secret: false, is_credential: false, treatment: Treatment::Plain };
 
-    /// A whole event.
-    pub(super) fn of_event(is_about_secrets: bool) -> Self {
-        Self { area: Area::Event, is_secret: is_about_secrets, ..Self::BODY }
+    /// A part of an event. Whatever the API server does not write is a body.
+    fn of_part(key: &str, is_about_secrets: bool) -> Self {
+        let (area, treatment) = match Key::from_name(key) {
+            _ if names::is_last_applied(key) => (Area::Body, Treatment::Sealed),
+            None | Some(Key::RequestObject | Key::ResponseObject) => (Area::Body, Treatment::Plain),
+            Some(Key::RequestUri) => (Area::Report, Treatment::Address),
+            // Words of a client, of a refusal, of what webhooks changed.
+            Some(Key::UserAgent | Key::ResponseStatus | Key::Annotations) => (Area::Report, Treatment::Plain),
+            Some(_) => (Area::Report, Treatment::Identity),
+        };
+        Self { area, treatment, is_secret: is_about_secrets, ..Self::BODY }
     }
 
     /// What a text holds that is JSON itself.
@@ -89,22 +96,18 @@ impl Scope {
             return self.with(Treatment::Sealed);
         }
         match self.area {
-            Area::Event => self.of_part(key),
             Area::Report => self,
             Area::Body => self.with(self.in_body(key, facts)),
         }
     }
 
-    /// What holds for a part of an event. Whatever the API server does not write is a body.
-    fn of_part(self, key: &str) -> Self {
-        let (area, treatment) = match Key::from_name(key) {
-            None | Some(Key::RequestObject | Key::ResponseObject) => (Area::Body, Treatment::Plain),
-            Some(Key::RequestUri) => (Area::Report, Treatment::Address),
-            // Words of a client, of a refusal, of what webhooks changed.
-            Some(Key::UserAgent | Key::ResponseStatus | Key::Annotations) => (Area::Report, Treatment::Plain),
-            Some(_) => (Area::Report, Treatment::Identity),
-        };
-        Self { area, treatment, ..self }
+    /// How a part of a report is looked at; nothing for a body, where what is secret elsewhere in the event is too.
+    fn look(self) -> Option<Look> {
+        match (self.area, self.treatment) {
+            (Area::Report, Treatment::Plain) => Some(Look::part(false, self.is_secret)),
+            (Area::Report, Treatment::Identity) => Some(Look::part(true, self.is_secret)),
+            _ => None,
+        }
     }
 
     fn in_body(self, key: &str, facts: Facts) -> Treatment {
@@ -170,37 +173,90 @@ struct Walk<'r, 'a> {
 
 /// Writes valid JSON anew; `level` is how many texts it is within.
 pub(super) fn rewrite(redactor: &Redactor, bytes: &[u8], scope: Scope, level: usize) -> Rewritten {
-    rewritten(Walk::new(redactor, bytes, scope, level))
+    Walk::new(redactor, bytes, scope, level, None).rewritten()
 }
 
-/// The same for JSON that is within no text, with secrets that are known.
-pub(super) fn rewrite_knowing(redactor: &Redactor, bytes: &[u8], scope: Scope, known: &Sealed) -> Rewritten {
-    rewritten(Walk { known: Some(known), ..Walk::new(redactor, bytes, scope, 0) })
-}
-
-fn rewritten(mut walk: Walk<'_, '_>) -> Rewritten {
-    let mut tokens = Tokens::new(walk.bytes);
+/// Writes an event anew, part by part; secrets that are `known` are redacted wherever they stand in a body.
+pub(super) fn rewrite_event(
+    redactor: &Redactor,
+    event: &[u8],
+    is_about_secrets: bool,
+    known: Option<&Sealed>,
+) -> Rewritten {
+    let mut tokens = Tokens::new(event);
+    let mut walk = Walk::new(redactor, event, Scope::BODY, 0, known);
+    // The brace of the event itself.
+    tokens.next();
     while let Some(token) = tokens.next() {
-        walk.take(token, tokens.position());
+        match token {
+            Token::Object | Token::Array => {
+                let Some(part) = tokens.whole() else { break };
+                walk.take_part(part, tokens.position());
+            }
+            Token::Key(key) => {
+                walk.take(token, tokens.position());
+                walk.next = Scope::of_part(&key.as_str().unwrap_or_default(), is_about_secrets);
+            }
+            Token::Scalar(_) | Token::Close => walk.take(token, tokens.position()),
+        }
     }
-    walk.copy(walk.bytes.len());
-    Rewritten { text: walk.text, count: walk.count, sealed: walk.sealed }
+    walk.close()
 }
 
 impl<'r, 'a> Walk<'r, 'a> {
-    fn new(redactor: &'r Redactor, bytes: &'a [u8], scope: Scope, level: usize) -> Self {
+    fn new(
+        redactor: &'r Redactor,
+        bytes: &'a [u8],
+        scope: Scope,
+        level: usize,
+        known: Option<&'r Sealed>,
+    ) -> Self {
         Self {
             redactor,
             bytes,
             level,
-            facts: facts::collected(bytes).into_iter(),
+            facts: Vec::new().into_iter(),
             open: Vec::new(),
             next: scope,
             copied: 0,
             text: String::with_capacity(bytes.len()),
             count: 0,
             sealed: Sealed::new(),
-            known: None,
+            known,
+        }
+    }
+
+    fn rewritten(mut self) -> Rewritten {
+        self.facts = facts::collected(self.bytes).into_iter();
+        let mut tokens = Tokens::new(self.bytes);
+        while let Some(token) = tokens.next() {
+            self.take(token, tokens.position());
+        }
+        self.close()
+    }
+
+    fn close(mut self) -> Rewritten {
+        self.copy(self.bytes.len());
+        Rewritten { text: self.text, count: self.count, sealed: self.sealed }
+    }
+
+    /// Takes an object or array of an event that ends at `end`.
+    fn take_part(&mut self, part: Json<'_>, end: usize) {
+        let scope = self.next;
+        let rewrite = || {
+            let rewritten = Walk::new(self.redactor, part.bytes(), scope, 0, self.known).rewritten();
+            (rewritten.text.as_bytes() != part.bytes()).then_some(rewritten)
+        };
+        let rewritten = match scope.look() {
+            Some(look) => unless_clean(look, part.bytes(), rewrite),
+            None => rewrite(),
+        };
+        if let Some(Rewritten { text, count, sealed }) = rewritten {
+            self.copy(end.saturating_sub(part.bytes().len()));
+            self.text.push_str(&text);
+            self.copied = end;
+            self.count += count;
+            self.sealed.extend(sealed);
         }
     }
 
@@ -275,8 +331,11 @@ impl<'r, 'a> Walk<'r, 'a> {
             }
             Treatment::Credential if is_credential(scalar, text) => Some(self.redactor.mark(text)),
             _ if scalar.kind() != Kind::String => None,
-            Treatment::Identity => self.redactor.shapes(text),
-            Treatment::Address => uri::redacted(self.redactor, text, self.level),
+            Treatment::Identity => unless_clean(Look::SHAPES, text.as_bytes(), || self.redactor.shapes(text)),
+            Treatment::Address => {
+                let look = Look::address(self.level);
+                unless_clean(look, text.as_bytes(), || uri::redacted(self.redactor, text, self.level))
+            }
             Treatment::Command(program) => self.word(&mut Words::after(program), text),
             Treatment::Plain | Treatment::Credential => {
                 let words = self.open.last_mut().and_then(|frame| frame.words.take());
@@ -297,7 +356,8 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     fn string(&self, text: &str) -> Option<String> {
-        self.redactor.string(text, self.next, self.level)
+        let look = Look::text(self.next.is_secret, self.level);
+        unless_clean(look, text.as_bytes(), || self.redactor.string(text, self.next, self.level))
     }
 
     /// A word of a command: what the words before it say of it counts before its own text.

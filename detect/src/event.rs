@@ -313,7 +313,7 @@ impl<'a> Event<'a> {
             return Some(Complaint::Kind);
         }
         for &(key, kind) in SHAPES {
-            if self.get(key).is_some_and(|value| value.kind() != kind) {
+            if self.top_level(key).is_some_and(|value| value.kind() != kind && !value.is_null()) {
                 return Some(Complaint::Shape { key: key.name(), expected: kind });
             }
         }

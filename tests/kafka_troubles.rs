@@ -264,6 +264,36 @@ fn limit_files(running: &Running, limit: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_is_read_on_whoever_leads_it() {
+    let first = Broker::start().await;
+    // Who coordinates groups is settled before there is a second node.
+    first.make_topic("before", 1, &[]).await;
+    assert_eq!(first.lag("mover", "before").await, 0);
+    let mut second = first.joined().await;
+    first.make_topic_on("events", &[2, 1]).await;
+    first.until_led("events", 2).await;
+    let site = site(&[source(&first, "mover", "topics: [events], cluster: lab")]);
+    let running = site.start().await;
+    first.write("events", events(0..10, 0)).await;
+    until_read(&first, "mover", "events", &site).await;
+
+    // The leader is lost, and the other node becomes it.
+    second.kill();
+    first.until_led("events", 1).await;
+    first.write("events", events(10..20, 0)).await;
+    until_read(&first, "mover", "events", &site).await;
+
+    // It comes back, and leads again while both are there.
+    second.restart().await;
+    first.until_led("events", 2).await;
+    first.write("events", events(20..30, 0)).await;
+    until_read(&first, "mover", "events", &site).await;
+    assert_eq!(running.metric("masthead_ledger_imbalance").await, 0.0);
+    stop(running, &site);
+    assert_eq!(alerted(&site)["lab"], ids(0..30));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_with_a_name_of_its_own_finds_its_partitions_waiting() {
     let broker = Broker::start().await;
     broker.make_topic("events", 2, &[]).await;

@@ -57,8 +57,23 @@ impl Broker {
     pub(crate) async fn make_topic(&self, name: &str, partitions: i32, configuration: &[(&str, &str)]) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         topic.config.extend_from_slice(configuration);
-        let results = self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
+        self.make(&topic).await;
+    }
+
+    /// Makes a topic of one partition that these nodes hold; the first of them is to lead it.
+    pub(crate) async fn make_topic_on(&self, name: &str, nodes: &[i32]) {
+        self.make(&NewTopic::new(name, 1, TopicReplication::Variable(&[nodes]))).await;
+    }
+
+    async fn make(&self, topic: &NewTopic<'_>) {
+        let results = self.admin().create_topics([topic], &AdminOptions::new()).await.unwrap();
         assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
+
+    /// Waits until a node leads the first partition of a topic.
+    pub(crate) async fn until_led(&self, topic: &str, node: i32) {
+        let (address, topic) = (self.address(), topic.to_owned());
+        blocking(move || until_led(&address, &topic, node)).await;
     }
 
     /// Deletes a topic with all that is in it.
@@ -98,14 +113,14 @@ impl Broker {
     }
 }
 
-/// Whether a broker answers what its topics are.
-pub(super) async fn answers(address: String) -> bool {
+/// How many brokers one of them knows of; none if it does not answer.
+pub(super) async fn brokers(address: String) -> usize {
     if tokio::net::TcpStream::connect(&address).await.is_err() {
-        return false;
+        return 0;
     }
     blocking(move || {
         let client: BaseConsumer = client(&address).create().unwrap();
-        client.fetch_metadata(None, QUESTION).is_ok_and(|metadata| !metadata.brokers().is_empty())
+        client.fetch_metadata(None, QUESTION).map_or(0, |metadata| metadata.brokers().len())
     })
     .await
 }
@@ -198,6 +213,19 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
     let metadata = patiently(|| consumer.fetch_metadata(Some(topic), QUESTION));
     let topic = metadata.topics().iter().find(|one| one.name() == topic).unwrap();
     topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()
+}
+
+fn until_led(address: &str, topic: &str, node: i32) {
+    let client: BaseConsumer = client(address).create().unwrap();
+    let begun = Instant::now();
+    let leader = || {
+        let metadata = patiently(|| client.fetch_metadata(Some(topic), QUESTION));
+        metadata.topics()[0].partitions().first().map(rdkafka::metadata::MetadataPartition::leader)
+    };
+    while leader() != Some(node) {
+        assert!(begun.elapsed() < PATIENCE, "node {node} does not lead `{topic}`, but {:?}", leader());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// What a broker answers, once it does: it may be about to become the one to ask.

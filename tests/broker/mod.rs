@@ -1,4 +1,4 @@
-//! A real Apache Kafka for tests: one node, on loopback, in a folder of its own.
+//! A real Apache Kafka for tests: one node, or two, on loopback, each in a folder of its own.
 //!
 //! `fetch` beside this file copies the program from Maven's repository once. Where it answers
 //! without passwords is [`Broker::address`]; what else it listens on, a test says by [`Layout`].
@@ -20,11 +20,9 @@ pub(crate) use client::{Got, Message};
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What every broker of tests has: one node that is all of a cluster, small, and soon believed to be
-/// dead once it is, so that it may come back.
+/// What every broker of tests has: small, soon believed to be dead once it is, so that it may come back,
+/// and soon the leader again of what it is to lead.
 const PROPERTIES: &str = "\
-process.roles=broker,controller
-node.id=1
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 auto.create.topics.enable=false
@@ -43,6 +41,8 @@ background.threads=2
 controlled.shutdown.enable=false
 broker.heartbeat.interval.ms=250
 broker.session.timeout.ms=3000
+leader.imbalance.check.interval.seconds=1
+leader.imbalance.per.broker.percentage=0
 ";
 
 /// What a broker has beside what every broker of tests has.
@@ -61,7 +61,11 @@ pub(crate) struct Layout {
 pub(crate) struct Broker {
     folder: tempfile::TempDir,
     libraries: PathBuf,
+    /// Its number in its cluster.
+    node: i32,
     port: u16,
+    /// Where the first node of the cluster, which controls it, listens to the others.
+    controller: u16,
     further: Vec<(&'static str, u16)>,
     process: Option<Child>,
 }
@@ -74,11 +78,26 @@ impl Broker {
 
     /// Starts one, and waits until it answers.
     pub(crate) async fn with(layout: &Layout) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let [port, controller] = [free_port(), free_port()];
+        Self::node(1, free_port(), layout).await
+    }
+
+    /// Starts a second node of its cluster, and waits until both answer.
+    pub(crate) async fn joined(&self) -> Self {
+        let second = Self::node(2, self.controller, &Layout::default()).await;
+        let begun = Instant::now();
+        while client::brokers(second.address()).await < 2 {
+            assert!(begun.elapsed() < PATIENCE, "the brokers do not find each other: {}", second.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        second
+    }
+
+    async fn node(node: i32, controller: u16, layout: &Layout) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let further: Vec<_> = layout.listeners.iter().map(|(name, _)| (*name, free_port())).collect();
-        let mut broker = Self { folder, libraries: libraries(), port, further, process: None };
-        std::fs::write(broker.properties_path(), broker.properties(layout, controller)).unwrap();
+        let mut broker =
+            Self { folder, libraries: libraries(), node, port, controller, further, process: None };
+        std::fs::write(broker.properties_path(), broker.properties(layout)).unwrap();
         broker.format(&layout.scram);
         broker.restart().await;
         broker
@@ -105,7 +124,7 @@ impl Broker {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(command.spawn().expect("cannot start `java`"));
         let begun = Instant::now();
-        while !client::answers(self.address()).await {
+        while client::brokers(self.address()).await == 0 {
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the broker ended with {ended:?}: {}", self.log());
             assert!(begun.elapsed() < PATIENCE, "the broker does not answer: {}", self.log());
@@ -159,7 +178,12 @@ impl Broker {
         self.folder.path()
     }
 
-    fn properties(&self, layout: &Layout, controller: u16) -> String {
+    fn properties(&self, layout: &Layout) -> String {
+        let Self { node, controller, .. } = self;
+        let (roles, control) = match node {
+            1 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),
+            _ => ("broker", String::new()),
+        };
         let mut listeners = format!("PLAINTEXT://127.0.0.1:{}", self.port);
         let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
         for ((name, protocol), (_, port)) in layout.listeners.iter().zip(&self.further) {
@@ -168,9 +192,9 @@ impl Broker {
         }
         let data = self.folder.path().join("data");
         format!(
-            "{PROPERTIES}log.dirs={}\n\
+            "{PROPERTIES}process.roles={roles}\nnode.id={node}\nlog.dirs={}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners={listeners},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners={listeners}{control}\n\
              advertised.listeners={listeners}\n\
              listener.security.protocol.map={protocols}\n{}",
             data.display(),

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ use copier::Copier;
 use folder::Folder;
 use note::Signer;
 use recent::Recent;
-use writer::{Order, Work, Writer};
+use writer::{FileIdentity, Order, Work, Writer};
 
 /// The most tasks that wait for the writer; who comes later waits to be let in.
 const QUEUE_TASKS_MAX: usize = 1024;
@@ -92,8 +92,8 @@ struct Inner {
     recent: Arc<Recent>,
     failures: Arc<AtomicU64>,
     reading: Arc<Semaphore>,
-    /// Connections that nobody reads from just now.
-    readers: Mutex<Vec<Connection>>,
+    /// Connections that nobody reads from just now, and which file each has open.
+    readers: Mutex<Vec<(FileIdentity, Connection)>>,
 }
 
 impl Store {
@@ -207,21 +207,29 @@ impl Store {
         let turn = Arc::clone(&self.inner.reading).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let store = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
-            let idle = store.idle_readers().pop();
-            let connection = match idle {
+            let database = store.inner.folder.database();
+            let file = writer::identity(&database)?;
+            let connection = match store.idle_reader(file) {
                 Some(connection) => connection,
-                None => schema::open_for_reading(&store.inner.folder.database())?,
+                None => schema::open_for_reading(&database)?,
             };
             let answer = question(&connection)?;
             // Not kept after an error: it may be the connection's own.
-            store.idle_readers().push(connection);
+            store.idle_readers().push((file, connection));
             drop(turn);
             Ok(answer)
         });
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    fn idle_readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    /// One of those to a file. Lets go of those to others, which this one has replaced.
+    fn idle_reader(&self, file: FileIdentity) -> Option<Connection> {
+        let mut idle = self.idle_readers();
+        idle.retain(|(open, _)| *open == file);
+        idle.pop().map(|(_, connection)| connection)
+    }
+
+    fn idle_readers(&self) -> MutexGuard<'_, Vec<(FileIdentity, Connection)>> {
         self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,7 @@ mod pruning;
 mod reading;
 mod replacing;
 mod small_disk;
+mod swapping;
 mod tampering;
 mod writing;
 

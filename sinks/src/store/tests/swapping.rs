@@ -24,6 +24,21 @@ async fn nobody_reads_from_a_file_that_was_replaced() {
     assert_eq!(ids(&store).await, [3, 4, 5]);
 }
 
+#[tokio::test]
+async fn sinks_are_given_what_the_new_file_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(alerts([1, 2])).await.unwrap();
+    // As many, so that the next number follows on what is in memory.
+    replace(folder.path(), alerts([3, 4])).await;
+    store.write(alerts([5])).await.unwrap();
+    assert_eq!(ids(&store).await, [3, 4, 5]);
+    assert_eq!(kept(&store).await.len(), 3);
+    store.write(alerts([6])).await.unwrap();
+    assert_eq!(numbers(&store.pending(2, usize::MAX, usize::MAX).await.unwrap()), [3, 4]);
+    assert_eq!(kept(&store).await.len(), 4);
+}
+
 /// Puts a database that holds an entry in the place of the one in a folder.
 async fn replace(folder: &Path, entry: Entry) {
     let elsewhere = tempfile::tempdir().unwrap();

@@ -154,21 +154,21 @@ impl Events<'_> {
         if range.is_empty() {
             return range;
         }
-        let mut scratch = current.scratch();
-        while let Some(found) = self.found.get(range.start).filter(|_| !range.is_empty()) {
-            let raw = match &found.bytes {
-                // Invariant: it was found there.
-                Bytes::There(there) => &self.bytes[there.clone()],
-                Bytes::Own(raw) => raw,
-            };
-            part.add(&Event::with_spans(raw, found.spans), &mut scratch);
-            range.start += 1;
-            if part.bytes() >= bytes_max {
-                break;
+        current.with_scratch(|scratch| {
+            while let Some(found) = self.found.get(range.start).filter(|_| !range.is_empty()) {
+                let raw = match &found.bytes {
+                    // Invariant: it was found there.
+                    Bytes::There(there) => &self.bytes[there.clone()],
+                    Bytes::Own(raw) => raw,
+                };
+                part.add(&Event::with_spans(raw, found.spans), scratch);
+                range.start += 1;
+                if part.bytes() >= bytes_max {
+                    break;
+                }
             }
-        }
-        part.note_blind(&mut scratch);
-        current.give_back(scratch);
+            part.note_blind(&scratch.blind_counts);
+        });
         range
     }
 }
@@ -288,7 +288,7 @@ level: low
     /// What it gives event by event.
     fn expected(list: &str) -> Stored {
         let current = current();
-        let mut scratch = current.scratch();
+        let mut scratch = current.detection.engine.scratch();
         let mut part = Part::new(&current, "lab", "hook", None);
         let mut frames = Frames::new(list.as_bytes());
         while let Some(frame) = frames.next() {

@@ -38,8 +38,18 @@ impl Current {
         Self { detection, scratches: Mutex::default(), scratches_max }
     }
 
-    /// Room to evaluate events in; to be given back. What the same thread left behind, if that is there.
-    pub(crate) fn scratch(&self) -> Scratch {
+    /// Evaluates events, which takes a scratch: however that ends, it is kept for whoever is next, unless the
+    /// evaluation panics. What it counted is for `evaluate` to note.
+    pub(crate) fn with_scratch<T>(&self, evaluate: impl FnOnce(&mut Scratch) -> T) -> T {
+        let mut scratch = self.scratch();
+        let result = evaluate(&mut scratch);
+        scratch.blind_counts.fill(0);
+        self.give_back(scratch);
+        result
+    }
+
+    /// What the same thread left behind, if that is there.
+    fn scratch(&self) -> Scratch {
         let own = thread::current().id();
         let kept = self.scratches.lock().ok().and_then(|mut scratches| {
             // Otherwise one that has lain for long: whose it is may be busy elsewhere.
@@ -49,8 +59,7 @@ impl Current {
         kept.unwrap_or_else(|| self.detection.engine.scratch())
     }
 
-    /// Keeps a scratch for whoever is next.
-    pub(crate) fn give_back(&self, scratch: Scratch) {
+    fn give_back(&self, scratch: Scratch) {
         if let Ok(mut scratches) = self.scratches.lock()
             && scratches.len() < self.scratches_max
         {
@@ -61,7 +70,13 @@ impl Current {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
+
+    fn current() -> Current {
+        Current::new(Vec::new(), Settings::default(), Redactor::new([7; 32]))
+    }
 
     /// A scratch that can be told from others.
     fn marked(current: &Current, mark: u64) -> Scratch {
@@ -72,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_thread_has_again_what_it_left_behind_and_otherwise_what_is_there() {
-        let current = Current::new(Vec::new(), Settings::default(), Redactor::new([7; 32]));
+        let current = current();
         current.give_back(marked(&current, 1));
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -81,6 +96,26 @@ mod tests {
         });
         assert_eq!(current.scratch().blind_counts, [1]);
         assert_eq!(current.scratch().blind_counts, [2]);
+        assert!(current.scratch().blind_counts.is_empty());
+    }
+
+    #[test]
+    fn a_scratch_is_kept_however_an_evaluation_ends_unless_it_panics() {
+        let current = current();
+        let mark = |scratch: &mut Scratch| scratch.blind_counts.push(3);
+        let refused: Result<(), &str> = current.with_scratch(|scratch| {
+            mark(scratch);
+            Err("the body broke off")
+        });
+        assert!(refused.is_err());
+        assert_eq!(current.scratch().blind_counts, [0], "what it counted is nobody else's");
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            current.with_scratch(|scratch| {
+                mark(scratch);
+                panic!("on purpose")
+            })
+        }));
+        assert!(panicked.is_err());
         assert!(current.scratch().blind_counts.is_empty());
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 #[cfg(feature = "kafka")]
 use detect::correlate::Relations;
 use detect::redact::Redactor;
-use detect::{Alert, Observed};
+use detect::{Alert, Observed, Scratch};
 use ingest::webhook::{Body, BodyError, Content, EVENT_BYTES_MAX, Judge, Judged, Refusal, Whole};
 use ingest::{Frame, Frames, MalformedKind};
 use sinks::outbox::{Entry, NewAlert, Quarantined, Receipt};
@@ -172,17 +172,26 @@ impl Lookout {
     /// # Errors
     /// Says why the source must give them again.
     pub(crate) fn take(&self, origin: Origin<'_>, stream: impl Read) -> Result<Judged, Refusal> {
+        let current = self.current();
+        current.with_scratch(|scratch| self.take_with(&current, scratch, origin, stream))
+    }
+
+    fn take_with(
+        &self,
+        current: &Current,
+        scratch: &mut Scratch,
+        origin: Origin<'_>,
+        stream: impl Read,
+    ) -> Result<Judged, Refusal> {
         let received_at = Instant::now();
         let Origin { source, cluster, place, position } = origin;
-        let current = self.current();
-        let mut scratch = current.scratch();
         let mut frames = Frames::with_event_bytes_max(Prefix::new(stream), EVENT_BYTES_MAX).shedding();
-        let mut part = Part::new(&current, cluster, source, place.as_deref());
+        let mut part = Part::new(current, cluster, source, place.as_deref());
         let mut judged = Judged::default();
         while let Some(frame) = frames.next() {
             match frame {
                 Frame::Event { event, .. } => {
-                    part.add(&event, &mut scratch);
+                    part.add(&event, scratch);
                 }
                 Frame::Malformed(malformed) => {
                     if let MalformedKind::Unreadable(error) = &malformed.kind
@@ -196,13 +205,12 @@ impl Lookout {
                 }
             }
             if part.is_full() {
-                let empty = Part::new(&current, cluster, source, place.as_deref());
+                let empty = Part::new(current, cluster, source, place.as_deref());
                 judged += self.commit(std::mem::replace(&mut part, empty), received_at)?;
             }
         }
         part.reach(position);
         Figures::blind(current.detection.rules(), &mut scratch.blind_counts);
-        current.give_back(scratch);
         judged += self.commit(part, received_at)?;
         let counts = frames.counts();
         Figures::unwrapped(source, &counts);

@@ -144,10 +144,9 @@ impl<'c> Part<'c> {
         self.given.append(next);
     }
 
-    /// Keeps what events hid from rules since this was last asked.
-    pub(crate) fn note_blind(&mut self, scratch: &mut Scratch) {
-        add_to(&mut self.given.blind_counts, &scratch.blind_counts);
-        scratch.blind_counts.fill(0);
+    /// Adds, by rule, how many events hid what it reads.
+    pub(crate) fn note_blind(&mut self, blind_counts: &[u64]) {
+        add_to(&mut self.given.blind_counts, blind_counts);
     }
 
     /// Keeps how far the source is once this is durable, and under which name it asks for that.

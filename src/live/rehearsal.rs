@@ -22,13 +22,12 @@ pub(crate) fn rehearse(evaluators: &Evaluators, current: &Current) {
     let examples = examples();
     let gap = examples.len().div_ceil(EXAMPLES_MAX).max(1);
     evaluators.on_all(|| {
-        let mut scratch = current.scratch();
-        let mut part = Part::new(current, "", "", None);
-        for event in examples.iter().step_by(gap).filter_map(|raw| Event::parse(raw).ok()) {
-            part.add(&event, &mut scratch);
-        }
-        part.note_blind(&mut scratch);
-        current.give_back(scratch);
+        current.with_scratch(|scratch| {
+            let mut part = Part::new(current, "", "", None);
+            for event in examples.iter().step_by(gap).filter_map(|raw| Event::parse(raw).ok()) {
+                part.add(&event, scratch);
+            }
+        });
     });
 }
 
@@ -75,6 +74,6 @@ level: high
         let rules = sigma::parse(Path::new("rule.yml"), rule).rules;
         let current = Current::new(rules, Settings::default(), Redactor::new([7; 32]));
         rehearse(&Evaluators::start().unwrap(), &current);
-        assert_eq!(current.scratch().blind_counts, [0]);
+        current.with_scratch(|scratch| assert_eq!(scratch.blind_counts, [0]));
     }
 }

@@ -39,7 +39,6 @@ pub(super) struct Judging {
 
 /// What the judging of a batch has come to.
 struct Work<'b> {
-    scratch: Scratch,
     /// Where messages are read that are not simply an event.
     frames: Frames<Empty>,
     /// When the events happened, by partition of the batch.
@@ -57,22 +56,21 @@ impl Judging {
         let mut settling = Settling::new(self, batch.begun());
         let current = self.lookout.current();
         let mut work = Work {
-            scratch: current.scratch(),
             frames: Frames::of_bytes(Vec::new(), io::empty(), EVENT_BYTES_MAX),
             periods: batch.partitions().map(|_| Period::default()).collect(),
             letters: Vec::new(),
             item_count: 0,
             tombstone_count: 0,
         };
-        for group in self.groups(batch) {
-            work.item_count = 0;
-            self.take(&group, &current, &mut work, &mut settling)?;
-            settling.received(&group.cluster, work.item_count);
-        }
         // Whoever evaluates while this one waits for the disk finds its scratch warm.
-        let mut blind_counts = work.scratch.blind_counts.clone();
-        work.scratch.blind_counts.fill(0);
-        current.give_back(work.scratch);
+        let mut blind_counts = current.with_scratch(|scratch| {
+            for group in self.groups(batch) {
+                work.item_count = 0;
+                self.take(&group, &current, scratch, &mut work, &mut settling)?;
+                settling.received(&group.cluster, work.item_count);
+            }
+            Ok(scratch.blind_counts.clone())
+        })?;
         settling.settle()?;
         self.send_letters(&work.letters)?;
         settling.answer();
@@ -106,13 +104,14 @@ impl Judging {
         &self,
         group: &Group<'b>,
         current: &Current,
+        scratch: &mut Scratch,
         work: &mut Work<'b>,
         settling: &mut Settling<'_>,
     ) -> Result<(), Again> {
         let begin = || Part::new(current, &group.cluster, &self.source, None);
         let mut part = begin();
         for member in &group.members {
-            self.evaluate(member, &group.cluster, &mut part, work);
+            self.evaluate(member, &group.cluster, &mut part, scratch, work);
             if settling.is_full_with(&part) {
                 settling.add(&group.cluster, std::mem::replace(&mut part, begin()));
                 settling.settle()?;
@@ -124,14 +123,21 @@ impl Judging {
     }
 
     /// Evaluates what one message holds of a cluster.
-    fn evaluate<'b>(&self, member: &Member<'b>, cluster: &str, part: &mut Part<'_>, work: &mut Work<'b>) {
+    fn evaluate<'b>(
+        &self,
+        member: &Member<'b>,
+        cluster: &str,
+        part: &mut Part<'_>,
+        scratch: &mut Scratch,
+        work: &mut Work<'b>,
+    ) {
         let message = &member.message;
         let Some(value) = message.value else {
             work.tombstone_count += 1;
             return;
         };
         if let Some(event) = lone_event(value) {
-            work.add(message, &event, part);
+            work.add(message, &event, part, scratch);
             return;
         }
         // They are somewhere else meanwhile, so that what they give can be added.
@@ -143,7 +149,7 @@ impl Judging {
             match frame {
                 Frame::Event { event, .. } => {
                     if member.is_of(number, cluster) {
-                        work.add(message, &event, part);
+                        work.add(message, &event, part, scratch);
                     }
                     number += 1;
                 }
@@ -210,9 +216,9 @@ impl Judging {
 }
 
 impl Work<'_> {
-    fn add(&mut self, message: &Message<'_>, event: &Event<'_>, part: &mut Part<'_>) {
+    fn add(&mut self, message: &Message<'_>, event: &Event<'_>, part: &mut Part<'_>, scratch: &mut Scratch) {
         self.item_count += 1;
-        part.add(event, &mut self.scratch);
+        part.add(event, scratch);
         if let Some(period) = self.periods.get_mut(message.partition_index) {
             period.add(event);
         }

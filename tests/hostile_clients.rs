@@ -135,6 +135,28 @@ async fn good_clients_do_not_notice_bad_ones() {
     assert!(kept.len() < 1000 && kept.iter().any(|kept| kept.item.reason.contains("more items")));
 }
 
+#[tokio::test]
+async fn what_a_client_takes_for_its_body_is_measured_with_the_rest() {
+    const PAUSE: Duration = Duration::from_millis(300);
+    let site = Site::new();
+    let running = site.start().await;
+    let body = batch(&["slow".to_owned()]);
+    let mut stream = TcpStream::connect(site.listen).await.unwrap();
+    let head = format!(
+        "POST /audit/lab HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(PAUSE).await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let longest = running.metric_of("masthead_received_to_durable_seconds", "quantile=\"1\"").await;
+    assert!(longest >= PAUSE.as_secs_f64(), "{longest} s");
+    running.stop();
+}
+
 /// Lets this process and what it starts have so many files open, if it may.
 fn allow_files(count: u32) {
     let mut command = std::process::Command::new("prlimit");

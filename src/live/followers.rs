@@ -149,6 +149,7 @@ impl Reader {
             cluster: &self.cluster,
             place: Some(format!("{} byte {}", batch.file.display(), batch.offset)),
             position: Some((self.source.clone(), batch.position.clone())),
+            received_at: Instant::now(),
         };
         match &batch.skipped {
             None => self.lookout.take(origin, &*batch.bytes),

@@ -65,6 +65,8 @@ pub(crate) struct Origin<'o> {
     pub(crate) place: Option<String>,
     /// How far the source is once all of it is durable, and under which name it asks for that.
     pub(crate) position: Option<(String, Vec<u8>)>,
+    /// When they began to come.
+    pub(crate) received_at: Instant,
 }
 
 impl Lookout {
@@ -132,8 +134,8 @@ impl Lookout {
         source: Arc<str>,
         cluster: Arc<str>,
         body: Whole,
+        received_at: Instant,
     ) -> Result<Judged, Refusal> {
-        let received_at = Instant::now();
         let current = self.current();
         let (rules, redactor) = (Arc::clone(&current), self.redactor.clone());
         let names = (Arc::clone(&source), Arc::clone(&cluster));
@@ -183,8 +185,7 @@ impl Lookout {
         origin: Origin<'_>,
         stream: impl Read,
     ) -> Result<Judged, Refusal> {
-        let received_at = Instant::now();
-        let Origin { source, cluster, place, position } = origin;
+        let Origin { source, cluster, place, position, received_at } = origin;
         let mut frames = Frames::with_event_bytes_max(Prefix::new(stream), EVENT_BYTES_MAX).shedding();
         let mut part = Part::new(current, cluster, source, place.as_deref());
         let mut judged = Judged::default();
@@ -228,7 +229,7 @@ impl Lookout {
         length: u64,
         beginning: &[u8],
     ) -> Result<Judged, Refusal> {
-        let Origin { source, cluster, place, position } = origin;
+        let Origin { source, cluster, place, position, .. } = origin;
         let item = Quarantined {
             cluster: cluster.to_owned(),
             source: source.to_owned(),
@@ -452,7 +453,7 @@ pub(crate) struct Webhook {
 impl Judge for Webhook {
     async fn judge(&self, body: Body) -> Result<Judged, Refusal> {
         let (lookout, source) = (Arc::clone(&self.lookout), Arc::clone(&self.source));
-        let Body { content, cluster, party } = body;
+        let Body { content, cluster, party, received_at } = body;
         lookout.clusters.expect(&cluster, &party)?;
         let _turn = self.reading.acquire().await.map_err(|_| Refusal::Stopping)?;
         let content = match content {
@@ -462,11 +463,14 @@ impl Judge for Webhook {
             other => other,
         };
         let reader = match content {
-            Content::Whole(body) => return lookout.take_whole(source, cluster.into(), body).await,
+            Content::Whole(body) => {
+                return lookout.take_whole(source, cluster.into(), body, received_at).await;
+            }
             other => other.into_reader(),
         };
         let taken = tokio::task::spawn_blocking(move || {
-            let origin = Origin { source: &source, cluster: &cluster, place: None, position: None };
+            let (source, cluster) = (&*source, &*cluster);
+            let origin = Origin { source, cluster, place: None, position: None, received_at };
             lookout.take(origin, reader)
         });
         // A panic would have been an error of ours: the batch is asked for again.

@@ -12,6 +12,7 @@
 use std::future::Future;
 use std::io::Read;
 use std::ops::AddAssign;
+use std::time::Instant;
 
 mod access;
 mod addresses;
@@ -54,6 +55,8 @@ pub struct Body {
     pub cluster: String,
     /// Who answers for it.
     pub party: Party,
+    /// When the head of its request had come: what the client takes for the body counts from then on.
+    pub received_at: Instant,
 }
 
 /// What a body holds.

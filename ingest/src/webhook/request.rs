@@ -4,6 +4,7 @@
 //! is read; a body that is judged is judged to its end, also if its client has gone.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::body::HttpBody;
@@ -39,6 +40,7 @@ pub(super) struct Service<J> {
 struct Admitted {
     cluster: String,
     party: Party,
+    received_at: Instant,
     /// The length of its body, if it is known.
     length: Option<u64>,
 }
@@ -121,6 +123,7 @@ impl<J: Judge> Service<J> {
 
     /// What is known of a request, or why it is not taken.
     fn admit(&self, peer: &Peer, named: Option<&str>, request: &Request) -> Result<Admitted, Rejection> {
+        let received_at = Instant::now();
         if request.method() != Method::POST {
             return Err(Rejection::Method);
         }
@@ -139,7 +142,7 @@ impl<J: Judge> Service<J> {
         let collected_bytes_max = self.limits.collected_bytes_max;
         let expected = length.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
         self.room.expect(&party, if expected > collected_bytes_max { 0 } else { expected })?;
-        Ok(Admitted { cluster, party, length })
+        Ok(Admitted { cluster, party, received_at, length })
     }
 
     /// Receives a body and has it judged.
@@ -183,12 +186,12 @@ impl<J: Judge> Service<J> {
         stored: Stored,
         stream: Option<Share>,
     ) -> Result<JoinHandle<Result<Judged, Refusal>>, Refusal> {
-        let Admitted { cluster, party, .. } = admitted;
+        let Admitted { cluster, party, received_at, .. } = admitted;
         let request = self.room.request(&party)?;
         let judge = Arc::clone(&self.judge);
         let content = decoding::content(stored, &self.limits);
         Ok(self.judging.spawn(async move {
-            let judged = judge.judge(Body { content, cluster, party }).await;
+            let judged = judge.judge(Body { content, cluster, party, received_at }).await;
             drop((request, stream));
             judged
         }))

@@ -257,7 +257,8 @@ fn last() -> String {
 }
 
 fn take(lookout: &Lookout, source: &str, cluster: &str, events: &[String]) {
-    let origin = Origin { source, cluster, place: None, position: None };
+    let received_at = Instant::now();
+    let origin = Origin { source, cluster, place: None, position: None, received_at };
     lookout.take(origin, events.join("\n").as_bytes()).unwrap();
 }
 

@@ -21,6 +21,7 @@ fn the_shortest_file_is_the_default() {
     assert!(config.rules.default);
 }
 
+#[cfg(feature = "kafka")]
 #[test]
 fn all_mistakes_are_told_at_once_each_at_its_place() {
     let yaml = "\
@@ -65,6 +66,7 @@ admin:
     assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
 }
 
+#[cfg(feature = "kafka")]
 #[test]
 fn the_example_is_right_and_says_the_defaults() {
     let folder = Folder::new();

@@ -143,6 +143,7 @@ impl Clusters {
     }
 
     /// Forgets those whose matches are related elsewhere from now on.
+    #[cfg(feature = "kafka")]
     pub(crate) fn give_away(&self, is_elsewhere: impl Fn(&str) -> bool) {
         let mut clusters = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         clusters.retain(|name, _| !is_elsewhere(name));

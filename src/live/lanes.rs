@@ -271,5 +271,6 @@ impl Pace {
     }
 }
 
-#[cfg(test)]
+// Only Kafka has lanes.
+#[cfg(all(test, feature = "kafka"))]
 mod tests;

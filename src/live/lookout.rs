@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 #[cfg(feature = "kafka")]
+use detect::Observed;
+#[cfg(feature = "kafka")]
 use detect::correlate::Relations;
 use detect::redact::Redactor;
-use detect::{Alert, Observed, Scratch};
+use detect::{Alert, Scratch};
 use ingest::webhook::{Body, BodyError, Content, EVENT_BYTES_MAX, Judge, Judged, Refusal, Whole};
 use ingest::{Frame, Frames, MalformedKind};
 use sinks::outbox::{Entry, NewAlert, Quarantined, Receipt};

@@ -22,6 +22,8 @@ mod followers;
 mod health;
 #[cfg(feature = "kafka")]
 mod kafka;
+// Without Kafka nothing has lanes, and nobody waits for any.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code))]
 mod lanes;
 pub(crate) mod log;
 mod lookout;

@@ -18,16 +18,22 @@ const PLACES: &[(&str, &str)] = &[
     ("sources: { a: { type: webhook, tls: { @ } } }", "/definitions/Tls"),
     ("sources: { a: { type: webhook, tokens: [{ @ }] } }", "/definitions/Token"),
     ("sources: { a: { type: file, @ } }", "/definitions/Source/oneOf/1"),
+    #[cfg(feature = "kafka")]
     ("sources: { a: { type: kafka, @ } }", "/definitions/Source/oneOf/2"),
+    #[cfg(feature = "kafka")]
     ("sources: { a: { type: kafka, cluster_from: { @ } } }", "/definitions/ClusterFrom"),
+    #[cfg(feature = "kafka")]
     ("sources: { a: { type: kafka, limits: { @ } } }", "/definitions/KafkaLimits"),
     ("sinks: { a: { type: stdout, @ } }", "/definitions/Sink/oneOf/0"),
     ("sinks: { a: { type: file, @ } }", "/definitions/Sink/oneOf/1"),
     ("sinks: { a: { type: file, rotate: { @ } } }", "/definitions/Rotate"),
     ("sinks: { a: { type: http, @ } }", "/definitions/Sink/oneOf/2"),
     ("sinks: { a: { type: http, batch: { @ } } }", "/definitions/Batch"),
+    #[cfg(feature = "kafka")]
     ("sinks: { a: { type: kafka, @ } }", "/definitions/Sink/oneOf/3"),
+    #[cfg(feature = "kafka")]
     ("sinks: { a: { type: kafka, tls: { @ } } }", "/definitions/KafkaTls"),
+    #[cfg(feature = "kafka")]
     ("sinks: { a: { type: kafka, sasl: { @ } } }", "/definitions/Sasl"),
     ("routes: [{ @ }]", "/definitions/Route"),
     ("routes: [{ match: { @ } }]", "/definitions/Matcher"),

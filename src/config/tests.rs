@@ -227,6 +227,16 @@ fn what_does_not_fit_together_is_told() {
             "sinks: { a: { type: http, url: 'http://a', template: '{{ a }} b' } }",
             "1:54 the template does not give JSON",
         ),
+        ("sinks: { a: { type: http, url: 'http://a', template_file: no_such_file } }", "1:59 cannot read `"),
+        // The configuration itself, which gives no JSON.
+        (
+            "sinks: { a: { type: http, url: 'http://a', template_file: masthead.yml } }",
+            "1:59 the template does not give JSON",
+        ),
+        (
+            "sinks: { a: { type: http, url: 'http://a', batch: { count: 0 } } }",
+            "1:60 a batch cannot have 0 alerts",
+        ),
         (
             "sinks: { a: { type: http, url: 'http://a', headers: { Host: b } } }",
             "1:55 the header `Host` is set for each request",
@@ -266,7 +276,27 @@ fn what_works_against_its_purpose_is_told() {
             "sources: { a: { type: webhook, limits: { requests: 1 } } }",
             "1:52 one client could shut out all others",
         ),
+        (
+            "sources: { a: { type: webhook, limits: { connections: 0 } } }",
+            "1:55 one client could shut out all others",
+        ),
         ("sources: { a: { type: webhook, limits: { memory: 64KiB } } }", "1:50 hardly a body could be held"),
+        (
+            "sources: { a: { type: webhook, limits: { body: 0B } } }",
+            "1:48 hardly a batch would be taken whole",
+        ),
+        (
+            "sources: { a: { type: webhook, limits: { decoded: 0B } } }",
+            "1:51 hardly a batch would be taken whole",
+        ),
+        (
+            "state_dir: .\nsinks: { a: { type: file, path: a, rotate: { size: 1B } } }",
+            "2:52 each alert would have a file of its own",
+        ),
+        (
+            "state_dir: .\nsinks: { a: { type: file, path: a, rotate: { age: 0s } } }",
+            "2:51 there would be more files than alerts",
+        ),
         (
             "sources: { a: { type: webhook, limits: { connection_age: 1s } } }",
             "1:58 connections would do little but begin",
@@ -302,6 +332,14 @@ fn what_does_not_fit_together_for_kafka_is_told() {
         (
             "sources: { a: { type: kafka, brokers: [a], topics: [t], session_timeout: 1ms } }",
             "1:74 sessions cannot last so long",
+        ),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: [t], limits: { memory: 1B } } }",
+            "1:75 reading would stop behind every batch",
+        ),
+        (
+            "sources: { a: { type: kafka, brokers: [a], topics: [t], limits: { workers: 0 } } }",
+            "1:76 there cannot be so many workers",
         ),
         (
             "sources: { a: { type: kafka, brokers: [a], topics: [t], group: '' } }",

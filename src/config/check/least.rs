@@ -38,3 +38,6 @@ pub(super) const ROTATE_SIZE: Least<Size> = room(64, "each alert would have a fi
 pub(super) const MEMORY: Least<Size> = room(8 << 10, "hardly a body could be held");
 /// A batch of 400 events.
 pub(super) const BODY: Least<Size> = room(1 << 10, "hardly a batch would be taken whole");
+/// A batch of messages takes up to 2 MiB, and the next one is gathered meanwhile.
+#[cfg(feature = "kafka")]
+pub(super) const KAFKA_MEMORY: Least<Size> = room(4 << 10, "reading would stop behind every batch");

@@ -103,13 +103,11 @@ fn kafka(source: &KafkaSource, spot: Spot<'_>, mistakes: &mut Mistakes) {
             mistakes.contradict(place, "this does not say what the cluster is", advice);
         }
     }
-    if source.limits.memory.0 == 0 || source.limits.workers.is_some_and(|count| !WORKERS.contains(&count)) {
-        let place = spot.at("limits").place;
-        mistakes.contradict(
-            place,
-            "nothing could be read",
-            "`memory` above nothing, `workers` from 1 to 256",
-        );
+    let limits = spot.at("limits");
+    must_hold(source.limits.memory, least::KAFKA_MEMORY, limits.at("memory"), mistakes);
+    if source.limits.workers.is_some_and(|count| !WORKERS.contains(&count)) {
+        let advice = "1 to 256; leave it out for as many as there are processors";
+        mistakes.contradict(limits.at("workers").place, "there cannot be so many workers", advice);
     }
 }
 

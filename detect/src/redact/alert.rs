@@ -142,3 +142,23 @@ pub(crate) fn without_brackets(name: &str) -> String {
     }
     bare
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_redacted_event_are_where_they_are_in_it() {
+        let redactor = Redactor::new([7; 32]);
+        for password in ["hunter2", ""] {
+            let event = format!(
+                r#"{{"kind":"Event","requestObject":{{"password":"{password}"}},"verb":"create","user":{{"username":"eve"}}}}"#
+            );
+            let event = Event::parse(event.as_bytes()).unwrap();
+            let redacted = redactor.redact(&event);
+            assert_eq!(redacted.json().as_bytes() == event.raw(), password.is_empty());
+            let spans = Event::parse(redacted.json().as_bytes()).unwrap().spans();
+            assert_eq!(redacted.spans, Some(spans));
+        }
+    }
+}

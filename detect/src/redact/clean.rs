@@ -1,7 +1,7 @@
 //! Texts, and parts of events, in which no secret was found of late: most come again byte for byte.
 //!
-//! **Invariant:** one is passed over only if it was looked at in the same way before and stayed as it was;
-//! what holds a secret is never kept.
+//! **Invariant:** one is passed over only if it was looked at in the same way before and stayed as it was.
+//! What was found to hold a secret is not kept; what is known as one from elsewhere is asked for before.
 
 use std::cell::RefCell;
 

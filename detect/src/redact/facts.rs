@@ -128,18 +128,25 @@ fn told_by(key: &str) -> Telling {
     }
 }
 
+/// Whether what an object calls itself is a Secret, or a list of them.
+fn is_secret_kind(kind: &str) -> bool {
+    let kind = kind.trim();
+    kind.eq_ignore_ascii_case("Secret") || kind.eq_ignore_ascii_case("SecretList")
+}
+
+/// Whether an object calls itself so, apart from what is in it.
+pub(super) fn is_secret(object: Json<'_>) -> bool {
+    let mut kinds = object.entries().filter(|(key, _)| told_by(&key.text()) == Telling::Kind);
+    kinds.any(|(_, kind)| kind.as_str().is_some_and(|kind| is_secret_kind(&kind)))
+}
+
 fn note(facts: &mut Facts, telling: Telling, scalar: Json<'_>) {
     let text = if telling == Telling::Nothing { None } else { scalar.as_str() };
     let Some(text) = text else { return };
     match telling {
-        Telling::Kind => {
-            let kind = text.trim();
-            if kind.eq_ignore_ascii_case("Secret") || kind.eq_ignore_ascii_case("SecretList") {
-                facts.add(Facts::SECRET);
-            }
-        }
+        Telling::Kind if is_secret_kind(&text) => facts.add(Facts::SECRET),
         Telling::Name if names::is_credential_variable(&text) => facts.add(Facts::NAMED),
-        Telling::Name | Telling::Nothing => {}
+        Telling::Kind | Telling::Name | Telling::Nothing => {}
         Telling::Path => note_path(facts, &text),
         Telling::Command => {
             facts.add(Facts(words::Program::of(&text).number() << Facts::PROGRAM_SHIFT));

@@ -212,12 +212,14 @@ fn whole_json(text: &str) -> Option<&str> {
     (scan::value_end(inner.as_bytes(), 0) == Ok(inner.len())).then_some(inner)
 }
 
-/// Whether the request is about Secrets, whatever its bodies call themselves.
+/// Whether the request is about Secrets, or the event says so of itself, whatever its bodies call themselves.
 fn is_about_secrets(event: &Event<'_>) -> bool {
     let is_secrets = |value: Json<'_>| value.text().is_some_and(|text| text.eq_ignore_ascii_case("secrets"));
     let object = event.get(Key::ObjectRef).into_iter().flat_map(Json::entries);
     let named = object.filter(|(key, _)| key.is("resource")).any(|(_, value)| is_secrets(value));
     let uri = event.str(Key::RequestUri).unwrap_or_default();
     let path = uri.split(['?', '#']).next().unwrap_or_default();
-    named || path.split('/').any(|segment| segment.eq_ignore_ascii_case("secrets"))
+    named
+        || path.split('/').any(|segment| segment.eq_ignore_ascii_case("secrets"))
+        || facts::is_secret(event.json())
 }

@@ -432,31 +432,55 @@ fn what_is_redacted_stays_as_it_is() {
 #[test]
 fn what_was_clean_in_one_place_is_looked_at_in_every_other() {
     let event = |part: &str| format!(r#"{{"kind":"Event","verb":"get",{part}}}"#);
-    // What says who did what shows all but what is a credential by its shape.
     for (shows, hides) in [
+        // What says who did what shows all but what is a credential by its shape.
         (r#""user":{"note":"password=hunter2"}"#, r#""annotations":{"note":"password=hunter2"}"#),
+        (r#""\u0075ser":{"note":"password=hunter4"}"#, r#""annot\u0061tions":{"note":"password=hunter4"}"#),
         (r#""auditID":"token=hunter2""#, r#""userAgent":"token=hunter2""#),
         (r#""stage":"password=hunter3""#, r#""requestObject":{"a":"password=hunter3"}"#),
+        // In an address, signs may be encoded.
+        (r#""requestObject":{"a":"/x/password%3Dhunter2"}"#, r#""requestURI":"/x/password%3Dhunter2""#),
+        (r#""annotations":["/x/password%3Dhunter5"]"#, r#""requestURI":["/x/password%3Dhunter5"]"#),
+        // What a Secret holds is one, also in a text.
+        (
+            r#""annotations":{"a":"{\"data\":\"hunter2\"}"}"#,
+            r#""annotations":{"a":"{\"data\":\"hunter2\"}"},"objectRef":{"resource":"secrets"}"#,
+        ),
+        (
+            r#""requestObject":{"a":"{\"data\":\"hunter2\"}"}"#,
+            r#""requestObject":{"a":"{\"data\":\"hunter2\"}"},"objectRef":{"resource":"secrets"}"#,
+        ),
+        // What is a secret in one body is one in the other.
+        (
+            r#""requestObject":{"a":{"b":"hunter2-hunter2-hunter2"}}"#,
+            r#""requestObject":{"a":{"b":"hunter2-hunter2-hunter2"}},"responseObject":{"kind":"Secret","data":{"c":"hunter2-hunter2-hunter2"}}"#,
+        ),
     ] {
         for _ in 0..2 {
             assert_eq!(redacted(&event(shows)), event(shows));
             assert!(!redacted(&event(hides)).contains("hunter"), "{hides}");
         }
     }
-    // What a Secret holds is one, also in a text.
-    let text = r#"{"a":"{\"data\":{\"b\":\"hunter2\"}}"}"#;
-    for _ in 0..2 {
-        shown("configmaps", text);
-        hidden("secrets", text);
-    }
     // JSON is redacted whole where it lies in too many texts.
     let mut nested = "[1]".to_owned();
-    shown("configmaps", &serde_json::json!({ "a": nested }).to_string());
     for _ in 0..NESTED_MAX {
+        shown("configmaps", &serde_json::json!({ "a": nested }).to_string());
         nested = serde_json::json!([nested]).to_string();
     }
     let body = with_body("configmaps", &serde_json::json!({ "a": nested }).to_string());
     assert!(redacted(&body).contains(MARK), "{body}");
+    // What is not written as it came is written so each time.
+    for _ in 0..2 {
+        assert_eq!(redacted(&event(r#""user":{"a":"\ud800"}"#)), event("\"user\":{\"a\":\"\u{fffd}\"}"));
+    }
+}
+
+#[test]
+fn an_event_that_calls_itself_a_secret_hides_what_one_holds() {
+    for kind in [r#""kind":"Secret","kind":"Event""#, r#""kind":"Event","Kind":" secretlist ""#] {
+        let event = format!(r#"{{{kind},"verb":"create","requestObject":{{"data":{{"a":"hunter2"}}}}}}"#);
+        assert!(!redacted(&event).contains("hunter"), "{event}");
+    }
 }
 
 #[test]

@@ -13,6 +13,9 @@ from .machine import ROOT
 from .measure import Contender
 
 OUR_RULES = ROOT / "bench" / "rules"
+# One rule that nothing matches: what is left is to receive, cut and scan, the least that any rules cost.
+FLOOR = ROOT / "bench" / "floor"
+FLOOR_NAME = "1 rule that nothing matches"
 QUERY = Path(__file__).with_name("query.py")
 # What somebody in a hurry would look for: as many literals as one remembers.
 PATTERN = '"subresource":"exec"|"name":"cluster-admin"|system:masters|xmrig'
@@ -25,6 +28,11 @@ RATES = ((1000, 10), (10_000, 10))
 # The same for a receiver: its goal is ten batches a second. A hundred batches would make the 99th percentile the
 # second worst of them, which the first few decide, when the server has never evaluated anything.
 POSTED_RATES = ((4000, 30), (10_000, 15))
+
+
+def only(rules):
+    """The options that choose a folder of rules and nothing else."""
+    return ["--no-default-rules", "--rules", str(rules)]
 
 
 class Setting:
@@ -56,8 +64,8 @@ class Setting:
         chosen = ["--threads", str(threads)] if self.has_threads else []
         return [self.masthead, "replay", "--quiet", "--format", "jsonl", *chosen, *map(str, arguments)]
 
-    def replay_sixteen(self, *arguments):
-        return self.replay("--no-default-rules", "--rules", OUR_RULES, *arguments)
+    def replay_with(self, rules, *arguments):
+        return self.replay(*only(rules), *arguments)
 
     def rsigma(self, log, *arguments):
         start = [self.tools["rsigma"], "engine", "eval", "--rules", str(OUR_RULES), "--input-format", "json"]
@@ -80,7 +88,8 @@ def speed(setting):
     log = setting.log
     path = str(log.path)
     contenders = [Contender("Masthead", setting.built_in, setting.replay(path))]
-    contenders.append(Contender("Masthead", "16 rules", setting.replay_sixteen(path)))
+    contenders.append(Contender("Masthead", "16 rules", setting.replay_with(OUR_RULES, path)))
+    contenders.append(Contender("Masthead", FLOOR_NAME, setting.replay_with(FLOOR, path)))
     if setting.tools:
         lines = {grep_count(path)}
         contenders.append(setting.ripgrep(path, check=lambda printed: assert_one(lines, printed)))
@@ -127,7 +136,7 @@ def agree(setting):
     """Whether rsigma and Masthead find the same with the same 16 rules."""
     path, titles = setting.log.path, agreement.titles(OUR_RULES)
     found = setting.bench.folder / "found"
-    setting.bench.run(setting.replay_sixteen("--no-event", path), stdout=found)
+    setting.bench.run(setting.replay_with(OUR_RULES, "--no-event", path), stdout=found)
     ours = agreement.of_masthead(found)
     fired = f"{len({rule for rule, _ in ours})} of {len(titles)} rules found something in {len({audit_id for _, audit_id in ours}):,} requests"
     if not setting.tools:
@@ -202,7 +211,7 @@ def start(setting):
     empty = setting.generator.empty().path
     contenders = [
         Contender("Masthead", setting.built_in, setting.replay(empty)),
-        Contender("Masthead", "16 rules from files", setting.replay_sixteen(empty)),
+        Contender("Masthead", "16 rules from files", setting.replay_with(OUR_RULES, empty)),
     ]
     if setting.tools:
         contenders.append(Contender("rsigma", "the same 16 rules", setting.rsigma(empty)))
@@ -217,8 +226,7 @@ def many_rules(setting):
     empty, log = setting.generator.empty(), setting.log
     for rule_count in RULE_COUNTS:
         folder = rules.write(setting.bench.folder / "rules" / str(rule_count), rule_count, setting.options.seed)
-        choice = ["--no-default-rules", "--rules", folder]
-        runs = [Contender("", "", setting.replay(*choice, one.path)) for one in (empty, log)]
+        runs = [Contender("", "", setting.replay_with(folder, one.path)) for one in (empty, log)]
         loading, whole = (one.median for one in setting.bench.alternate(runs, setting.options.rounds))
         speeds.append(log.byte_count / 1e6 / max(whole - loading, 1e-6))
         rows.append([f"{rule_count:,}", seconds(loading), seconds(whole - loading), count(speeds[-1])])
@@ -259,7 +267,8 @@ def receiver(setting):
     """Masthead and rsigma as servers, the same events posted to both."""
     servers = [
         serving.masthead(setting.masthead, setting.built_in),
-        serving.masthead(setting.masthead, "16 rules", "--no-default-rules", "--rules", OUR_RULES),
+        serving.masthead(setting.masthead, "16 rules", *only(OUR_RULES)),
+        serving.masthead(setting.masthead, FLOOR_NAME, *only(FLOOR)),
     ]
     if setting.tools:
         servers.append(serving.rsigma(setting.tools["rsigma"], "the same 16 rules", OUR_RULES))
@@ -298,7 +307,7 @@ def posted_latency(setting):
     rows = []
     for rate, duration in POSTED_RATES if setting.options.rounds > 1 else ((1000, 1),):
         log = setting.generator.grow("posted.jsonl", "--events", str(rate * duration))
-        for what, choice in (("16 rules", ["--no-default-rules", "--rules", OUR_RULES]), (setting.built_in, [])):
+        for what, choice in ((FLOOR_NAME, only(FLOOR)), ("16 rules", only(OUR_RULES)), (setting.built_in, [])):
             server = serving.masthead(setting.masthead, what, *choice)
             run = serving.measure(setting.bench, setting.binaries["load"], server, log, "--rate", str(rate))
             told = [run.told[name] / 1e6 for name in ("p50_us", "p99_us", "later_p99_us", "p999_us", "max_us")]
@@ -318,7 +327,7 @@ def topics(setting):
 
 def read_topic(setting):
     """All of them read the same topic in turns, each as a group of its own."""
-    choices = {setting.built_in: [], "16 rules": ["--no-default-rules", "--rules", str(OUR_RULES)]}
+    choices = {setting.built_in: [], "16 rules": only(OUR_RULES), FLOOR_NAME: only(FLOOR)}
     alone, rates, alerts = [], {what: [] for what in choices}, {}
     # The log of the other sections is read in a fraction of a second, which says little.
     log = setting.generator.grow("topic.jsonl", "--bytes", setting.options.large)

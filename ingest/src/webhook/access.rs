@@ -22,6 +22,9 @@ pub(super) const DEFAULT_CLUSTER: &str = "default";
 
 /// The longest name of a cluster: it becomes part of alerts, metrics and file names.
 const CLUSTER_BYTES_MAX: usize = 128;
+/// What a name of a cluster is.
+pub(super) const CLUSTER_NAME: &str =
+    "one begins with a letter or digit and has at most 128 of letters, digits, `.`, `_` and `-`";
 
 const SCHEME: &str = "bearer ";
 
@@ -42,7 +45,7 @@ pub enum AccessError {
     #[error("`{0}` is no loopback address and neither tokens nor a client CA are set")]
     Open(SocketAddr),
     /// A token stands for a cluster that cannot be.
-    #[error("`{0}` is no name of a cluster: up to 128 of A-Z a-z 0-9 . _ -")]
+    #[error("`{0}` is no name of a cluster: {CLUSTER_NAME}")]
     ClusterName(String),
     /// The certificates cannot be used.
     #[error(transparent)]
@@ -141,11 +144,10 @@ impl Access {
     }
 }
 
-/// True for what may be the name of a cluster: it stands in paths, metrics and alerts.
+/// True for what may be the name of a cluster: it stands in paths, metrics and alerts, and is typed as an argument.
 pub(super) fn is_cluster_name(name: &str) -> bool {
-    (1..=CLUSTER_BYTES_MAX).contains(&name.len())
-        && name != "."
-        && name != ".."
+    name.len() <= CLUSTER_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
@@ -248,6 +250,7 @@ mod tests {
             (&"a".repeat(129), false),
             ("", false),
             ("..", false),
+            ("-a", false),
             ("a/b", false),
             ("ä", false),
             ("a b", false),

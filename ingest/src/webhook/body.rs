@@ -32,6 +32,26 @@ const FIRST_BYTES: usize = 16 * 1024;
 /// the rest comes the room is held for nothing. Twice as much where that is all of the body.
 const GROWTH: usize = 4;
 
+/// How much is read of a body that nobody wants, and for how long: what HTTP/2 lets a client send unasked.
+const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
+const DISCARDING_MAX: Duration = Duration::from_secs(1);
+
+/// Reads a body that nobody wants, if it is short and comes at once; true at its end.
+pub(super) async fn discard(body: axum::body::Body) -> bool {
+    let mut stream = body.into_data_stream();
+    let mut room_bytes = DISCARDED_BYTES_MAX;
+    let read = async {
+        loop {
+            match stream.next().await {
+                None => return true,
+                Some(Ok(piece)) if piece.len() <= room_bytes => room_bytes -= piece.len(),
+                Some(_) => return false,
+            }
+        }
+    };
+    timeout(DISCARDING_MAX, read).await.unwrap_or(false)
+}
+
 /// Why a body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

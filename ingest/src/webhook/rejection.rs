@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Refusal;
+use super::access::CLUSTER_NAME;
 
 /// The shortest and the longest wait that is asked for, in seconds. Short, because batches
 /// queue up at the API server meanwhile; different, so that they do not all come back at once.
@@ -19,6 +20,8 @@ const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 1..=4;
 pub(super) enum Rejection {
     #[error("there is nothing here; audit events are posted to /audit or /audit/<cluster>")]
     Path,
+    #[error("the path names no cluster: {CLUSTER_NAME}")]
+    ClusterName,
     #[error("audit events are posted here by the audit webhook backend of a kube-apiserver")]
     Method,
     #[error("a credential is needed, and a right one")]
@@ -39,7 +42,7 @@ pub(super) enum Rejection {
 impl Rejection {
     fn status(self) -> StatusCode {
         match self {
-            Self::Path => StatusCode::NOT_FOUND,
+            Self::Path | Self::ClusterName => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Credential => StatusCode::UNAUTHORIZED,
             Self::OtherCluster | Self::Browser => StatusCode::FORBIDDEN,
@@ -56,6 +59,7 @@ impl Rejection {
             Self::Refused(refusal) => Some(refusal.name()),
             Self::Failed => Some("failed"),
             Self::Path
+            | Self::ClusterName
             | Self::Method
             | Self::Credential
             | Self::OtherCluster
@@ -82,7 +86,7 @@ impl IntoResponse for Rejection {
                 let seconds = fastrand::u32(RETRY_AFTER_SECONDS);
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
-            Self::Path | Self::OtherCluster | Self::Encoding | Self::Browser => {}
+            Self::Path | Self::ClusterName | Self::OtherCluster | Self::Encoding | Self::Browser => {}
         }
         response
     }

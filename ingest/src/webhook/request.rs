@@ -1,7 +1,7 @@
 //! Takes one request: who posts it, whether there is room for it, and what is answered.
 //!
 //! **Invariant:** everything that can refuse a request without its body does so before the body
-//! is read; a body that is judged is judged to its end, also if its client has gone.
+//! is looked at; a body that is judged is judged to its end, also if its client has gone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,10 +68,20 @@ impl Rest {
             is_left: !request.body().is_end_stream(),
         }
     }
+
+    /// That of a request that nobody wants: a short body is read nevertheless, since some clients take
+    /// an answer that comes before they have sent everything for a broken connection.
+    async fn unwanted(request: Request) -> Self {
+        let rest = Self::of(&request);
+        // Who asks first whether he may send it has not begun to.
+        let is_sent = rest.is_left && !request.headers().contains_key(header::EXPECT);
+        Self { is_left: rest.is_left && !(is_sent && body::discard(request.into_body()).await), ..rest }
+    }
 }
 
 async fn lost(request: Request) -> Response {
-    reject(Rejection::Path, &Rest::of(&request))
+    let rest = Rest::unwanted(request).await;
+    reject(Rejection::Path, &rest)
 }
 
 async fn receive<J: Judge>(
@@ -90,7 +100,12 @@ async fn receive_named<J: Judge>(
 ) -> Response {
     match path {
         Ok(Path(name)) if is_cluster_name(&name) => service.respond(&peer, Some(&name), request).await,
-        _ => lost(request).await,
+        _ => {
+            let rejection = Rejection::ClusterName;
+            tracing::warn!(peer = %peer.address, path = request.uri().path(), %rejection, "refused a request");
+            let rest = Rest::unwanted(request).await;
+            reject(rejection, &rest)
+        }
     }
 }
 
@@ -102,7 +117,13 @@ impl<J: Judge> Service<J> {
                 let arrival = Arrival::new(request.into_body(), &self.limits);
                 self.take(admitted, arrival, &mut rest).await
             }
-            Err(rejection) => Err(rejection),
+            Err(rejection) => {
+                // What is welcome later is not sent now, for there is too much to do.
+                if rejection.passing().is_none() {
+                    rest = Rest::unwanted(request).await;
+                }
+                Err(rejection)
+            }
         };
         match taken {
             Ok(judged) => accept(judged, &rest),

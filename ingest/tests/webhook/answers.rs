@@ -56,6 +56,8 @@ async fn the_path_names_the_cluster_where_nobody_is_asked_who_he_is() {
         ("/audit/a%00b", None),
         ("/audit/%ff", None),
         ("/audit/a%20b", None),
+        ("/audit/a:b", None),
+        ("/audit/-a", None),
         ("/audits", None),
         ("/", None),
         ("/metrics", None),
@@ -68,6 +70,33 @@ async fn the_path_names_the_cluster_where_nobody_is_asked_who_he_is() {
             }
             None => assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}"),
         }
+    }
+    let answer = post(&server, "/audit/a:b", batch(1)).await.text().await.unwrap();
+    assert!(answer.contains("names no cluster: one begins with a letter or digit"), "{answer}");
+}
+
+/// Some clients take an answer that comes before they have sent everything for a broken connection.
+#[tokio::test]
+async fn who_is_refused_may_send_all_of_a_short_body_before() {
+    let server = serve(Settings { tokens: vec![token("one", "prod")], ..open() });
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = axum::http::Request::post(server.url("/audit")).body(()).unwrap();
+    let (response, mut body) = requests.ready().await.unwrap().send_request(request, false).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    body.send_data(batch(1).into(), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+    let head = "POST /audit HTTP/1.1\r\nHost: a\r\nContent-Length:";
+    let two = format!("{head} 5\r\n\r\nhello{head} 5\r\nConnection: close\r\n\r\nhello");
+    let answers = read_all(raw(&server, two).await).await;
+    assert_eq!(answers.matches("HTTP/1.1 401 ").count(), 2, "{answers}");
+    // A long one is left unread, as is one that somebody asks about first.
+    let long = format!("{head} 2000000\r\n\r\n{}", "x".repeat(1_100_000));
+    for post in [long, format!("{head} 5\r\nExpect: 100-continue\r\n\r\n")] {
+        let answer = read_all(raw(&server, post).await).await;
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("connection: close\r\n"), "{answer}");
     }
 }
 

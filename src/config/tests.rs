@@ -330,6 +330,10 @@ fn what_does_not_fit_together_for_kafka_is_told() {
             "1:76 this topic is read, so letters would come back",
         ),
         (
+            "sources: { a: { type: kafka, brokers: [a], topics: ['^t-.+'], dead_letter_topic: t-x } }",
+            "1:82 this topic is read, so letters would come back",
+        ),
+        (
             "sources: { a: { type: kafka, brokers: [a], topics: [t], session_timeout: 1ms } }",
             "1:74 sessions cannot last so long",
         ),

@@ -74,6 +74,13 @@ fn files(source: &FileSource, spot: Spot<'_>, mistakes: &mut Mistakes) {
     }
 }
 
+/// Whether a topic, or a pattern as it begins with `^`, stands for this one.
+#[cfg(feature = "kafka")]
+fn reads(topic: &str, name: &str) -> bool {
+    let is_pattern = topic.starts_with('^');
+    topic == name || is_pattern && regex::Regex::new(topic).is_ok_and(|pattern| pattern.is_match(name))
+}
+
 #[cfg(feature = "kafka")]
 fn kafka(source: &KafkaSource, spot: Spot<'_>, mistakes: &mut Mistakes) {
     super::kafka::connection(&source.connection(), spot, mistakes);
@@ -82,7 +89,7 @@ fn kafka(source: &KafkaSource, spot: Spot<'_>, mistakes: &mut Mistakes) {
         mistakes.contradict(topics, told(&error), "name topics, or patterns, which begin with `^`");
     }
     if let Some(letters) = &source.dead_letter_topic
-        && source.topics.iter().any(|topic| topic == letters.as_str())
+        && source.topics.iter().any(|topic| reads(topic, letters.as_str()))
     {
         let place = spot.at("dead_letter_topic").place;
         mistakes.contradict(place, "this topic is read, so letters would come back", "name another topic");

@@ -9,7 +9,7 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use axum::body::BodyDataStream;
+use axum::body::{BodyDataStream, HttpBody};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -102,11 +102,14 @@ pub(super) struct Arrival {
     rate: Rate,
     bytes_max: u64,
     received_bytes: u64,
+    /// How much there must be, if that was said.
+    length: Option<u64>,
 }
 
 impl Arrival {
     pub(super) fn new(body: axum::body::Body, limits: &Limits) -> Self {
         Self {
+            length: body.size_hint().exact(),
             stream: body.into_data_stream(),
             pause_max: limits.body_pause_max,
             rate: Rate::new(limits),
@@ -120,7 +123,11 @@ impl Arrival {
         let start = Instant::now();
         let piece = timeout(self.pause_max, self.stream.next()).await.map_err(|_| BodyError::Slow)?;
         let waited = start.elapsed();
-        let Some(piece) = piece else { return Ok(None) };
+        let Some(piece) = piece else {
+            // A stream of HTTP/2 that is reset without an error ends like one that is complete.
+            let is_all = self.length.is_none_or(|length| length <= self.received_bytes);
+            return if is_all { Ok(None) } else { Err(BodyError::Disconnected) };
+        };
         let piece = piece.map_err(|_| BodyError::Disconnected)?;
         self.received_bytes += piece.len() as u64;
         if self.received_bytes > self.bytes_max {

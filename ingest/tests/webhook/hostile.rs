@@ -269,6 +269,25 @@ async fn floods_of_requests_that_are_taken_back_end() {
     assert_eq!(post(&server, "/audit", batch(1)).await.status(), StatusCode::OK);
 }
 
+#[tokio::test]
+async fn what_is_reset_without_an_error_is_known_to_be_half() {
+    let server = serve(open());
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let whole = batch(3);
+    let request = axum::http::Request::post(server.url("/audit")).header("content-length", whole.len());
+    let sending = requests.ready().await.unwrap().send_request(request.body(()).unwrap(), false);
+    let (_response, mut body) = sending.unwrap();
+    body.send_data(whole[..whole.len() / 2].to_owned().into(), false).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    body.send_reset(h2::Reason::NO_ERROR);
+    server.codes.requests.end().await;
+    // A body that is whole is judged also when its client has gone.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(server.judge.seen().is_empty(), "{:?}", server.judge.seen());
+}
+
 /// The 99th percentile of how long requests take on a connection that is kept: the best of three
 /// rounds, since what else the machine does is not what is measured.
 async fn percentile(client: &reqwest::Client, url: &str) -> Duration {

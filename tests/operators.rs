@@ -73,6 +73,64 @@ async fn what_is_read_of_a_log_is_counted() {
     assert_eq!(site.stored().iter().filter_map(running::audit_id).collect::<Vec<_>>(), ["from-a-log"]);
 }
 
+/// Go writes `<` as six bytes, so three megabytes of a patch that are added and taken away again become 18 in the log.
+#[tokio::test]
+async fn padding_that_is_escaped_hides_nothing() {
+    let mut site = Site::with_rules("default: true");
+    let log = site.path("out/audit.log");
+    site.sources = format!("  node:\n    type: file\n    paths: ['{}']\n    cluster: node\n", log.display());
+    site.configure(running::TO_DISK);
+    let patch = |padding: &str| {
+        format!(
+            r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"padded","stage":"ResponseComplete","verb":"patch","requestURI":"/apis/apps/v1/namespaces/web/deployments/x","user":{{"username":"mallory","groups":["system:authenticated"]}},"sourceIPs":["203.0.113.9"],"objectRef":{{"resource":"deployments","namespace":"web","name":"x","apiGroup":"apps","apiVersion":"v1"}},"responseStatus":{{"metadata":{{}},"code":200}},"requestObject":[{{"op":"add","path":"/metadata/annotations/x","value":"{padding}"}},{{"op":"remove","path":"/metadata/annotations/x"}},{{"op":"add","path":"/spec/template/spec/containers/0/securityContext","value":{{"privileged":true}}}},{{"op":"add","path":"/spec/template/spec/hostPID","value":true}}],"requestReceivedTimestamp":"2026-03-01T12:00:00.000000Z","stageTimestamp":"2026-03-01T12:00:00.010000Z"}}"#
+        )
+    };
+    let padded = patch(&r"\u003c".repeat(3_000_000));
+    std::fs::write(&log, format!("{padded}\n")).unwrap();
+    let running = site.start().await;
+    for (cluster, event) in [("bare", patch("")), ("lab", padded)] {
+        let answer = client().post(site.url(cluster)).body(event).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+    }
+    running::until("the log is read", async || running.metric("masthead_events_evaluated_total").await > 2.5)
+        .await;
+    running.until_delivered().await;
+    assert_eq!(running.stop().0, Some(0));
+    let found = |cluster: &str| {
+        let stored = site.stored();
+        let of_cluster =
+            stored.iter().filter(|alert| alert["cluster"] == cluster && alert.get("notice").is_none());
+        of_cluster.map(|alert| alert["rule"]["title"].to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(found("bare").iter().any(|title| title.contains("privileged")), "{:?}", found("bare"));
+    assert_eq!(found("lab"), found("bare"));
+    assert_eq!(found("node"), found("bare"));
+}
+
+/// What cannot be unpacked is no better when it is sent again: what came before is judged, the rest is set aside.
+#[tokio::test]
+async fn a_body_that_is_not_packed_well_is_taken_as_far_as_it_goes() {
+    use std::io::Write as _;
+    let site = Site::new();
+    let running = site.start().await;
+    let names: Vec<String> = (0..400).map(|number| format!("packed-{number}")).collect();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(running::batch(&names).as_bytes()).unwrap();
+    let whole = encoder.finish().unwrap();
+    let mut corrupt = whole.clone();
+    // What is checked at the end, behind everything.
+    corrupt[whole.len() - 8] ^= 1;
+    for body in [whole[..whole.len() - 100].to_vec(), corrupt] {
+        let request = client().post(site.url("lab")).header("content-encoding", "gzip").body(body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        let taken: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert!(taken["evaluated"].as_u64() > Some(300) && taken["quarantined"] != 0, "{taken}");
+    }
+    running.until_delivered().await;
+    running.stop();
+}
+
 /// An event that several rules find, too large to be in each of its alerts.
 #[tokio::test]
 async fn alerts_of_a_large_event_name_the_one_that_has_it_live_and_replayed() {

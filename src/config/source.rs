@@ -179,7 +179,7 @@ impl Default for Limits {
             connections: 4096,
             requests: 256,
             memory: Size::mebibytes(128),
-            body: Size::mebibytes(1024),
+            body: Size::mebibytes(16 * 1024),
             decoded: Size::mebibytes(2048),
             connection_age: Timespan::seconds(600),
         }

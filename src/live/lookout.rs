@@ -198,7 +198,8 @@ impl Lookout {
                 }
                 Frame::Malformed(malformed) => {
                     if let MalformedKind::Unreadable(error) = &malformed.kind
-                        && BodyError::of(error).is_none_or(BodyError::is_incomplete)
+                        // What cannot be unpacked is no better when it is sent again.
+                        && BodyError::of(error).is_some_and(BodyError::is_incomplete)
                     {
                         return Err(Refusal::Incomplete);
                     }

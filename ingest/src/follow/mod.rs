@@ -74,7 +74,7 @@ impl Default for FollowOptions {
             poll_interval: Duration::from_millis(250),
             rotated_wait: Duration::from_secs(30),
             batch_bytes_max: 1024 * 1024,
-            line_bytes_max: 16 * 1024 * 1024,
+            line_bytes_max: EVENT_BYTES_MAX,
         }
     }
 }

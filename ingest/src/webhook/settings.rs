@@ -48,10 +48,11 @@ const COLLECTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One client has half of them.
 const STREAMS_MAX: usize = 8;
 
-/// A batch has no limit of its own when truncation is off; 400 events of 1.5 MiB fit in this.
-const BODY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// A batch has no limit of its own when truncation is off; 400 events of
+/// [`EVENT_BYTES_MAX`](super::EVENT_BYTES_MAX) fit in this. It is judged as it arrives, so its length costs time alone.
+const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
-/// What a compressed body may unfold to.
+/// What a compressed body may unfold to. API servers do not compress, and what is small may unfold to much work.
 const DECODED_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Audit logs shrink to a twentieth, at times to a fiftieth.

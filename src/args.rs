@@ -106,7 +106,7 @@ Examples:
   curl --data-binary @audit.log http://127.0.0.1:9880/audit/my-cluster
 
 SIGHUP reads rules, configuration and certificates again; SIGTERM ends it when everything
-received has been dealt with.";
+received has been dealt with, a second one at once: what was acknowledged is durable.";
 
 /// Shows what `masthead run` has stored, whether it is running or not
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod examiner;
 mod examples;
 mod feed;
 mod files;
+mod interrupt;
 mod live;
 mod loading;
 mod period;

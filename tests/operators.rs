@@ -107,6 +107,24 @@ async fn padding_that_is_escaped_hides_nothing() {
     assert_eq!(found("node"), found("bare"));
 }
 
+#[tokio::test]
+async fn who_cannot_wait_asks_twice() {
+    use std::io::Write as _;
+    let site = Site::new();
+    let running = site.start().await;
+    let mut slow = std::net::TcpStream::connect(site.listen).unwrap();
+    slow.write_all(b"POST /audit/lab HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{").unwrap();
+    running::until("the body is waited for", async || {
+        running.metric("masthead_requests_in_flight").await > 0.5
+    })
+    .await;
+    running.ask_to_stop();
+    running::until("it stops", async || site.log().contains("stopping")).await;
+    let (code, took) = running.stop_unread().await;
+    assert_eq!(code, Some(130));
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+}
+
 /// What cannot be unpacked is no better when it is sent again: what came before is judged, the rest is set aside.
 #[tokio::test]
 async fn a_body_that_is_not_packed_well_is_taken_as_far_as_it_goes() {

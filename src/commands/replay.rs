@@ -4,7 +4,6 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,8 +14,6 @@ use detect::correlate::DISORDER;
 use detect::sigma::{Level, Severity};
 use ingest::Input;
 use ingest::inputs::{self, Inputs};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use sinks::{Jsonl, Sink, Text, clean};
 
 use super::Ending;
@@ -24,6 +21,7 @@ use crate::args::{Replay, THREADS_MAX};
 use crate::detector::Detector;
 use crate::examiner::Detection;
 use crate::files;
+use crate::interrupt;
 use crate::loading::{self, Loaded};
 use crate::pipeline;
 use crate::progress::Progress;
@@ -115,21 +113,9 @@ fn reporter(args: &Replay, terminal: &Terminal, inputs: &Inputs) -> anyhow::Resu
         min_level: args.min_level.into(),
         progress,
         palette: terminal.stderr.palette,
-        interrupted: on_interrupt().context("cannot listen for Ctrl-C")?,
+        interrupted: interrupt::listen().context("cannot listen for Ctrl-C")?,
         totals: Totals::default(),
     })
-}
-
-/// A flag that the first Ctrl-C sets; the second one ends the process at once, in case
-/// that reading hangs.
-fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let code = i32::from(Ending::Interrupted.code());
-        flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))?;
-        flag::register(signal, Arc::clone(&interrupted))?;
-    }
-    Ok(interrupted)
 }
 
 /// Logs of several API servers cover the same time, and names say nothing of age: matches in

@@ -27,6 +27,7 @@ use super::setup::Setup;
 use super::sources::Listening;
 use super::{Current, Lookout, admin};
 use crate::config::{Config, Source, Watch, Webhook};
+use crate::interrupt;
 use crate::terminal::Terminal;
 
 /// How long threads that wait for the disk may take when everything else has ended.
@@ -63,7 +64,8 @@ pub(crate) struct Service {
 pub(crate) fn run(setup: Setup, read: super::reload::Read, terminal: &Terminal) -> anyhow::Result<()> {
     let runtime = Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build();
     let runtime = runtime.context("cannot start threads")?;
-    // From the start, so that none ends the process without a word.
+    // From the start, so that none ends the process without a word, and the second one in any case.
+    interrupt::listen().context("cannot listen for signals")?;
     let signals = runtime.block_on(async { Signals::listen() });
     let Setup { config, rules, settings, files } = setup;
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {

@@ -239,6 +239,11 @@ impl Running {
         (ended.code(), begun.elapsed())
     }
 
+    /// Asks it to end, without waiting.
+    pub(crate) fn ask_to_stop(&self) {
+        signal(self.child.id(), "-TERM");
+    }
+
     /// Asks it to end and gives its exit code and what it printed.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         signal(self.child.id(), "-TERM");

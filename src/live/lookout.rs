@@ -26,7 +26,7 @@ use super::exchange::Exchange;
 use super::figures::Figures;
 #[cfg(feature = "kafka")]
 use super::lanes::Lanes;
-use super::part::{Given, Part, new_alert};
+use super::part::{Given, PART_BYTES_MAX, Part, new_alert};
 use super::prefix::Prefix;
 use super::rehearsal::rehearse;
 use super::untold::Untold;
@@ -43,6 +43,8 @@ pub(crate) struct Lookout {
     /// What takes secrets out of alerts, whatever the rules are.
     pub(crate) redactor: Redactor,
     evaluators: Evaluators,
+    /// Held by who judges an event that fills a part: what is made of it takes several times its length.
+    large: Mutex<()>,
     /// Whatever waits for the disk waits here.
     pub(super) runtime: Handle,
     /// Held by those who give matches to correlators, and alone by whoever makes these anew.
@@ -92,6 +94,7 @@ impl Lookout {
             exchange,
             redactor,
             evaluators: Evaluators::start()?,
+            large: Mutex::default(),
             runtime,
             relating: tokio::sync::RwLock::default(),
             untold: Mutex::default(),
@@ -192,8 +195,13 @@ impl Lookout {
         let mut part = Part::new(current, cluster, source, place.as_deref());
         let mut judged = Judged::default();
         while let Some(frame) = frames.next() {
+            // Kept until what it gave is durable, and gone from memory.
+            let mut _turn = None;
             match frame {
                 Frame::Event { event, .. } => {
+                    if event.raw().len() >= PART_BYTES_MAX {
+                        _turn = Some(self.large.lock().unwrap_or_else(PoisonError::into_inner));
+                    }
                     part.add(&event, scratch);
                 }
                 Frame::Malformed(malformed) => {

@@ -90,12 +90,17 @@ fn the_example_is_right_and_says_the_defaults() {
         &format!("{}  -\n\n# the next\n{}\n", "ab".repeat(32), "CD".repeat(32)),
         0o644,
     );
+    folder.write("lab.sha256", &"ef".repeat(32), 0o644);
     // The environment of tests is not theirs to change.
     let config = folder.load(&EXAMPLE.replace("CHAT_PASSWORD", "PATH")).expect("a configuration");
     let default = Config::default();
     let Source::Webhook(webhook) = &config.sources["clusters"] else { panic!("a webhook") };
     assert_eq!(webhook.limits, Limits::default());
     assert_eq!(webhook.tokens[0].hashes().expect("hashes"), [[0xab; 32], [0xcd; 32]]);
+    assert!(
+        webhook.tokens.iter().all(|token| token.sha256.is_none()),
+        "whoever knows the example could log in"
+    );
     assert_eq!(webhook.tls.as_ref().expect("tls").key_file.0, folder.path("tls.key"));
     let Sink::Http(siem) = &config.sinks["siem"] else { panic!("an http sink") };
     assert_eq!(siem.token().expect("a token").read().expect("readable").expose(), "s3cret");

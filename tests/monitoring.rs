@@ -3,8 +3,12 @@
 // Helpers of tests may fail.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod running;
+
 use std::path::Path;
 use std::process::Command;
+
+use running::{Site, client, until};
 
 const ALERT_RULES: &str = "deploy/prometheus/masthead.rules.yml";
 const DASHBOARD: &str = "deploy/grafana/masthead.json";
@@ -34,6 +38,38 @@ fn commands_that_people_are_told_to_use_exist() {
             assert!(output.status.success(), "{path}: `{command}`: {told}");
         }
     }
+}
+
+/// Of a counter that begins to exist with what it counts, Prometheus cannot tell that it has increased.
+#[tokio::test]
+async fn what_may_happen_is_counted_from_0_on() {
+    let site = Site::new();
+    let running = site.start().await;
+    let shown = running.metrics().await;
+    let rule = r#"rule="3f0c64a7-9f2f-4f5e-8a52-0d6fb1f2c001",title="Something was deleted""#;
+    for series in [
+        &format!(r#"masthead_alerts_total{{{rule},level="high"}} 0"#),
+        &format!("masthead_blind_events_total{{{rule}}} 0"),
+        r#"masthead_alerts_total{rule="masthead.reload_failed",title="A reload failed",level="medium"} 0"#,
+        r#"masthead_reloads_total{result="ok"} 0"#,
+        r#"masthead_reloads_total{result="failed"} 0"#,
+    ] {
+        assert!(shown.lines().any(|line| line == series), "{series}\n{shown}");
+    }
+    let added = running::RULE.replace("c001", "c002").replace("was deleted", "else");
+    site.write("deleted.yml", &format!("{}\n---\n{added}", running::RULE));
+    running.reload();
+    until("the rule is added", async || running.metric_of("masthead_reloads_total", "ok").await > 0.0).await;
+    let added = rule.replace("c001", "c002").replace("was deleted", "else");
+    let counts = |number: u8| {
+        [rule, &added].map(|rule| format!(r#"masthead_alerts_total{{{rule},level="high"}} {number}"#))
+    };
+    let shown = running.metrics().await;
+    assert!(counts(0).iter().all(|series| shown.contains(series)), "{shown}");
+    client().post(site.url("lab")).body(running::batch(&["one".to_owned()])).send().await.unwrap();
+    let shown = running.metrics().await;
+    assert!(counts(1).iter().all(|series| shown.contains(series)), "{shown}");
+    running.stop();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! with is what it delivered, refused or was kept from; [`Figures::render`] shows by how much
 //! this is not so.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,13 @@ use detect::sigma::Rule;
 use hdrhistogram::Histogram;
 use ingest::Counts;
 use ingest::webhook::Judged;
-use metrics::{counter, gauge};
+use metrics::{Counter, counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sinks::palette::level_name;
 
+use super::notice;
 use super::tallies::Tallies;
+use crate::examiner::Detection;
 
 /// The longest time that is told apart, in microseconds: an hour.
 const TIME_US_MAX: u64 = 3_600_000_000;
@@ -26,6 +30,8 @@ pub(crate) struct Figures {
     prometheus: PrometheusHandle,
     ledger: Mutex<Ledger>,
     tallies: Tallies,
+    /// What rules are called, by their ids: of those in force and of those before.
+    titles: Mutex<BTreeMap<String, String>>,
     durable: Times,
     commits: Times,
 }
@@ -55,9 +61,31 @@ impl Figures {
             prometheus,
             ledger: Mutex::default(),
             tallies: Tallies::default(),
+            titles: Mutex::default(),
             durable: Times::new()?,
             commits: Times::new()?,
         })
+    }
+
+    /// Shows at 0 what rules may give from now on. Of a counter that begins to exist with the first alert,
+    /// Prometheus cannot tell that it has increased.
+    pub(crate) fn expect(&self, detection: &Detection) {
+        let mut titles = self.titles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut expect = |id: &str, title: &str, level| {
+            alerts(id, title, level_name(level)).increment(0);
+            titles.insert(id.to_owned(), title.to_owned());
+        };
+        for kind in notice::KINDS {
+            expect(&kind.rule(), kind.title, kind.level);
+        }
+        for (number, rule) in detection.rules().iter().enumerate() {
+            if !detection.is_silent(number) {
+                expect(&rule.id, &rule.title, rule.level);
+            }
+            if rule.condition().is_some() {
+                blind_events(rule).increment(0);
+            }
+        }
     }
 
     /// Notes that everything a source gave is durable. `received` is what it was read as.
@@ -96,16 +124,15 @@ impl Figures {
     }
 
     /// Counts an alert that is durable now and was not before.
-    pub(crate) fn alerted(rule: &str, level: &str) {
-        counter!("masthead_alerts_total", "rule" => rule.to_owned(), "level" => level.to_owned())
-            .increment(1);
+    pub(crate) fn alerted(&self, rule: &str, level: &str) {
+        let titles = self.titles.lock().unwrap_or_else(PoisonError::into_inner);
+        alerts(rule, titles.get(rule).map_or("", String::as_str), level).increment(1);
     }
 
     /// Counts events that hid from rules what they read; `counts` are by rule.
     pub(crate) fn blind(rules: &[Rule], counts: &mut [u64]) {
         for (rule, count) in rules.iter().zip(counts).filter(|(_, count)| **count > 0) {
-            counter!("masthead_blind_events_total", "rule" => rule.id.clone())
-                .increment(std::mem::take(count));
+            blind_events(rule).increment(std::mem::take(count));
         }
     }
 
@@ -138,6 +165,17 @@ impl Times {
             gauge!(name, "quantile" => label).set(precise(time_us) / 1e6);
         }
     }
+}
+
+/// The alerts of a rule.
+fn alerts(rule: &str, title: &str, level: &str) -> Counter {
+    let [rule, title, level] = [rule, title, level].map(str::to_owned);
+    counter!("masthead_alerts_total", "rule" => rule, "title" => title, "level" => level)
+}
+
+/// The events that hid from a rule what it reads.
+fn blind_events(rule: &Rule) -> Counter {
+    counter!("masthead_blind_events_total", "rule" => rule.id.clone(), "title" => rule.title.clone())
 }
 
 /// A count as Prometheus has it; beyond 2^53 it is rounded.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use metrics::{counter, gauge};
+use metrics::{Counter, counter, gauge};
 use serde::Serialize;
 use sinks::delivery::Status;
 
@@ -73,6 +73,10 @@ struct ClusterReport {
 
 impl Health {
     pub(crate) fn new(lookout: Arc<Lookout>, outlets: Arc<Outlets>) -> Self {
+        // From 0 on, or Prometheus could not tell the first one.
+        for result in ["ok", "failed"] {
+            reloads(result).increment(0);
+        }
         Self { lookout, outlets, followed: Mutex::default(), state: Mutex::default() }
     }
 
@@ -100,8 +104,7 @@ impl Health {
 
     /// Notes how a reload went.
     pub(crate) fn reloaded(&self, result: Result<(), String>) {
-        let name = if result.is_ok() { "ok" } else { "failed" };
-        counter!("masthead_reloads_total", "result" => name).increment(1);
+        reloads(if result.is_ok() { "ok" } else { "failed" }).increment(1);
         let mut state = self.state();
         state.reload_error = result.err();
         if state.reload_error.is_none() {
@@ -230,6 +233,11 @@ impl SinkReport {
             last_error: status.last_error.filter(|_| status.failing_since.is_some()),
         }
     }
+}
+
+/// The reloads that ended in this way.
+fn reloads(result: &'static str) -> Counter {
+    counter!("masthead_reloads_total", "result" => result)
 }
 
 fn show(sink: &str, status: &Status) {

@@ -86,6 +86,7 @@ impl Lookout {
         runtime: Handle,
         exchange: Option<Arc<dyn Exchange>>,
     ) -> anyhow::Result<Self> {
+        figures.expect(&current.detection);
         let lookout = Self {
             current: ArcSwap::from_pointee(current),
             clusters: Clusters::default(),
@@ -378,7 +379,7 @@ impl Lookout {
             Refusal::Store
         })?;
         let fresh = told.iter().zip(&receipt.new_alerts).filter(|(_, is_new)| **is_new);
-        fresh.for_each(|((rule, level), _)| Figures::alerted(rule, level));
+        fresh.for_each(|((rule, level), _)| self.figures.alerted(rule, level));
         Ok(receipt)
     }
 

@@ -13,8 +13,8 @@ use super::part::new_alert;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     name: &'static str,
-    title: &'static str,
-    level: Level,
+    pub(super) title: &'static str,
+    pub(super) level: Level,
 }
 
 /// A sink has not taken anything for a while.
@@ -41,12 +41,33 @@ pub(crate) const STORE_DAMAGED: Kind = kind("store_damaged", "The store was dama
 pub(crate) const PARTITION_STALLED: Kind =
     kind("partition_stalled", "A partition of Kafka does not move", Level::High);
 
+/// All of them.
+pub(super) const KINDS: &[Kind] = &[
+    SINK_FAILING,
+    SINK_RECOVERED,
+    SINK_REFUSED,
+    SOURCE_FAILED,
+    CLUSTER_SILENT,
+    RELOAD_FAILED,
+    CHECKPOINT,
+    STORE_DAMAGED,
+    #[cfg(feature = "kafka")]
+    PARTITION_STALLED,
+];
+
 const fn kind(name: &'static str, title: &'static str, level: Level) -> Kind {
     Kind { name, title, level }
 }
 
 /// What the ids of notices begin with, in the place of a rule.
 const RULE: &str = "masthead.";
+
+impl Kind {
+    /// What stands in the place of a rule's id.
+    pub(super) fn rule(self) -> String {
+        format!("{RULE}{}", self.name)
+    }
+}
 
 /// Whether an alert is a notice that everybody should have.
 pub(crate) fn is_urgent(route: &Route) -> bool {
@@ -69,7 +90,7 @@ pub(crate) fn notice(
     // Invariant: a hash has 32 bytes.
     let id = hasher.finalize().as_bytes().first_chunk().map_or(0, |half| u128::from_be_bytes(*half));
     let rule = RuleRef {
-        id: format!("{RULE}{}", kind.name),
+        id: kind.rule(),
         title: kind.title.to_owned(),
         level: kind.level,
         tags: Vec::new(),

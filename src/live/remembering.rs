@@ -115,6 +115,7 @@ impl Lookout {
         let current = Arc::new(current);
         let relating = self.relating.blocking_write();
         self.begin_anew(&self.clusters.all(), &current, Cluster::standing)?;
+        self.figures.expect(&current.detection);
         self.current.store(current);
         drop(relating);
         self.flush();

@@ -264,13 +264,18 @@ impl Running {
 
     /// The value of a metric, summed over the labels that contain `label`.
     pub(crate) async fn metric_of(&self, name: &str, label: &str) -> f64 {
-        let text = client().get(format!("http://{}/metrics", self.admin)).send().await.unwrap();
-        let text = text.text().await.unwrap();
+        let text = self.metrics().await;
         let is_meant = |line: &&str| line.split(['{', ' ']).next() == Some(name) && line.contains(label);
         text.lines()
             .filter(is_meant)
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// What `/metrics` says.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = client().get(format!("http://{}/metrics", self.admin)).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     /// What `/readyz` says.

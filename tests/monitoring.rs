@@ -5,7 +5,8 @@
 
 mod running;
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use running::{Site, client, until};
@@ -25,6 +26,104 @@ const TEXTS: [&str; 9] = [
     "deploy/systemd/masthead.service",
     "docs/run.md",
 ];
+
+/// What docs/run.md says of a metric.
+struct Metric {
+    labels: BTreeSet<String>,
+    kind: String,
+    help: String,
+}
+
+#[test]
+fn every_metric_of_the_code_is_documented_and_no_other() {
+    let mut found = BTreeSet::new();
+    for path in sources(&root().join("src")) {
+        if !path.ends_with("catalog.rs") {
+            found.extend(names(&std::fs::read_to_string(path).unwrap(), "\"masthead_"));
+        }
+    }
+    assert_eq!(found, documented().into_keys().collect());
+}
+
+#[test]
+fn alert_rules_and_documents_speak_of_metrics_that_exist() {
+    let documented = documented();
+    for path in TEXTS.into_iter().chain(["deploy/prometheus/masthead.test.yml", "deploy/audit-policy.yml"]) {
+        for name in names(&text(path), "masthead_") {
+            assert!(documented.contains_key(&name), "{path}: `{name}`");
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_what_their_documentation_says() {
+    let documented = documented();
+    let mut site = Site::new();
+    site.sources = format!("  node: {{ type: file, paths: ['{}'] }}\n", site.path("audit.log").display());
+    site.configure(running::TO_DISK);
+    let running = site.start().await;
+    for body in [running::batch(&["one".to_owned()]), "no event".to_owned()] {
+        client().post(site.url("lab")).body(body).send().await.unwrap();
+    }
+    let shown = running.metrics().await;
+    let mut names = BTreeSet::new();
+    for line in shown.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, rest) = line.split_once(['{', ' ']).unwrap();
+        let metric = documented.get(name).unwrap_or_else(|| panic!("{line}"));
+        let help = format!("# HELP {name} {}\n# TYPE {name} {}\n", metric.help, metric.kind);
+        assert_eq!(shown.matches(&help).count(), 1, "{help}{shown}");
+        let labels = rest.split("=\"").map(|part| part.rsplit(['"', ',']).next().unwrap().to_owned());
+        let count = rest.matches("=\"").count();
+        assert_eq!(labels.take(count).collect::<BTreeSet<_>>(), metric.labels, "{line}");
+        names.insert(name);
+    }
+    assert!(names.len() > 40, "{names:?}");
+    running.stop();
+}
+
+/// The table of docs/run.md.
+fn documented() -> BTreeMap<String, Metric> {
+    let document = text("docs/run.md");
+    let (_, rest) = document.split_once("<!-- metrics:begin -->").unwrap();
+    let (table, _) = rest.split_once("<!-- metrics:end -->").unwrap();
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| `"));
+    rows.map(|row| {
+        let (series, rest) = row.split_once("` | ").unwrap();
+        let (kind, help) = rest.split_once(" | ").unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let labels = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty());
+        let metric = Metric {
+            labels: labels.map(str::to_owned).collect(),
+            kind: kind.to_owned(),
+            help: help.trim_end_matches(" |").to_owned(),
+        };
+        (name.to_owned(), metric)
+    })
+    .collect()
+}
+
+/// The names of metrics in a text; `masthead_kafka_` alone is none.
+fn names(text: &str, beginning: &str) -> BTreeSet<String> {
+    let found = text.match_indices(beginning).map(|(at, _)| {
+        let name = text[at..].trim_start_matches('"');
+        let end = name.find(|c: char| !matches!(c, 'a'..='z' | '_')).unwrap_or(name.len());
+        name[..end].to_owned()
+    });
+    found.filter(|name| !name.ends_with('_')).collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
 
 /// Whoever is woken by an alert types what it says.
 #[test]
@@ -111,5 +210,9 @@ fn plain(command: &str) -> String {
 }
 
 fn text(path: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

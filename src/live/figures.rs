@@ -16,8 +16,8 @@ use metrics::{Counter, counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sinks::palette::level_name;
 
-use super::notice;
 use super::tallies::Tallies;
+use super::{catalog, notice};
 use crate::examiner::Detection;
 
 /// The longest time that is told apart, in microseconds: an hour.
@@ -56,6 +56,7 @@ impl Figures {
         let recorder = PrometheusBuilder::new().build_recorder();
         let prometheus = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(|_| anyhow::anyhow!("metrics are counted already"))?;
+        catalog::describe();
         gauge!("masthead_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Ok(Self {
             prometheus,

@@ -94,20 +94,20 @@ impl Followed {
 /// Everything that is counted of sources, as Prometheus reads it.
 pub(crate) fn render(sources: &[&Followed]) -> String {
     let mut series = Series::default();
-    let mut add = |name, kind, value: &dyn Fn(&State) -> u64| {
-        series.begin(name, kind);
+    let mut add = |name, value: &dyn Fn(&State) -> u64| {
+        series.begin(name);
         for followed in sources {
             series.add(&[("source", &followed.source)], value(&followed.state()));
         }
     };
     for (index, (name, _)) in totals(&FollowCounts::default()).into_iter().enumerate() {
-        add(name, "counter", &|state| state.before[index] + totals(&state.counts)[index].1);
+        add(name, &|state| state.before[index] + totals(&state.counts)[index].1);
     }
     for (index, (name, _)) in states(&FollowCounts::default()).into_iter().enumerate() {
-        add(name, "gauge", &|state| states(&state.counts)[index].1);
+        add(name, &|state| states(&state.counts)[index].1);
     }
-    add("masthead_file_failures_total", "counter", &|state| state.failure_count);
-    add("masthead_file_failing", "gauge", &|state| state.failure.is_some().into());
+    add("masthead_file_failures_total", &|state| state.failure_count);
+    add("masthead_file_failing", &|state| state.failure.is_some().into());
     series.text
 }
 

@@ -164,6 +164,7 @@ impl Health {
         };
         gauge!("masthead_alerts_not_durable").set(precise(waiting as u64));
         counter!("masthead_notices_given_up_total").absolute(given_up);
+        gauge!("masthead_fleet_failing").set(f64::from(u8::from(self.lookout.fleet_error().is_some())));
         for (sink, figures) in self.outlets.figures() {
             show(sink, &figures.status());
         }
@@ -189,17 +190,17 @@ impl Health {
     fn of_clusters(&self) -> String {
         let clusters = self.lookout.clusters.all();
         let mut series = Series::default();
-        series.begin("masthead_correlation_losses_total", "counter");
+        series.begin("masthead_correlation_losses_total");
         for cluster in &clusters {
             for (reason, count) in cluster.losses() {
                 series.add(&[("cluster", &cluster.name), ("reason", reason)], count);
             }
         }
-        series.begin("masthead_cluster_last_event_age_seconds", "gauge");
+        series.begin("masthead_cluster_last_event_age_seconds");
         for cluster in &clusters {
             series.add(&[("cluster", &cluster.name)], cluster.heard().at.elapsed().as_secs_f64());
         }
-        series.begin("masthead_event_lag_seconds", "gauge");
+        series.begin("masthead_event_lag_seconds");
         let now = Utc::now();
         for cluster in &clusters {
             if let Some((event_at, came_at)) = cluster.heard().latest {

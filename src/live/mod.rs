@@ -9,6 +9,7 @@
 mod admin;
 mod batch;
 mod budget;
+mod catalog;
 mod chores;
 mod clusters;
 mod current;

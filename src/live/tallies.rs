@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ingest::webhook::Judged;
 
+use super::catalog::{self, Metric};
+
 /// The cluster that stands for those that are forgotten, and for names that no event came by.
 pub(crate) const OTHERS: &str = "";
 
@@ -62,17 +64,17 @@ impl Tallies {
     pub(crate) fn render(&self) -> String {
         let tallies = self.lock();
         let mut text = Series::default();
-        text.begin("masthead_events_received_total", "counter");
+        text.begin("masthead_events_received_total");
         for (cluster, tally) in &*tallies {
             for (source, count) in &tally.received {
                 text.add(&[("source", source), ("cluster", cluster)], *count);
             }
         }
-        text.begin("masthead_events_evaluated_total", "counter");
+        text.begin("masthead_events_evaluated_total");
         for (cluster, tally) in &*tallies {
             text.add(&[("cluster", cluster)], tally.evaluated);
         }
-        text.begin("masthead_events_quarantined_total", "counter");
+        text.begin("masthead_events_quarantined_total");
         for (cluster, tally) in &*tallies {
             text.add(&[("cluster", cluster)], tally.quarantined);
         }
@@ -92,11 +94,13 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// What is added from now on has this name and type.
-    pub(crate) fn begin(&mut self, name: &'static str, kind: &str) {
+    /// What is added from now on has this name.
+    pub(crate) fn begin(&mut self, name: &'static str) {
         self.name = name;
-        // Writing to memory cannot fail.
-        let _ = writeln!(self.text, "# TYPE {name} {kind}");
+        if let Some(Metric { kind, help, .. }) = catalog::of(name) {
+            // Writing to memory cannot fail.
+            let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
+        }
     }
 
     /// Adds a number with its labels.

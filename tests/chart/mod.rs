@@ -133,6 +133,22 @@ fn skipped() {
     let _ = std::io::Write::write_all(&mut out, b"skipped: no `helm` in the path, nor in `HELM`\n");
 }
 
+/// The chart asks for the image that the commands build.
+#[test]
+fn the_image_has_the_version_of_the_chart() {
+    let version = env!("CARGO_PKG_VERSION");
+    let image = format!("masthead:{version}");
+    for (path, said) in [
+        ("deploy/helm/masthead/Chart.yaml", &format!("appVersion: {version}\n")),
+        ("deploy/Dockerfile", &format!("-t {image} .")),
+        ("deploy/README.md", &format!("/{image} .")),
+        ("deploy/README.md", &format!("docker push YOUR-REGISTRY/{image}\n")),
+    ] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        assert!(text.contains(said), "{path} does not say `{said}`");
+    }
+}
+
 /// What would crash again and again is refused where somebody reads it.
 #[test]
 fn the_chart_refuses_what_would_not_start() {
@@ -142,6 +158,10 @@ fn the_chart_refuses_what_would_not_start() {
         ("tls.existingSecret=", "set tls.existingSecret"),
         ("clientCa.existingSecret=", "set clientCa.existingSecret"),
         ("config.state_dir=/elsewhere", "state_dir"),
+        (
+            "service.type=LoadBalancer,networkPolicy.webhookFrom[0].ipBlock.cidr=192.0.2.0/24",
+            "would shut everybody out",
+        ),
     ];
     for (value, reason) in refused {
         let Some(output) = template("least.yml", &["--set", value]) else { return skipped() };

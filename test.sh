@@ -27,6 +27,9 @@ need() { # need COMMAND PACKAGE
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup first" >&2; exit 2; }
 need cc gcc
 need c++ g++
+need make make
+# OpenSSL's configuration needs more of it than there is in any case.
+perl -MFindBin -MIPC::Cmd -e 1 2>/dev/null || install perl
 need python3 python3
 need faketime faketime
 need java default-jre-headless

@@ -56,6 +56,16 @@ struct BuiltIn {
 }
 
 #[test]
+fn documents_say_how_many_rules_there_are() {
+    let paths: BTreeSet<&PathBuf> = built_in().iter().map(|built_in| &built_in.rule.path).collect();
+    let expected = format!("{} rules in {} files", built_in().len(), paths.len());
+    for document in ["README.md", "CHANGELOG.md"] {
+        let text = fs::read_to_string(root().join(document)).expect("a document");
+        assert!(text.contains(&expected), "{document} does not say `{expected}`");
+    }
+}
+
+#[test]
 fn titles_and_ids_are_the_rules_own() {
     let mut problems = Vec::new();
     let (mut titles, mut ids) = (BTreeMap::new(), BTreeMap::new());

@@ -93,11 +93,10 @@ fn checkpoint(connection: &Connection, signer: &Signer, now_us: i64) -> Result<S
     let number = last + 1;
     let (alert_number, chain) = entry::head(connection)?;
     let note = sign(signer, alert_number, chain, now_us, Kind::Checkpoint(number.cast_unsigned()));
-    connection
-        .prepare_cached(
-            "INSERT INTO checkpoints (number, alert_number, time_us, note) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute((number, alert_number.cast_signed(), now_us, note.to_string()))?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO checkpoints (number, alert_number, time_us, note) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    entry::stored(insert.execute((number, alert_number.cast_signed(), now_us, note.to_string()))?)?;
     Ok(note)
 }
 

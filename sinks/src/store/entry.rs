@@ -32,9 +32,9 @@ pub(super) fn write(
     };
     write_quarantine(connection, &entry.quarantined, now_us)?;
     for (name, position) in &entry.positions {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO positions (name, value) VALUES (?1, ?2)")?
-            .execute((name, position))?;
+        let mut replace =
+            connection.prepare_cached("INSERT OR REPLACE INTO positions (name, value) VALUES (?1, ?2)")?;
+        stored(replace.execute((name, position))?)?;
     }
     Ok(receipt)
 }
@@ -59,6 +59,7 @@ fn write_alerts(
         "INSERT INTO alerts (number, id, stored_us, route, json, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (id) DO NOTHING",
     )?;
+    let mut known = connection.prepare_cached("SELECT 1 FROM alerts WHERE id = ?1")?;
     let (before, mut chain) = head(connection)?;
     let mut number = before;
     let mut are_new = Vec::with_capacity(alerts.len());
@@ -68,8 +69,8 @@ fn write_alerts(
         let id = alert.id.to_be_bytes();
         let link = Link { number: number + 1, id, stored_us: now_us, route: &route, json: &alert.json };
         let next = chain.with(&link);
-        let is_new =
-            insert.execute((link.number.cast_signed(), id, now_us, link.route, link.json, next))? == 1;
+        let rows = insert.execute((link.number.cast_signed(), id, now_us, link.route, link.json, next))?;
+        let is_new = is_new(rows, || known.exists([id]))?;
         if is_new {
             (number, chain) = (link.number, next);
             recent.stage(number, alert);
@@ -92,10 +93,11 @@ fn write_matches(connection: &Connection, matches: &[NewMatch]) -> Result<Vec<bo
         "INSERT INTO matches (id, cluster, time_us, until_us, body) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (id) DO NOTHING",
     )?;
+    let mut known = connection.prepare_cached("SELECT 1 FROM matches WHERE id = ?1")?;
     let are_new = matches
         .iter()
-        .map(|found| insert_match(&mut insert, found))
-        .collect::<Result<Vec<bool>, rusqlite::Error>>()?;
+        .map(|found| is_new(insert_match(&mut insert, found)?, || known.exists([found.id.to_be_bytes()])))
+        .collect::<Result<Vec<bool>, StoreError>>()?;
     let new = matches.iter().zip(&are_new).filter(|(_, is_new)| **is_new).map(|(found, _)| found);
     count_matches(connection, new)?;
     Ok(are_new)
@@ -126,9 +128,19 @@ fn count_matches<'m>(
     Ok(())
 }
 
-fn insert_match(insert: &mut CachedStatement<'_>, found: &NewMatch) -> Result<bool, rusqlite::Error> {
+fn insert_match(insert: &mut CachedStatement<'_>, found: &NewMatch) -> Result<usize, rusqlite::Error> {
     let id = found.id.to_be_bytes();
-    Ok(insert.execute((id, &found.cluster, found.time_us, found.until_us, &found.body))? == 1)
+    insert.execute((id, &found.cluster, found.time_us, found.until_us, &found.body))
+}
+
+/// True if so many inserted rows are a new one. None is an error, unless the row is known.
+fn is_new(rows: usize, is_known: impl FnOnce() -> Result<bool, rusqlite::Error>) -> Result<bool, StoreError> {
+    if rows == 0 && !is_known()? { Err(StoreError::NotKept) } else { Ok(rows > 0) }
+}
+
+/// Fails unless a row was written.
+pub(super) fn stored(rows: usize) -> Result<(), StoreError> {
+    if rows == 0 { Err(StoreError::NotKept) } else { Ok(()) }
 }
 
 /// Adds a count to a total, if it is not zero.
@@ -157,7 +169,7 @@ fn write_quarantine(connection: &Connection, items: &[Quarantined], now_us: i64)
         let id = quarantine_id(&texts, bytes);
         if seen_again.execute((id, now_us))? == 0 {
             let [cluster, source, place, reason] = texts;
-            insert.execute((id, cluster, source, place, reason, bytes, now_us))?;
+            stored(insert.execute((id, cluster, source, place, reason, bytes, now_us))?)?;
             kept += 1;
             bytes_kept += bytes.len();
         }

@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The database said no.
     #[error("the store cannot be written or read")]
     Database(#[source] Arc<rusqlite::Error>),
+    /// The database took a row and does not have it: somebody has changed its tables.
+    #[error("the store does not keep what is written to it: its tables were changed")]
+    NotKept,
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -89,6 +92,7 @@ impl StoreError {
             Self::Database(error) => {
                 !matches!(error.sqlite_error_code(), Some(ConstraintViolation | TooBig | TypeMismatch))
             }
+            Self::NotKept => false,
             _ => true,
         }
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{Store, StoreError, clock};
+use super::{Store, StoreError, clock, entry};
 use crate::outbox::{Cursor, DeadLetter, Outbox, Outgoing, Route};
 
 /// The most alerts that one question is answered with.
@@ -110,7 +110,7 @@ fn begin(connection: &Connection, sink: &str) -> Result<Cursor, StoreError> {
              WHERE true ON CONFLICT (sink) DO NOTHING",
         )?
         .execute([sink])?;
-    Ok(cursor(connection, sink)?.unwrap_or_default())
+    cursor(connection, sink)?.ok_or(StoreError::NotKept)
 }
 
 fn advance(
@@ -141,7 +141,7 @@ fn advance(
          ON CONFLICT (sink, number) DO UPDATE SET reason = excluded.reason",
     )?;
     for letter in dead {
-        insert.execute((sink, letter.number.cast_signed(), &letter.reason, now_us))?;
+        entry::stored(insert.execute((sink, letter.number.cast_signed(), &letter.reason, now_us))?)?;
     }
     Ok(())
 }

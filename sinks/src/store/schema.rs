@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::{Chain, StoreError};
@@ -94,8 +95,12 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A file may have been made to harm its readers.
+/// A file may have been made to harm its readers, or be changed while it is open: what somebody adds to
+/// its schema must not decide what is kept.
 fn be_careful(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     // Nothing beside the state folder may be writable.
@@ -135,11 +140,12 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<i64, StoreError> {
     Ok(found)
 }
 
-/// True if the tables are what the migrations make: a damaged or foreign schema
+/// True if the tables are what the migrations up to its version make: a damaged or foreign schema
 /// may be read without complaint and refuse what is written.
 pub(super) fn is_as_migrated(connection: &Connection) -> Result<bool, StoreError> {
+    let version = usize::try_from(version(connection)?).unwrap_or(0);
     let mut reference = Connection::open_in_memory()?;
-    migrate(&mut reference)?;
+    migrate_by(&mut reference, &MIGRATIONS[..version.min(MIGRATIONS.len())])?;
     Ok(statements(connection)? == statements(&reference)?)
 }
 

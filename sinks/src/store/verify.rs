@@ -10,7 +10,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::checkpoint::{Kind, Statement};
-use super::{Chain, NoteError, Reading, SignedNote, StoreError, VerificationKey};
+use super::{Chain, NoteError, Reading, SignedNote, StoreError, VerificationKey, schema};
 
 mod notes;
 mod walk;
@@ -40,6 +40,9 @@ pub enum Finding {
         /// The last that could be.
         after: u64,
     },
+    /// The database has other tables than it was given, or something that acts on them.
+    #[error("the tables, indexes and triggers are not those that masthead makes")]
+    Schema,
     /// The store's own note of its latest alert does not fit the alerts.
     #[error("the store's note of its latest alert, {0}, does not fit the alerts")]
     Head(u64),
@@ -178,6 +181,7 @@ pub fn verify(
         Some(key) => key.clone(),
         None => reading.verification_key()?,
     };
+    let is_as_migrated = schema::is_as_migrated(&transaction)?;
     let base = Base::read(&transaction)?;
     let mut verified = Verified {
         store: base.origin.clone(),
@@ -190,6 +194,9 @@ pub fn verify(
         finding_count: 0,
         unproven: Vec::new(),
     };
+    if !is_as_migrated {
+        verified.find(Finding::Schema);
+    }
     if !base.is_signed(&own_key) {
         verified.find(Finding::Beginning(verified.from));
     }

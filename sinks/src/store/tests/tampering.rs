@@ -1,6 +1,7 @@
 //! Whatever is changed in the file is found, with its number.
 
 use super::*;
+use crate::outbox::Cursor;
 use crate::store::{Checked, Finding, Unproven, Verified};
 
 /// A closed store with ten alerts, a checkpoint over six and one over eight of them.
@@ -226,6 +227,51 @@ async fn a_key_that_was_exchanged_is_found_with_the_right_one() {
     let found = verify(sample.folder.path(), Some(&key), &[]).unwrap().findings;
     let reason = NoteError::Unsigned(key.name().to_owned());
     assert_eq!(found, [Finding::Unbelievable { checkpoint: Checked::Own(3), reason }]);
+}
+
+#[tokio::test]
+async fn a_trigger_keeps_no_alert_away_and_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(alerts([1])).await.unwrap();
+    let other = Connection::open(folder.path().join("masthead.db")).unwrap();
+    for table in ["alerts", "matches", "cursors"] {
+        let ignore = "BEGIN SELECT RAISE(IGNORE); END";
+        other.execute_batch(&format!("CREATE TRIGGER {table}_x BEFORE INSERT ON {table} {ignore}")).unwrap();
+    }
+    assert_eq!(store.write(alerts([1, 2])).await.unwrap().new_alerts, [false, true]);
+    assert_eq!(store.write(matches(vec![match_at(3, 3)])).await.unwrap().new_matches, [true]);
+    assert_eq!(numbers(&kept(&store).await), [1, 2]);
+    assert_eq!(store.matches("lab", 0, None).await.unwrap().len(), 1);
+    store.advance("siem", &Cursor { number: 2, ..Cursor::default() }, Vec::new()).await.unwrap();
+    assert_eq!(store.cursor("siem").await.unwrap().number, 2);
+    assert_eq!(verify(folder.path(), None, &[]).unwrap().findings, [Finding::Schema]);
+}
+
+#[tokio::test]
+async fn what_other_tables_do_not_keep_is_refused_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let other = Connection::open(folder.path().join("masthead.db")).unwrap();
+    other
+        .execute_batch(
+            "DROP TABLE alerts; DROP TABLE matches;
+             CREATE TABLE alerts (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, stored_us, route,
+                                  json UNIQUE ON CONFLICT IGNORE, chain);
+             CREATE TABLE matches (id BLOB NOT NULL UNIQUE, cluster UNIQUE ON CONFLICT IGNORE, time_us,
+                                   until_us, body)",
+        )
+        .unwrap();
+    let alike = NewAlert { json: alert(1).json, ..alert(2) };
+    assert_eq!(store.write(alerts([1])).await.unwrap().new_alerts, [true]);
+    let refused = store.write(Entry { alerts: vec![alike], ..Entry::default() });
+    let (refused, other) = tokio::join!(refused, store.write(alerts([3])));
+    assert!(matches!(refused, Err(StoreError::NotKept)), "{refused:?}");
+    assert_eq!(other.unwrap().new_alerts, [true]);
+    assert_eq!(store.write(alerts([1])).await.unwrap().new_alerts, [false]);
+    assert_eq!(numbers(&kept(&store).await), [1, 2]);
+    let refused = store.write(matches(vec![match_at(1, 1), match_at(2, 2)])).await;
+    assert!(matches!(refused, Err(StoreError::NotKept)), "{refused:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The loop that empties the outbox for one sink.
 
+use std::cmp::Ordering;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,10 @@ const NEWS_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What is said of a sink that neither takes alerts nor fails, such as a pipe that nobody reads.
 const STUCK: &str = "the sink does not answer";
+
+/// What is said of a store that knows less than its sinks.
+const CUT: &str = "the store has fewer alerts than the sink was given, so it gets none of the next: \
+                   see `masthead alerts verify`, and start again";
 
 /// How many alerts are read ahead of one that is denied, to find another that may be taken: among
 /// these there may be many that routes keep from the sink.
@@ -108,10 +113,27 @@ impl<O: Outbox, D: Destination, R: Fn(&Route) -> bool + Send> Run<O, D, R> {
         if !self.backlog.is_empty() {
             return self.attempt().await;
         }
-        if *self.latest.borrow_and_update() <= self.cursor.number {
-            return Next::Idle;
+        let latest = *self.latest.borrow_and_update();
+        match latest.cmp(&self.cursor.number) {
+            Ordering::Less => self.meet_cut().await,
+            Ordering::Equal => Next::Idle,
+            Ordering::Greater => self.fetch().await,
         }
-        self.fetch().await
+    }
+
+    /// Says that the store has fewer alerts than the sink is done with: it would get none of the next.
+    async fn meet_cut(&mut self) -> Next {
+        // Alerts can be read a moment before it is said which is the latest.
+        let changed = tokio::select! {
+            changed = timeout(self.worker.pace.save_after, self.latest.changed()) => changed,
+            () = self.ending.begun() => return Next::Idle,
+        };
+        match changed {
+            Ok(Ok(())) => Next::GoOn,
+            // The store is gone.
+            Ok(Err(_)) => Next::Idle,
+            Err(_) => Next::Pause(self.failed(&Trouble::temporary(CUT))),
+        }
     }
 
     async fn fetch(&mut self) -> Next {

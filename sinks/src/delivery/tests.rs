@@ -103,6 +103,20 @@ async fn all_alerts_arrive_in_order_and_the_cursor_is_saved() {
 }
 
 #[tokio::test]
+async fn a_store_that_has_fewer_alerts_than_the_sink_was_given_is_told() {
+    let (outbox, sink) = (FakeOutbox::new(), Scripted::default());
+    outbox.kept().cursors.insert("s".to_owned(), Cursor { number: 6, delivered: 6, ..Cursor::default() });
+    outbox.add(3, "high");
+    let mut running = start(&outbox, sink.clone());
+    let Event::Failing { reason, .. } = running.notice().await else { panic!("something else was told") };
+    assert!(reason.starts_with("the store has fewer alerts"), "{reason}");
+    outbox.add(4, "high");
+    sink.has_taken(1).await;
+    assert_eq!(sink.taken(), [7]);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn the_cursor_is_saved_soon_while_nothing_happens() {
     let (outbox, sink) = (FakeOutbox::new(), Scripted::default());
     let running = start(&outbox, sink.clone());

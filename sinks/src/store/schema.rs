@@ -173,29 +173,41 @@ pub(super) fn migrate_by(connection: &mut Connection, migrations: &[&str]) -> Re
     Ok(())
 }
 
-/// Gives a new store its id, and corrects a head that lags behind the alerts: numbers must
-/// never be used again, whatever became of the row that says which was the last.
+/// The highest number that was given to an alert, as far as anything still says, below a bound.
+const LAST_USED: &str = "SELECT max(
+    coalesce((SELECT max(number) FROM alerts WHERE number < ?1), 0),
+    coalesce((SELECT max(number) FROM cursors WHERE number < ?1), 0),
+    coalesce((SELECT max(alert_number) FROM checkpoints WHERE alert_number < ?1), 0),
+    coalesce((SELECT kept_after FROM store WHERE kept_after < ?1), 0))";
+/// No store has given such a number to an alert: whatever says so is damaged, and there must be more.
+const NUMBER_MAX: i64 = 1 << 62;
+
+/// Gives a new store its id, and corrects a head that lags behind what was given: numbers must
+/// never be used again, whatever became of the row that says which was the last. A sink gets no
+/// alert that is not behind its cursor.
 pub(super) fn settle_head(connection: &Connection) -> Result<(), StoreError> {
-    let is_settled = "SELECT coalesce((SELECT max(number) FROM alerts), 0) <= number FROM store";
-    if connection.query_row(is_settled, [], |row| row.get(0)).optional()? == Some(true) {
-        return Ok(());
+    let last: i64 = connection.query_row(LAST_USED, [NUMBER_MAX], |row| row.get(0))?;
+    let head = connection.query_row("SELECT number FROM store", [], |row| row.get::<_, i64>(0)).optional()?;
+    match head {
+        Some(number) if last <= number => return Ok(()),
+        Some(number) => tracing::error!(number, last, "the store's note of its latest alert lags behind"),
+        None => {}
     }
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::file("getrandom", io::Error::other(error)))?;
     let id = format!("{:016x}", u64::from_be_bytes(bytes));
     connection.execute(
         "INSERT INTO store (only, id, number, chain, kept_after, kept_chain)
-         SELECT 1, ?1, max(coalesce((SELECT max(number) FROM cursors), 0),
-                        coalesce((SELECT max(alert_number) FROM checkpoints), 0)),
-                ?2, coalesce((SELECT min(number) - 1 FROM alerts), 0), ?2
+         SELECT 1, ?1, 0, ?2, coalesce((SELECT min(number) - 1 FROM alerts), 0), ?2
          WHERE true ON CONFLICT (only) DO NOTHING",
         (&id, Chain::beginning(&id)),
     )?;
     connection.execute(
-        "UPDATE store SET (number, chain) =
-             (SELECT number, alerts.chain FROM alerts ORDER BY number DESC LIMIT 1)
-         WHERE number < (SELECT max(number) FROM alerts)",
-        [],
+        "UPDATE store SET number = ?1, chain = coalesce(
+             (SELECT alerts.chain FROM alerts WHERE alerts.number > store.number
+              ORDER BY alerts.number DESC LIMIT 1), chain)
+         WHERE number < ?1",
+        [last],
     )?;
     Ok(())
 }

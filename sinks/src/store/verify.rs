@@ -46,6 +46,16 @@ pub enum Finding {
     /// The store's own note of its latest alert does not fit the alerts.
     #[error("the store's note of its latest alert, {0}, does not fit the alerts")]
     Head(u64),
+    /// A sink is said to have passed more alerts than there are.
+    #[error(
+        "the cursor of a sink is at alert {cursor}, and the latest is {latest}: it gets none of those between"
+    )]
+    Ahead {
+        /// The last alert that the sink is said to be done with.
+        cursor: u64,
+        /// The number of the latest alert.
+        latest: u64,
+    },
     /// What says where the kept alerts begin is absent or not signed.
     #[error("nothing signed says that alerts before {0} were pruned")]
     Beginning(u64),
@@ -200,11 +210,23 @@ pub fn verify(
     if !base.is_signed(&own_key) {
         verified.find(Finding::Beginning(verified.from));
     }
+    find_cursors_ahead(&transaction, &mut verified)?;
     let mut heads = Heads::read(&transaction, &base.origin, &own_key, given, &mut verified)?;
     walk::walk(&transaction, &base, &mut heads, &mut verified)?;
     heads.finish(&mut verified, given.is_empty());
     verified.unproven.push(Unproven::NotChained);
     Ok(verified)
+}
+
+/// Numbers that were given to sinks must not be given again.
+fn find_cursors_ahead(connection: &Connection, verified: &mut Verified) -> Result<(), StoreError> {
+    let latest = verified.to;
+    let mut select = connection.prepare("SELECT number FROM cursors WHERE number > ?1 ORDER BY sink")?;
+    let cursors = select.query_map([latest.cast_signed()], |row| row.get::<_, i64>(0))?;
+    for cursor in cursors {
+        verified.find(Finding::Ahead { cursor: cursor?.cast_unsigned(), latest });
+    }
+    Ok(())
 }
 
 /// What the store says of itself.

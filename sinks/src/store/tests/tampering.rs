@@ -249,6 +249,39 @@ async fn a_trigger_keeps_no_alert_away_and_is_found() {
 }
 
 #[tokio::test]
+async fn numbers_that_sinks_were_given_are_not_given_again() {
+    let sample = Sample::new().await;
+    let cut = |last| {
+        sample.tamper(&format!("DELETE FROM alerts WHERE number > {last}; DELETE FROM checkpoints"));
+        sample.chain_anew();
+    };
+    let set = |cursor: i64| {
+        sample.tamper(&format!("REPLACE INTO cursors (sink, began, number) VALUES ('siem', 0, {cursor})"));
+    };
+    set(10);
+    cut(2);
+    assert_eq!(sample.verify(&[]).findings, [Finding::Ahead { cursor: 10, latest: 2 }]);
+    let store = open(sample.folder.path());
+    store.write(alerts([100])).await.unwrap();
+    let cursor = store.cursor("siem").await.unwrap();
+    assert_eq!(numbers(&store.pending(cursor.number, 10, 1000).await.unwrap()), [11]);
+    store.close().await;
+    assert_eq!(sample.verify(&[]).findings, [Finding::Missing(3..=10)]);
+    // What no store has given is no number to go on behind.
+    set(i64::MAX);
+    let store = open(sample.folder.path());
+    store.write(alerts([101])).await.unwrap();
+    assert_eq!(kept(&store).await.last().unwrap().number, 12);
+    store.close().await;
+    // Nor is one that is not covered by what is left of the alerts.
+    sample.tamper("DELETE FROM cursors; UPDATE store SET number = 1");
+    sample.tamper("INSERT INTO checkpoints VALUES (1, 20, 0, 'x')");
+    let store = open(sample.folder.path());
+    store.write(alerts([102])).await.unwrap();
+    assert_eq!(kept(&store).await.last().unwrap().number, 21);
+}
+
+#[tokio::test]
 async fn what_other_tables_do_not_keep_is_refused_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -31,7 +31,7 @@ pub struct Damaged {
     pub alerts_salvaged: u64,
     /// How many rows of other kinds could be.
     pub others_salvaged: u64,
-    /// The tables that could not be read to their end.
+    /// The tables of which not everything could be.
     pub tables_cut: Vec<String>,
 }
 

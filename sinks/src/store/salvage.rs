@@ -1,12 +1,12 @@
 //! Takes over what can still be read of a damaged database.
 //!
-//! Each table is read from its beginning and from its end up to where reading fails. What is
-//! taken over keeps its number and its chain, so that verifying still says what is missing.
+//! Each table is read in order; where reading fails, it goes on behind the gap. What is taken
+//! over keeps its number and its chain, so that verifying still says what is missing.
 
 use std::path::Path;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, Statement, params_from_iter};
 
 use super::opening::Damaged;
 use super::{StoreError, schema};
@@ -35,9 +35,7 @@ pub(super) fn salvage(path: &Path, target: &mut Connection) -> Result<Damaged, S
     };
     let transaction = target.transaction()?;
     for table in TABLES {
-        let mut copied = 0;
-        let is_whole = copy(&source, &transaction, table, "ASC", &mut copied)?
-            || copy(&source, &transaction, table, "DESC", &mut copied)?;
+        let (copied, is_whole) = copy(&source, &transaction, table)?;
         if !is_whole {
             damaged.tables_cut.push(table.to_owned());
         }
@@ -52,37 +50,81 @@ pub(super) fn salvage(path: &Path, target: &mut Connection) -> Result<Damaged, S
     Ok(damaged)
 }
 
-/// Copies rows until one cannot be read, which gives `false`, or all are there.
-fn copy(
-    source: &Connection,
-    target: &Connection,
-    table: &str,
-    direction: &str,
-    copied: &mut u64,
-) -> Result<bool, StoreError> {
-    let Ok(mut select) = source.prepare(&format!("SELECT * FROM {table} ORDER BY rowid {direction}")) else {
-        return Ok(false);
-    };
-    let column_count = select.column_count();
-    let places = vec!["?"; column_count].join(", ");
-    let mut insert = target.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?;
-    let Ok(mut rows) = select.query([]) else { return Ok(false) };
-    loop {
-        let row = match rows.next() {
-            Ok(Some(row)) => row,
-            Ok(None) => return Ok(true),
-            Err(_) => return Ok(false),
-        };
-        let values: Result<Vec<Value>, _> = (0..column_count).map(|column| row.get(column)).collect();
-        let Ok(values) = values else { return Ok(false) };
-        // From the end, the first row that is known already is where reading failed before.
-        match insert.execute(params_from_iter(values)) {
-            Ok(0) if direction == "DESC" => return Ok(false),
-            Ok(count) => *copied += count as u64,
-            // What the new table does not take, such as a number where a text belongs.
-            Err(error) if is_of_the_row(&error) => {}
-            Err(error) => return Err(error.into()),
+/// Copies the rows that can be read; how many, and whether that is all of them.
+fn copy(source: &Connection, target: &Connection, table: &str) -> Result<(u64, bool), StoreError> {
+    let select = format!("SELECT rowid, * FROM {table} WHERE rowid >= ?1 ORDER BY rowid");
+    let Ok(select) = source.prepare(&select) else { return Ok((0, false)) };
+    let places = vec!["?"; select.column_count() - 1].join(", ");
+    let insert = target.prepare(&format!("INSERT INTO {table} VALUES ({places})"))?;
+    let mut copying = Copying { select, insert, copied: 0, is_whole: true };
+    let mut next = Some(i64::MIN);
+    while let Some(from) = next {
+        let last = copying.copy_from(from)?;
+        next = last.and_then(|last| copying.behind_gap(last));
+    }
+    Ok((copying.copied, copying.is_whole))
+}
+
+/// A table that is being copied.
+struct Copying<'a> {
+    select: Statement<'a>,
+    insert: Statement<'a>,
+    copied: u64,
+    is_whole: bool,
+}
+
+impl Copying<'_> {
+    /// Copies rows from one on; gives the last before one that cannot be read, nothing at the end.
+    fn copy_from(&mut self, from: i64) -> Result<Option<i64>, StoreError> {
+        let columns = 1..self.select.column_count();
+        // The first row that the store writes is 1.
+        let mut last = from.max(0);
+        let mut rows = self.select.query([from])?;
+        loop {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(None),
+                Err(_) => {
+                    self.is_whole = false;
+                    return Ok(Some(last));
+                }
+            };
+            last = row.get(0).map_or(last, |rowid| last.max(rowid));
+            let values: Result<Vec<Value>, _> = columns.clone().map(|column| row.get(column)).collect();
+            let inserted = values.map(|values| self.insert.execute(params_from_iter(values)));
+            match inserted {
+                Ok(Ok(count)) => self.copied += count as u64,
+                Ok(Err(error)) if !is_of_the_row(&error) => return Err(error.into()),
+                // What has another form than the store writes, such as a number where a text belongs.
+                Ok(Err(_)) | Err(_) => self.is_whole = false,
+            }
         }
+    }
+
+    /// The first row behind a gap, which begins behind `last`, as far as steps that double find it.
+    fn behind_gap(&mut self, last: i64) -> Option<i64> {
+        let (mut unreadable, mut step) = (last, 1);
+        let mut readable = loop {
+            let probe = last.checked_add(step)?;
+            if self.can_read_from(probe) {
+                break probe;
+            }
+            (unreadable, step) = (probe, step.checked_mul(2)?);
+        };
+        while readable - unreadable > 1 {
+            let middle = unreadable + (readable - unreadable) / 2;
+            *if self.can_read_from(middle) { &mut readable } else { &mut unreadable } = middle;
+        }
+        Some(readable)
+    }
+
+    fn can_read_from(&mut self, from: i64) -> bool {
+        let first = self.select.query([from]).and_then(|mut rows| match rows.next()? {
+            Some(row) => row.get(0),
+            None => Ok(i64::MAX),
+        });
+        // In a damaged order, what was asked for may be followed by what was before.
+        first.is_ok_and(|first: i64| first >= from)
     }
 }
 

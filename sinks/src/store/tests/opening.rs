@@ -134,6 +134,44 @@ async fn what_can_be_read_of_a_damaged_store_is_taken_over() {
     assert_eq!(kept(&store).await.last().unwrap().number, 401, "numbers are not used again");
 }
 
+#[tokio::test]
+async fn every_alert_that_can_be_read_by_its_number_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    // The first have pages for themselves; of the others there are some in one.
+    let long = |id| NewAlert { json: format!("{id:0>0$}", if id < 200 { 3000 } else { 900 }), ..alert(id) };
+    store.write(Entry { alerts: (1..=400).map(long).collect(), ..Entry::default() }).await.unwrap();
+    store.close().await;
+    let path = folder.path().join("masthead.db");
+    let sound = fs::read(&path).unwrap();
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bytes = sound.clone();
+        let pages = bytes.len() / 4096;
+        for _ in 0..random.usize(1..8) {
+            // The first ones say where everything is.
+            let page = random.usize(20..pages);
+            bytes[page * 4096..page * 4096 + 8].fill(0xff);
+        }
+        fs::write(&path, bytes).unwrap();
+        let reading = Connection::open(&path).unwrap();
+        let is_readable = |number: &u64| {
+            let by_number = "SELECT json FROM alerts WHERE number = ?1";
+            reading.query_row(by_number, [number.cast_signed()], |row| row.get::<_, String>(0)).is_ok()
+        };
+        let expected: Vec<u64> = (1..=400).filter(is_readable).collect();
+        drop(reading);
+        let (store, opening) = Store::open(folder.path(), Options::default()).unwrap();
+        let damaged = opening.damaged.unwrap();
+        assert_eq!(numbers(&kept(&store).await), expected, "seed {seed}");
+        assert_eq!(damaged.alerts_salvaged, expected.len() as u64);
+        assert_eq!(damaged.tables_cut.contains(&"alerts".to_owned()), expected.len() < 400);
+        store.close().await;
+        fs::remove_file(damaged.path).unwrap();
+        fs::remove_file(folder.path().join("masthead.db.damaged.json")).unwrap();
+    }
+}
+
 #[test]
 fn a_migration_is_made_whole_or_not_at_all_and_once() {
     let mut connection = Connection::open_in_memory().unwrap();

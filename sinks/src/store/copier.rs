@@ -1,14 +1,19 @@
 //! A thread that copies the write-ahead log into the database, so that no commit has to wait
 //! for it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::{StoreError, schema};
 
 /// About how many bytes are written before they are copied.
 const COPIED_BYTES_MIN: usize = 4 * 1024 * 1024;
+
+/// How long nobody may write while it is waited for who reads from a log that is to become short.
+const SHORTENED_WITHIN: Duration = Duration::from_millis(50);
 
 /// The thread, as the writer sees it.
 pub(super) struct Copier {
@@ -58,8 +63,21 @@ impl Drop for Copier {
 }
 
 /// Copies what nobody is reading any more.
-pub(super) fn copy(database: &std::path::Path) -> Result<(), StoreError> {
+pub(super) fn copy(database: &Path) -> Result<(), StoreError> {
     let connection = schema::open(database)?;
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
+/// The same; a log that has become long gives its room back, unless somebody still reads it.
+pub(super) fn copy_and_shorten(database: &Path) -> Result<(), StoreError> {
+    // What takes long holds up nobody; little is left for what holds up who writes.
+    copy(database)?;
+    let log = schema::with_suffix(database, "-wal");
+    if fs::metadata(log).is_ok_and(|log| log.len() > schema::WAL_BYTES_MAX.into()) {
+        let connection = schema::open(database)?;
+        connection.busy_timeout(SHORTENED_WITHIN)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
     Ok(())
 }

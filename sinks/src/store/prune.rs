@@ -92,10 +92,11 @@ impl Store {
         Ok(total)
     }
 
-    /// Copies the write-ahead log into the database, as far as nobody is in the way.
+    /// Copies the write-ahead log into the database, as far as nobody is in the way. One that has become
+    /// long gives its room back.
     pub async fn checkpoint_wal(&self) -> Result<(), StoreError> {
         let path = self.inner.folder.database();
-        let copied = tokio::task::spawn_blocking(move || copier::copy(&path));
+        let copied = tokio::task::spawn_blocking(move || copier::copy_and_shorten(&path));
         copied.await.unwrap_or(Err(StoreError::Closed))
     }
 }

@@ -19,6 +19,9 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Pages of the write-ahead log after which a commit copies them into the database itself: the
 /// copier does so earlier, but can only begin the log anew when nobody writes meanwhile.
 const WAL_PAGES_MAX: u32 = 16_000;
+/// How long the file of the write-ahead log stays once all of it is copied, in bytes: about what the pages above
+/// take. Somebody who reads for long makes it longer, since nothing that he may want is overwritten.
+pub(super) const WAL_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// How much of the database a connection keeps in memory, in KiB: more than one transaction changes, or pages
 /// would be written before it ends, read again and written again. Ids are spread over all of their index.
 const CACHE_KIB_MAX: i64 = 32 * 1024;
@@ -37,6 +40,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB_MAX)?;
     be_careful(&connection)?;
     Ok(connection)
@@ -89,7 +93,7 @@ fn immutable(path: &Path) -> PathBuf {
     PathBuf::from(format!("file:{}?immutable=1", escaped.collect::<String>()))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -101,6 +101,33 @@ async fn too_much_goes_and_the_room_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_log_that_grew_while_somebody_read_becomes_short_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let log = folder.path().join("masthead.db-wal");
+    let is_long = || std::fs::metadata(&log).unwrap().len() > schema::WAL_BYTES_MAX.into();
+    let large = |id| NewAlert { json: "x".repeat(5_000_000), ..alert(id) };
+    let write = |id| store.write(Entry { alerts: vec![large(id)], ..Entry::default() });
+    let reader = schema::open_for_reading(&folder.path().join("masthead.db")).unwrap();
+    let reading = reader.unchecked_transaction().unwrap();
+    reading.query_row("SELECT count(*) FROM alerts", [], |_| Ok(())).unwrap();
+    for id in 0..16 {
+        write(id).await.unwrap();
+    }
+    store.prune(0, AN_HOUR).await.unwrap();
+    assert!(is_long(), "somebody reads what it holds");
+    drop(reading);
+    store.prune(0, AN_HOUR).await.unwrap();
+    assert!(!is_long());
+    write(16).await.unwrap();
+    assert_eq!(kept(&store).await.len(), 17);
+    // Also without pruning, as soon as it begins anew.
+    let limit = schema::open(&folder.path().join("masthead.db")).unwrap();
+    let limit: u32 = limit.pragma_query_value(None, "journal_size_limit", |row| row.get(0)).unwrap();
+    assert_eq!(limit, schema::WAL_BYTES_MAX);
+}
+
+#[tokio::test]
 async fn matches_go_when_no_window_wants_them() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

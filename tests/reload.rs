@@ -210,20 +210,23 @@ async fn certificates_and_tokens_are_replaced_while_batches_come() {
 
 #[tokio::test]
 async fn what_cannot_be_taken_over_whole_is_not_taken_over_by_half() {
-    let mut site = Site::new();
+    let mut site = Site::with_rules("default: false, paths: [deleted.yml, many.yml]");
+    site.write("many.yml", MANY);
     site.write("tokens", &hashes(&["first"]));
     site.sources = "    tokens: [{ cluster: lab, sha256_file: tokens }]\n".to_owned();
     site.configure(TO_DISK);
     let running = site.start().await;
-    let post = async |token: &str| {
-        let body = running::batch(&[format!("by-{token}")]);
+    let send = async |token: &str, body: String| {
         let answer = running::client().post(site.url("lab")).bearer_auth(token).body(body).send().await;
         answer.unwrap().status().as_u16()
     };
-    assert_eq!(post("first").await, 200);
-    // Rules can only be replaced where the matches of before can be read.
+    let post = async |token: &str| send(token, String::new()).await;
+    assert_eq!(send("first", running::batch(&["a".to_owned()])).await, 200);
+    assert_eq!((post("first").await, post("second").await), (200, 401));
+    // Other correlations can only be put in force where the matches of before can be read.
     let database = rusqlite::Connection::open(site.path("state/masthead.db")).unwrap();
     database.execute_batch("ALTER TABLE matches RENAME TO lost").unwrap();
+    site.write("many.yml", &MANY.replace("10m", "20m"));
     site.write("tokens", &hashes(&["second"]));
     running.reload();
     until("the reload fails", async || running.metric_of("masthead_reloads_total", "failed").await >= 1.0)
@@ -234,6 +237,37 @@ async fn what_cannot_be_taken_over_whole_is_not_taken_over_by_half() {
     until("the reload succeeds", async || running.metric_of("masthead_reloads_total", "ok").await >= 1.0)
         .await;
     assert_eq!((post("first").await, post("second").await), (401, 200));
+    assert_eq!(running.stop().0, Some(0));
+}
+
+#[tokio::test]
+async fn the_same_correlations_just_go_on() {
+    let mut site = Site::with_rules("default: false, paths: [deleted.yml, many.yml]");
+    site.write("many.yml", MANY);
+    site.write("tokens", &hashes(&["first"]));
+    site.sources = "    tokens: [{ cluster: lab, sha256_file: tokens }]\n".to_owned();
+    site.configure(TO_DISK);
+    let running = site.start().await;
+    let post = async |token: &str, minute: u32| {
+        let body = running::batch(&[format!("minute-{minute}")]);
+        let body = body.replace("12:00:00", &format!("12:{minute:02}:00"));
+        let answer = running::client().post(site.url("lab")).bearer_auth(token).body(body).send().await;
+        answer.unwrap().status().as_u16()
+    };
+    assert_eq!((post("first", 0).await, post("first", 2).await), (200, 200));
+    // No match is read back, which takes long where there are many.
+    let database = rusqlite::Connection::open(site.path("state/masthead.db")).unwrap();
+    database.execute_batch("ALTER TABLE matches RENAME TO hidden").unwrap();
+    site.write("tokens", &hashes(&["second"]));
+    site.write("deleted.yml", &running::RULE.replace("title: ", "title: Indeed, "));
+    running.reload();
+    until("the reload succeeds", async || running.metric_of("masthead_reloads_total", "ok").await >= 1.0)
+        .await;
+    database.execute_batch("ALTER TABLE hidden RENAME TO matches").unwrap();
+    assert_eq!((post("first", 4).await, post("second", 4).await, post("second", 50).await), (401, 200, 200));
+    let is_episode = |alert: &serde_json::Value| alert["rule"]["level"] == "critical";
+    until("the episode is told", async || site.stored().iter().any(is_episode)).await;
+    assert_eq!(running.metric_of("masthead_reloads_total", "failed").await, 0.0);
     assert_eq!(running.stop().0, Some(0));
 }
 

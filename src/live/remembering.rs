@@ -107,16 +107,21 @@ impl Lookout {
         }
     }
 
-    /// Puts other rules in force. Correlations count what they would have counted so far. Blocks.
+    /// Puts other rules in force. Correlations count what they would have counted so far: where they are
+    /// the same as before they just go on, for events wait while matches are read back. Blocks.
     ///
     /// # Errors
     /// Fails if the store cannot be read; then nothing has changed.
-    pub(crate) fn reload(&self, current: Current) -> Result<(), StoreError> {
-        let current = Arc::new(current);
+    pub(crate) fn reload(&self, mut current: Current) -> Result<(), StoreError> {
         let relating = self.relating.blocking_write();
-        self.begin_anew(&self.clusters.all(), &current, Cluster::standing)?;
+        let known = self.current().detection.relations.clone();
+        if current.detection.relations.is_like(&known) {
+            current.detection.relations = known;
+        } else {
+            self.begin_anew(&self.clusters.all(), &current, Cluster::standing)?;
+        }
         self.figures.expect(&current.detection);
-        self.current.store(current);
+        self.current.store(Arc::new(current));
         drop(relating);
         self.flush();
         Ok(())

@@ -8,7 +8,7 @@ use crate::sigma::correlation::{Correlation, Metric, Needed, Relation};
 use crate::sigma::{Range, Rule, Subject, event_object};
 
 /// A correlation with its fields understood.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Plan {
     /// Its number among all rules.
     pub(super) rule: usize,
@@ -36,7 +36,7 @@ pub(super) struct Plan {
 }
 
 /// A role that the matches of a rule play in a correlation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Feed {
     /// The number of the plan.
     pub(super) plan: usize,

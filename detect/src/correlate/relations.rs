@@ -61,6 +61,13 @@ impl Relations {
         Observer { relations: self, view, request: None, texts: Texts::of(view), grouped: Vec::new() }
     }
 
+    /// Whether these are the correlations of others, among rules with the same numbers: then they make the
+    /// same of any matches.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let (own, others) = (&self.shared, &other.shared);
+        own.plans == others.plans && own.feeds == others.feeds
+    }
+
     /// Whether these are the very same, not just alike.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Correlator, Counts, DISORDER, Episode, Phase};
+use super::{Correlator, Counts, DISORDER, Episode, Phase, Relations};
 use crate::field::{Settings, View};
 use crate::{Engine, Event, sigma};
 
@@ -293,4 +293,22 @@ fn what_is_too_much_of_one_match_is_counted() {
     assert_eq!((episodes.len(), counts), (2, Counts::default()));
     let (episodes, counts) = told(&engine, DISORDER, &[values(65)]);
     assert_eq!((episodes.len(), counts), (2, Counts { crowded: 1, ..Counts::default() }));
+}
+
+#[test]
+fn relations_are_like_those_of_the_same_correlations_among_rules_of_the_same_numbers() {
+    let count =
+        "type: event_count, rules: [a], group-by: [user.username], timespan: 10s, condition: {gte: 2}";
+    let of = |correlations: &str| Relations::new(engine(correlations).rules());
+    let relations = of(&rule(count));
+    assert!(relations.is_like(&of(&rule(count))));
+    for (part, other) in [("[a]", "[b]"), ("username", "uid"), ("10s", "20s"), ("2", "3")] {
+        assert!(!relations.is_like(&of(&rule(&count.replace(part, other)))), "{other}");
+    }
+    let among_more = format!("{}---\n{}", rule(count).replace("name: x", "name: y"), rule(count));
+    assert!(!relations.is_like(&of(&among_more)));
+    let alias = "aliases: {who: {a: user.username}}, ";
+    let by_alias = |alias: &str| of(&rule(&format!("{alias}{}", count.replace("user.username", "who"))));
+    assert!(by_alias(alias).is_like(&by_alias(alias)));
+    assert!(!by_alias(alias).is_like(&by_alias(&alias.replace("username", "uid"))));
 }

@@ -61,6 +61,10 @@ fn write_alerts(
     )?;
     let mut known = connection.prepare_cached("SELECT 1 FROM alerts WHERE id = ?1")?;
     let (before, mut chain) = head(connection)?;
+    // What is beyond it the database takes for negative, and no sink is given it.
+    if before.saturating_add(alerts.len() as u64) > i64::MAX.cast_unsigned() {
+        return Err(StoreError::NotKept);
+    }
     let mut number = before;
     let mut are_new = Vec::with_capacity(alerts.len());
     for alert in alerts {

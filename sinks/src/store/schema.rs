@@ -186,15 +186,15 @@ const LAST_USED: &str = "SELECT max(
 /// No store has given such a number to an alert: whatever says so is damaged, and there must be more.
 const NUMBER_MAX: i64 = 1 << 62;
 
-/// Gives a new store its id, and corrects a head that lags behind what was given: numbers must
+/// Gives a new store its id, and corrects a head that lags behind what was given, or cannot be: numbers must
 /// never be used again, whatever became of the row that says which was the last. A sink gets no
 /// alert that is not behind its cursor.
 pub(super) fn settle_head(connection: &Connection) -> Result<(), StoreError> {
     let last: i64 = connection.query_row(LAST_USED, [NUMBER_MAX], |row| row.get(0))?;
     let head = connection.query_row("SELECT number FROM store", [], |row| row.get::<_, i64>(0)).optional()?;
     match head {
-        Some(number) if last <= number => return Ok(()),
-        Some(number) => tracing::error!(number, last, "the store's note of its latest alert lags behind"),
+        Some(number) if (last..NUMBER_MAX).contains(&number) => return Ok(()),
+        Some(number) => tracing::error!(number, last, "the store's note of its latest alert is wrong"),
         None => {}
     }
     let mut bytes = [0; 8];
@@ -210,8 +210,8 @@ pub(super) fn settle_head(connection: &Connection) -> Result<(), StoreError> {
         "UPDATE store SET number = ?1, chain = coalesce(
              (SELECT alerts.chain FROM alerts WHERE alerts.number > store.number
               ORDER BY alerts.number DESC LIMIT 1), chain)
-         WHERE number < ?1",
-        [last],
+         WHERE number < ?1 OR number >= ?2",
+        [last, NUMBER_MAX],
     )?;
     Ok(())
 }

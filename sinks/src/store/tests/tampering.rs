@@ -1,5 +1,6 @@
 //! Whatever is changed in the file is found, with its number.
 
+use super::writing::hold_writer;
 use super::*;
 use crate::outbox::Cursor;
 use crate::store::{Checked, Finding, Unproven, Verified};
@@ -268,7 +269,7 @@ async fn numbers_that_sinks_were_given_are_not_given_again() {
     store.close().await;
     assert_eq!(sample.verify(&[]).findings, [Finding::Missing(3..=10)]);
     // What no store has given is no number to go on behind.
-    set(i64::MAX);
+    set(i64::MAX - 1);
     let store = open(sample.folder.path());
     store.write(alerts([101])).await.unwrap();
     assert_eq!(kept(&store).await.last().unwrap().number, 12);
@@ -279,6 +280,24 @@ async fn numbers_that_sinks_were_given_are_not_given_again() {
     let store = open(sample.folder.path());
     store.write(alerts([102])).await.unwrap();
     assert_eq!(kept(&store).await.last().unwrap().number, 21);
+}
+
+#[tokio::test]
+async fn numbers_that_no_sink_would_get_are_not_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.write(alerts([1])).await.unwrap();
+    let other = Connection::open(folder.path().join("masthead.db")).unwrap();
+    for number in [-1, i64::MIN, i64::MAX] {
+        other.execute("UPDATE store SET number = ?1", [number]).unwrap();
+        let refused = store.write(alerts([2])).await;
+        assert!(matches!(refused, Err(StoreError::NotKept)), "{number}: {refused:?}");
+    }
+    store.close().await;
+    let store = open(folder.path());
+    store.write(alerts([2])).await.unwrap();
+    assert_eq!(numbers(&kept(&store).await), [1, 2]);
+    assert!(verify(folder.path(), None, &[]).unwrap().is_sound());
 }
 
 #[tokio::test]
@@ -297,8 +316,12 @@ async fn what_other_tables_do_not_keep_is_refused_alone() {
         .unwrap();
     let alike = NewAlert { json: alert(1).json, ..alert(2) };
     assert_eq!(store.write(alerts([1])).await.unwrap().new_alerts, [true]);
+    let gate = hold_writer(&store).await;
     let refused = store.write(Entry { alerts: vec![alike], ..Entry::default() });
-    let (refused, other) = tokio::join!(refused, store.write(alerts([3])));
+    let (refused, other, ()) = tokio::join!(refused, store.write(alerts([3])), async {
+        tokio::task::yield_now().await;
+        gate.send(()).unwrap();
+    });
     assert!(matches!(refused, Err(StoreError::NotKept)), "{refused:?}");
     assert_eq!(other.unwrap().new_alerts, [true]);
     assert_eq!(store.write(alerts([1])).await.unwrap().new_alerts, [false]);

@@ -207,7 +207,7 @@ async fn limit_pages(store: &Store, pages: u32) {
 
 /// Makes the writer wait in the middle of a task until something is sent, so that what is
 /// asked meanwhile becomes one group.
-async fn hold_writer(store: &Store) -> std::sync::mpsc::Sender<()> {
+pub(super) async fn hold_writer(store: &Store) -> std::sync::mpsc::Sender<()> {
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
     let (started, has_started) = oneshot::channel();
     let mut started = Some(started);

@@ -1,11 +1,12 @@
 //! The command line: the one source of the help, the man page and the completions.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use detect::sigma::Level;
 use ipnet::IpNet;
+
+use crate::config::Address;
 
 /// How many threads a replay may have: each holds some chunks of a log.
 pub(crate) const THREADS_MAX: u16 = 256;
@@ -41,7 +42,7 @@ Examples:
   masthead check my-rules/                    find the mistakes in your own rules
   masthead explain command_run_in_pod         what a rule looks for
 
-Exit codes: 0 fine; 1 findings (--fail-on, failed tests); 2 usage or rule error;
+Exit codes: 0 fine; 1 findings (--fail-on, failed tests, tampering); 2 usage or rule error;
 3 could not read everything or write the result; 130 interrupted.";
 
 /// What to do.
@@ -75,11 +76,11 @@ pub(crate) struct Run {
 
     /// Where to listen for API servers [default: 127.0.0.1:9880]
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<Address>,
 
     /// Where to answer for metrics and health [default: 127.0.0.1:9881]
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) admin_listen: Option<SocketAddr>,
+    pub(crate) admin_listen: Option<Address>,
 
     /// Where alerts are kept [default: the XDG state folder]
     #[arg(long, value_name = "DIR")]
@@ -119,6 +120,10 @@ pub(crate) struct Alerts {
     /// Where alerts are kept [default: the XDG state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+
+    /// The configuration of `masthead run`, whose `state_dir` is meant unless `--state-dir` says another
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// What to do with stored alerts.
@@ -129,7 +134,7 @@ pub(crate) enum AlertsAction {
     List(AlertsList),
     /// Prints one alert, with its event, as JSON
     Show {
-        /// The beginning of its id
+        /// The beginning of its id, or of the audit id of a request: then all its alerts, one after the other
         id: String,
     },
     Verify(Verify),
@@ -137,7 +142,7 @@ pub(crate) enum AlertsAction {
     Checkpoint,
     /// Lists what was received and is no event, as JSON Lines
     Quarantine,
-    /// Lists what sinks refused for good, as JSON Lines
+    /// Lists what sinks refused for good, when and why, as JSON Lines
     ///
     /// `curl -X POST http://127.0.0.1:9881/sinks/NAME/replay` has it sent again.
     Dead,
@@ -147,6 +152,7 @@ pub(crate) enum AlertsAction {
 ///
 /// Everything is checked against the signed checkpoints in the store. Whoever has the signing key can
 /// rewrite both; only a checkpoint that was kept elsewhere shows that: name it.
+/// Ends with exit code 1 if something was tampered with.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// A checkpoint that was kept elsewhere; repeatable
@@ -182,7 +188,8 @@ const ALERTS_EXAMPLES: &str = "\
 Examples:
   masthead alerts list
   masthead alerts list --min-level high --format jsonl | jq -r .summary
-  masthead alerts show 5f2c
+  masthead alerts list --config /etc/masthead/masthead.yml --last 5
+  masthead alerts show 98fbcc2a    what `list` says of an id (this one is of deploy/demo/audit.log)
   masthead alerts checkpoint > checkpoint-2026-11.txt
   masthead alerts verify --checkpoint checkpoint-2026-11.txt";
 

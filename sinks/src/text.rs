@@ -5,6 +5,8 @@
 //!           mallory ran `id` in pod dev/web-0
 //!           from 203.0.113.9, succeeded, audit 5f2c…
 //! ```
+//!
+//! An alert that is stored also has the beginning of its id, by which it can be asked for.
 
 use std::io::{self, Write};
 
@@ -20,6 +22,8 @@ use crate::{Sink, clean};
 const NAME_CHARACTERS_MAX: usize = 120;
 /// The left margin: as wide as the longest level that is common, and a gap.
 const MARGIN: &str = "          ";
+/// How much of the id of a stored alert is shown, in characters: enough to be the only one.
+const ID_CHARACTERS: usize = 8;
 /// The narrowest terminal that lines are wrapped for, in columns.
 const WIDTH_MIN: usize = 40;
 /// The cluster whose name says nothing.
@@ -56,11 +60,12 @@ impl<W: Write> Text<W> {
             self.wrapped(&clean(shown.summary))?;
         }
         let (faint, circumstances) = (self.palette.faint(), circumstances(shown));
-        write!(self.writer, "{faint}")?;
         if !circumstances.is_empty() {
+            write!(self.writer, "{faint}")?;
             self.wrapped(&circumstances)?;
+            write!(self.writer, "{faint:#}")?;
         }
-        writeln!(self.writer, "{faint:#}")
+        writeln!(self.writer)
     }
 
     fn wrapped(&mut self, text: &str) -> io::Result<()> {
@@ -84,6 +89,7 @@ impl<W: Write> Sink for Text<W> {
             outcome: request.map(|request| request.outcome),
             cluster: &alert.cluster,
             audit_id: alert.audit_ids.first().map(String::as_str),
+            stored_id: None,
             request_count: alert.correlated().map_or(1, |correlated| correlated.request_count),
         })
     }
@@ -103,12 +109,15 @@ struct Shown<'a> {
     outcome: Option<&'a str>,
     cluster: &'a str,
     audit_id: Option<&'a str>,
+    /// The id of the alert, if it is stored.
+    stored_id: Option<&'a str>,
     request_count: u64,
 }
 
 /// What is read of an alert in its JSON form.
 #[derive(Deserialize)]
 struct Stored {
+    id: Option<String>,
     rule: StoredRule,
     time: Option<String>,
     summary: String,
@@ -147,6 +156,7 @@ impl Stored {
             outcome: self.outcome.as_deref(),
             cluster: &self.cluster,
             audit_id: self.audit_ids.first().map(String::as_str),
+            stored_id: self.id.as_deref(),
             request_count: self.correlation.as_ref().map_or(1, |correlation| correlation.request_count),
         }
     }
@@ -178,6 +188,9 @@ fn circumstances(shown: &Shown<'_>) -> String {
         let others = if others_count == 0 { String::new() } else { format!(" and {others_count} more") };
         parts.push(format!("audit {}{others}", clean_short(id, NAME_CHARACTERS_MAX)));
     }
+    if let Some(id) = shown.stored_id {
+        parts.push(format!("alert {}", clean(&id.chars().take(ID_CHARACTERS).collect::<String>())));
+    }
     parts.join(", ")
 }
 
@@ -192,7 +205,7 @@ mod tests {
     fn alert(subject: Subject) -> Alert {
         Alert {
             schema: SCHEMA,
-            id: "1".to_owned(),
+            id: "0123456789abcdef".to_owned(),
             rule: RuleRef {
                 id: "r".to_owned(),
                 title: "Title \u{202e}".to_owned(),
@@ -214,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_alert_looks_like_a_fresh_one() {
+    fn a_stored_alert_looks_like_a_fresh_one_and_says_how_to_ask_for_it() {
         let actor = Actor { name: String::new(), kind: String::new(), groups: Vec::new(), original: None };
         let target = Target {
             verb: None,
@@ -246,12 +259,27 @@ mod tests {
         for (subject, last) in subjects {
             let alert = alert(subject);
             let (mut fresh, mut stored) = (Vec::new(), Vec::new());
-            Text::new(&mut fresh, Palette::Colored, Some(60)).deliver(&alert).unwrap();
+            Text::new(&mut fresh, Palette::Colored, None).deliver(&alert).unwrap();
             let json = serde_json::to_string(&alert).unwrap();
-            Text::new(&mut stored, Palette::Colored, Some(60)).deliver_json(&json).unwrap();
+            Text::new(&mut stored, Palette::Colored, None).deliver_json(&json).unwrap();
             let (fresh, stored) = (String::from_utf8(fresh).unwrap(), String::from_utf8(stored).unwrap());
-            assert_eq!(fresh, stored);
             assert!(fresh.contains(last), "{fresh}");
+            assert_eq!(stored, fresh.replace(last, &format!("{last}, alert 01234567")));
         }
+    }
+
+    #[test]
+    fn a_notice_has_no_empty_line_of_its_own() {
+        let json = r#"{"id":"89abcdef01","rule":{"level":"low","title":"T"},"time":null,"summary":"s","cluster":""}"#;
+        let mut stored = Vec::new();
+        Text::new(&mut stored, Palette::Plain, None).deliver_json(json).unwrap();
+        let json = json.replace(r#""id":"89abcdef01","#, "");
+        Text::new(&mut stored, Palette::Colored, None).deliver_json(&json).unwrap();
+        let stored = String::from_utf8(stored).unwrap();
+        assert!(
+            stored.starts_with("LOW       no time  T\n          s\n          alert 89abcdef\n\n"),
+            "{stored}"
+        );
+        assert!(stored.ends_with("          s\n\n"), "{stored:?}");
     }
 }

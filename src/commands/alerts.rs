@@ -6,22 +6,26 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, SecondsFormat};
 use detect::sigma::Level;
 use detect::summary::counted;
-use serde::Serialize;
-use sinks::outbox::{DeadLetter, Outgoing};
+use serde::{Deserialize, Serialize};
+use sinks::outbox::Outgoing;
 use sinks::palette::level_name;
 use sinks::store::{
-    Filter, NOTE_BYTES_MAX, QuarantinedItem, Reading, SignedNote, StoreError, VerificationKey, verify,
+    Filter, NOTE_BYTES_MAX, QuarantinedItem, Reading, Refused, SignedNote, StoreError, VerificationKey,
+    verify,
 };
 use sinks::{Text, clean, escaped};
 
 use super::Ending;
 use crate::args::{Alerts, AlertsAction, AlertsList, Verify};
-use crate::config;
+use crate::config::{self, Config};
+use crate::report;
 use crate::terminal::Terminal;
+
+mod layout;
 
 /// How many alerts may share the beginning of an id that is asked for.
 const SAME_MAX: usize = 10;
@@ -33,7 +37,7 @@ const LEVELS: [Level; 5] = [Level::Informational, Level::Low, Level::Medium, Lev
 
 /// Does what was asked with the alerts of a state folder.
 pub(crate) fn run(args: &Alerts, terminal: &Terminal) -> anyhow::Result<Ending> {
-    let folder = args.state_dir.clone().unwrap_or_else(config::default_state_dir);
+    let folder = folder(args, terminal)?;
     let open = || Reading::open(&folder).map_err(|error| explained(error, &folder));
     let out = &mut BufWriter::new(io::stdout().lock());
     let ending = match &args.action {
@@ -48,14 +52,31 @@ pub(crate) fn run(args: &Alerts, terminal: &Terminal) -> anyhow::Result<Ending> 
     Ok(ending)
 }
 
+/// The state folder: what the command line says, the configuration, or the one that `run` takes without either.
+fn folder(args: &Alerts, terminal: &Terminal) -> anyhow::Result<PathBuf> {
+    match (&args.state_dir, &args.config) {
+        (Some(folder), _) => Ok(folder.clone()),
+        (None, None) => Ok(config::default_state_dir()),
+        (None, Some(path)) => match Config::load(path) {
+            Ok(config) => Ok(config.state_dir.to_path_buf()),
+            Err(mistakes) => {
+                report::write_mistakes(&mut io::stderr().lock(), terminal.stderr, &mistakes)?;
+                bail!("the configuration has mistakes; `--state-dir` does without it")
+            }
+        },
+    }
+}
+
 /// Says what stands in the way, and what to do about it.
 fn explained(error: StoreError, folder: &Path) -> anyhow::Error {
     let place = folder.display();
     let advice = match &error {
-        StoreError::Absent { .. } => Some(format!(
-            "`masthead run` stores alerts there once it runs; if it stores them elsewhere, name its folder by \
-             `--state-dir` (now `{place}`)"
-        )),
+        StoreError::Absent { .. } => {
+            return anyhow!(
+                "there is no store in `{place}`; `masthead run` makes one; if its `state_dir` is elsewhere, say so \
+                 with `--state-dir DIR` or `--config FILE`"
+            );
+        }
         StoreError::Foreign { .. } => Some("name the state folder of masthead by `--state-dir`".to_owned()),
         error if error.is_denied() => Some(denied(folder)),
         _ => None,
@@ -119,11 +140,9 @@ fn write_list(
 fn show(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Result<Ending> {
     let found = reading.by_id(id, SAME_MAX)?;
     match &*found {
-        [] => bail!("no alert has an id that begins with `{}`", clean(id)),
+        [] => show_request(out, reading, id),
         [alert] => {
-            let value: serde_json::Value = serde_json::from_str(&alert.json)?;
-            let shown = serde_json::to_string_pretty(&value)?;
-            writeln!(out, "{}", escaped(&shown))?;
+            write_whole(out, alert)?;
             Ok(Ending::Fine)
         }
         [first, ..] => bail!(
@@ -131,6 +150,49 @@ fn show(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Result<Endi
             clean(id),
             first.id
         ),
+    }
+}
+
+/// Shows every alert about the requests whose audit id begins so.
+fn show_request(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Result<Ending> {
+    let mut is_known = false;
+    for alert in reading.alerts(Filter::default()) {
+        let alert = alert?;
+        // Most are not even read.
+        let is_about = |told: Told| told.audit_ids.iter().any(|own| own.starts_with(id));
+        if alert.json.contains(id) && Told::read(&alert).is_some_and(is_about) {
+            is_known = true;
+            write_whole(out, &alert)?;
+        }
+    }
+    if !is_known {
+        bail!("no alert has an id, or an audit id, that begins with `{}`", clean(id));
+    }
+    Ok(Ending::Fine)
+}
+
+fn write_whole(out: &mut dyn Write, alert: &Outgoing) -> io::Result<()> {
+    writeln!(out, "{}", escaped(&layout::laid_out(&alert.json)))
+}
+
+/// What is read of an alert in its JSON form.
+#[derive(Deserialize)]
+struct Told {
+    rule: ToldRule,
+    summary: String,
+    #[serde(default)]
+    audit_ids: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ToldRule {
+    title: String,
+}
+
+impl Told {
+    /// Nothing of an alert that somebody has tampered with until it cannot be read.
+    fn read(alert: &Outgoing) -> Option<Self> {
+        serde_json::from_str(&alert.json).ok()
     }
 }
 
@@ -220,11 +282,15 @@ fn write_quarantine(out: &mut dyn Write, reading: &Reading) -> anyhow::Result<En
     }
 }
 
-/// A dead letter as a line of JSON.
+/// A dead letter as a line of JSON; what is said of an alert that is kept no more is nothing.
 #[derive(Serialize)]
 struct DeadLine<'l> {
     sink: &'l str,
     number: u64,
+    id: Option<String>,
+    rule: Option<&'l str>,
+    summary: Option<&'l str>,
+    died: String,
     reason: &'l str,
 }
 
@@ -234,12 +300,17 @@ fn write_dead(out: &mut dyn Write, reading: &Reading) -> anyhow::Result<Ending> 
         loop {
             let page = reading.dead_letters(&sink.sink, after, PAGE)?;
             let Some(last) = page.last() else { break };
-            after = last.number;
-            for DeadLetter { sink, number, reason } in &page {
+            after = last.letter.number;
+            for Refused { letter, died_us, alert } in &page {
+                let told = alert.as_ref().and_then(Told::read);
                 let line = serde_json::to_string(&DeadLine {
-                    sink: sink.as_str(),
-                    number: *number,
-                    reason: reason.as_str(),
+                    sink: &letter.sink,
+                    number: letter.number,
+                    id: alert.as_ref().map(|alert| format!("{:032x}", alert.id)),
+                    rule: told.as_ref().map(|told| told.rule.title.as_str()),
+                    summary: told.as_ref().map(|told| told.summary.as_str()),
+                    died: time(*died_us),
+                    reason: &letter.reason,
                 })?;
                 writeln!(out, "{}", escaped(&line))?;
             }
@@ -275,6 +346,8 @@ mod tests {
         }
         let absent = StoreError::Absent { folder: folder.path().to_owned() };
         let told = format!("{:#}", explained(absent, folder.path()));
-        assert!(told.contains("--state-dir") && told.contains("holds no store"), "{told}");
+        let place = folder.path().display().to_string();
+        assert_eq!(told.matches(&place).count(), 1, "{told}");
+        assert!(told.contains("--state-dir DIR") && told.contains("--config FILE"), "{told}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use chrono::Utc;
+use detect::summary::counted;
 use sinks::delivery::{BATCH_COUNT_MAX, Destination, Event, Figures, Notice, Pace, Replay, Replayed, Worker};
 use sinks::file::{self, File};
 use sinks::http::{self, Credentials, Http, Secret, Template};
@@ -290,16 +291,33 @@ fn sentence(sink: &str, event: &Event) -> (Kind, String) {
         Event::Recovered { after } => {
             (SINK_RECOVERED, format!("Sink {sink} takes alerts again, after {} seconds", after.as_secs()))
         }
-        Event::Dead { count, letter } => {
-            let (number, reason) = (letter.number, &letter.reason);
-            (
-                SINK_REFUSED,
-                format!("Sink {sink} refused {count} alerts for good, the last is number {number}: {reason}"),
-            )
+        Event::Dead { count, letter, id } => {
+            let what = match count {
+                1 => format!("alert {id:032x} for good"),
+                count => format!("{} for good, the last is {id:032x}", counted(*count, "alert")),
+            };
+            (SINK_REFUSED, format!("Sink {sink} refused {what}: {}", letter.reason))
         }
-        Event::Missed { count } => (
-            SINK_REFUSED,
-            format!("{count} alerts were deleted, as the store was full, before sink {sink} could have them"),
-        ),
+        Event::Missed { count } => {
+            let alerts = counted(*count, "alert");
+            (SINK_REFUSED, format!("Sink {sink} misses {alerts}, deleted since the store was full"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sink_refused_is_counted_and_named() {
+        let letter = DeadLetter { sink: "hook".to_owned(), number: 7, reason: "400".to_owned() };
+        let told = |count| sentence("hook", &Event::Dead { count, letter: letter.clone(), id: 0xab }).1;
+        let id = format!("{:032x}", 0xab);
+        assert_eq!(told(1), format!("Sink hook refused alert {id} for good: 400"));
+        assert_eq!(told(2), format!("Sink hook refused 2 alerts for good, the last is {id}: 400"));
+        let missed = |count| sentence("hook", &Event::Missed { count }).1;
+        assert_eq!(missed(1), "Sink hook misses 1 alert, deleted since the store was full");
+        assert_eq!(missed(2), "Sink hook misses 2 alerts, deleted since the store was full");
     }
 }

@@ -9,7 +9,7 @@ use detect::sigma::{Rule, Severity};
 use ipnet::IpNet;
 
 use crate::args::{RuleChoice, Run};
-use crate::config::{Address, Config, Format, Mistakes, Sink, Source, Stdout};
+use crate::config::{Config, Format, Mistakes, Sink, Source, Stdout};
 use crate::loading::{self, Loaded};
 use crate::{args, files, report};
 
@@ -70,7 +70,7 @@ fn overrule(config: &mut Config, args: &Run) -> anyhow::Result<()> {
         config.state_dir = folder.clone().into();
     }
     if let Some(address) = args.admin_listen {
-        config.admin.listen = Address(address);
+        config.admin.listen = address;
     }
     if let Some(address) = args.listen {
         let mut webhooks = config.sources.values_mut().filter_map(|source| match source {
@@ -78,7 +78,7 @@ fn overrule(config: &mut Config, args: &Run) -> anyhow::Result<()> {
             _ => None,
         });
         match (webhooks.next(), webhooks.next()) {
-            (Some(webhook), None) => webhook.listen = Address(address),
+            (Some(webhook), None) => webhook.listen = address,
             (None, _) => bail!("`--listen` says where a webhook listens, but the configuration has none"),
             (Some(_), Some(_)) => bail!("`--listen` does not say which of several webhooks it means"),
         }

@@ -69,11 +69,11 @@ impl Backlog {
     }
 
     /// Gives up the first that waits.
-    pub(super) fn bury_first(&mut self) -> Option<u64> {
+    pub(super) fn bury_first(&mut self) -> Option<Arc<Outgoing>> {
         let index = self.indices().next()?;
         let item = self.items.get_mut(index)?;
         item.fate = Fate::Dead;
-        Some(item.alert.number)
+        Some(Arc::clone(&item.alert))
     }
 
     /// Moves the cursor over all that need not wait any more; returns over how many.

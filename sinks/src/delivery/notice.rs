@@ -41,12 +41,22 @@ pub enum Event {
         count: u64,
         /// The last of them.
         letter: DeadLetter,
+        /// The id of that alert.
+        id: u128,
     },
     /// Alerts were gone from the store before the sink could have them.
     Missed {
         /// How many.
         count: u64,
     },
+}
+
+/// Dead letters that are to be told: how many, and the last of them.
+#[derive(Clone, Debug)]
+struct Dead {
+    count: u64,
+    letter: DeadLetter,
+    id: u128,
 }
 
 /// Decides what is told when.
@@ -57,7 +67,7 @@ pub(super) struct News {
     failing_after: Duration,
     again_after: Duration,
     failing: Option<Failing>,
-    dead: Option<(u64, DeadLetter)>,
+    dead: Option<Dead>,
     dead_told_at: Option<Instant>,
     missed_count: u64,
     recovered_after: Option<Duration>,
@@ -101,9 +111,9 @@ impl News {
         self.tell();
     }
 
-    pub(super) fn died(&mut self, letter: DeadLetter) {
-        let count = self.dead.as_ref().map_or(0, |(count, _)| *count);
-        self.dead = Some((count + 1, letter));
+    pub(super) fn died(&mut self, letter: DeadLetter, id: u128) {
+        let count = self.dead.as_ref().map_or(0, |dead| dead.count) + 1;
+        self.dead = Some(Dead { count, letter, id });
         self.tell();
     }
 
@@ -148,8 +158,8 @@ impl News {
     }
 
     fn tell_dead(&mut self, now: Instant) {
-        let Some((count, letter)) = self.dead.clone() else { return };
-        if self.send(Event::Dead { count, letter }) {
+        let Some(Dead { count, letter, id }) = self.dead.clone() else { return };
+        if self.send(Event::Dead { count, letter, id }) {
             self.dead = None;
             self.dead_told_at = Some(now);
         }

@@ -273,16 +273,18 @@ impl<O: Outbox, D: Destination, R: Fn(&Route) -> bool + Send> Run<O, D, R> {
     }
 
     fn bury(&mut self, reason: &str) {
-        let Some(number) = self.backlog.bury_first() else { return };
+        let Some(alert) = self.backlog.bury_first() else { return };
+        let (number, id) = (alert.number, alert.id);
         let letter = DeadLetter { sink: self.worker.sink.clone(), number, reason: shown(reason) };
         tracing::error!(
             sink = letter.sink,
             number,
+            id = format!("{id:032x}"),
             reason = letter.reason,
             "the sink refused an alert for good"
         );
         self.dead.push(letter.clone());
-        self.news.died(letter);
+        self.news.died(letter, id);
         self.well();
     }
 

@@ -155,7 +155,8 @@ async fn a_refused_alert_becomes_a_dead_letter_and_the_next_goes_on() {
     outbox.add(4, "high");
     let mut running = start(&outbox, sink.clone());
     sink.has_taken(3).await;
-    let Event::Dead { count: 1, letter } = running.notice().await else { panic!("other news") };
+    let Event::Dead { count: 1, letter, id } = running.notice().await else { panic!("other news") };
+    assert_eq!(id, outbox.kept().alerts[1].id);
     assert_eq!((letter.number, letter.reason.as_str()), (2, "bad\\u{1b}[2J"));
     let status = running.figures.status();
     running.stop().await;

@@ -12,9 +12,9 @@ use super::note::NoteError;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The database said no.
-    #[error("the store cannot be written or read")]
-    Database(#[source] Arc<rusqlite::Error>),
+    /// The database said no. No source: that of its error says the same once more.
+    #[error("the store cannot be written or read: {0}")]
+    Database(Arc<rusqlite::Error>),
     /// The database took a row and does not have it: somebody has changed its tables.
     #[error("the store does not keep what is written to it: its tables were changed")]
     NotKept,

@@ -50,7 +50,7 @@ pub use figures::{Figures, SinkFigures};
 pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, NoteError, SignedNote, VerificationKey};
 pub use opening::{Damaged, Opening};
 pub use prune::{Pruned, Retention};
-pub use reading::{Alerts, Filter, QuarantinedItem, Reading};
+pub use reading::{Alerts, Filter, QuarantinedItem, Reading, Refused};
 pub use verify::{Checked, Finding, Unproven, Verified, verify};
 
 use chain::Chain;

@@ -46,7 +46,7 @@ pub(super) fn open(folder: &Folder) -> Result<(Connection, Opening), StoreError>
     let connection = match usable(folder, &mut opening) {
         Err(error) if is_damage(&error) => {
             if let Some(earlier) = &opening.damaged {
-                tracing::error!(?earlier, "the store is damaged again");
+                tracing::error!(earlier = %earlier.path.display(), "the store is damaged again");
             }
             opening.damaged = Some(renewal::replace_damaged(folder, &mut |_| {})?);
             schema::open(&folder.database())?

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::figures::{self, Figures};
@@ -48,6 +49,17 @@ pub struct QuarantinedItem {
     pub last_us: i64,
     /// How often it came.
     pub seen: u64,
+}
+
+/// An alert that a sink refused for good, and which it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// By whom, and why.
+    pub letter: DeadLetter,
+    /// When: microseconds since 1970.
+    pub died_us: i64,
+    /// The alert, unless it is kept no more.
+    pub alert: Option<Outgoing>,
 }
 
 impl Filter {
@@ -96,19 +108,14 @@ impl Reading {
     }
 
     /// At most `count_max` dead letters of a sink behind the one with the number `after`.
-    pub fn dead_letters(
-        &self,
-        sink: &str,
-        after: u64,
-        count_max: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
+    pub fn dead_letters(&self, sink: &str, after: u64, count_max: usize) -> Result<Vec<Refused>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT sink, number, reason FROM dead_letters WHERE sink = ?1 AND number > ?2 ORDER BY number",
+            "SELECT letter.number, coalesce(alert.id, letter.id), coalesce(alert.route, letter.route),
+                    coalesce(alert.json, letter.json), letter.sink, letter.reason, letter.died_us
+             FROM dead_letters AS letter LEFT JOIN alerts AS alert ON alert.number = letter.number
+             WHERE letter.sink = ?1 AND letter.number > ?2 ORDER BY letter.number",
         )?;
-        let letters = statement.query_map((sink, after.cast_signed()), |row| {
-            let number = row.get::<_, i64>(1)?.cast_unsigned();
-            Ok(DeadLetter { sink: row.get(0)?, number, reason: row.get(2)? })
-        })?;
+        let letters = statement.query_map((sink, after.cast_signed()), refused)?;
         Ok(letters.take(count_max).collect::<Result<_, _>>()?)
     }
 
@@ -143,6 +150,16 @@ impl Reading {
         let name = format!("masthead/{}", schema::store_id(&self.connection)?);
         Ok(Signer::new(name, &self.folder.existing_secret()?).public().clone())
     }
+}
+
+fn refused(row: &Row<'_>) -> Result<Refused, rusqlite::Error> {
+    let number = row.get::<_, i64>(0)?.cast_unsigned();
+    let is_kept = row.get_ref(3)? != ValueRef::Null;
+    Ok(Refused {
+        letter: DeadLetter { sink: row.get(4)?, number, reason: row.get(5)? },
+        died_us: row.get(6)?,
+        alert: is_kept.then(|| outgoing::outgoing(row)).transpose()?,
+    })
 }
 
 fn quarantined(row: &Row<'_>) -> Result<QuarantinedItem, rusqlite::Error> {

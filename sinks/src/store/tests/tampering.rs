@@ -88,6 +88,31 @@ async fn a_sound_store_is_sound_and_says_what_is_not_proven() {
 }
 
 #[tokio::test]
+async fn the_alert_that_holds_the_latest_checkpoint_need_not_be_under_one() {
+    let sample = Sample::new().await;
+    let store = open(sample.folder.path());
+    let note = store.checkpoint(3_000_000).await.unwrap();
+    let with = |id, note: &SignedNote| {
+        let json = serde_json::json!({ "detail": note.to_string() }).to_string();
+        Entry { alerts: vec![NewAlert { json, ..alert(id) }], ..Entry::default() }
+    };
+    let tail = |verified: Verified| verified.unproven.contains(&Unproven::Tail(11..=verified.to));
+    store.write(with(11, &note)).await.unwrap();
+    assert!(!tail(sample.verify(&[])));
+    store.write(alerts([12])).await.unwrap();
+    assert!(tail(sample.verify(&[])));
+    store.close().await;
+
+    let other = Sample::new().await;
+    let store = open(other.folder.path());
+    store.checkpoint(3_000_000).await.unwrap();
+    // An earlier one says nothing of alert 10.
+    store.write(with(11, &other.notes[1])).await.unwrap();
+    store.close().await;
+    assert!(tail(other.verify(&[])));
+}
+
+#[tokio::test]
 async fn every_changed_column_is_found() {
     for column in [
         "json = json || ' '",

@@ -22,6 +22,10 @@ pub(super) struct Heads {
     covered: u64,
     /// The last alert that was walked over.
     reached: u64,
+    /// The latest checkpoint of the store, as JSON, and the last alert under it.
+    latest: Option<(u64, String)>,
+    /// The alert by which sinks are sent that checkpoint: it comes right behind those under it.
+    carrier: Option<u64>,
 }
 
 impl Heads {
@@ -44,7 +48,7 @@ impl Heads {
         let mut statement =
             connection.prepare("SELECT number, alert_number, note FROM checkpoints ORDER BY number")?;
         let mut rows = statement.query([])?;
-        let mut expected = None;
+        let (mut expected, mut latest) = (None, None);
         while let Some(row) = rows.next()? {
             let number = row.get::<_, i64>(0)?.cast_unsigned();
             if let Some(expected) = expected.filter(|expected| *expected < number) {
@@ -52,7 +56,10 @@ impl Heads {
             }
             expected = Some(number.saturating_add(1));
             let alert_number = row.get::<_, i64>(1)?.cast_unsigned();
-            let note = row.get_ref(2)?.as_str().map_err(|_| NoteError::Form).and_then(str::parse);
+            let note = row.get_ref(2)?.as_str().map_err(|_| NoteError::Form);
+            let text = note.as_ref().ok().and_then(|note| serde_json::to_string(note).ok());
+            latest = text.map(|text| (alert_number, text));
+            let note = note.and_then(str::parse);
             let statement = note.and_then(|note| believed(&note, origin, key)).and_then(|statement| {
                 let is_it =
                     statement.kind == Kind::Checkpoint(number) && statement.alert_number == alert_number;
@@ -65,7 +72,7 @@ impl Heads {
         }
         // Of heads over the same alerts the store's own come first, as they were read.
         heads.sort_by_key(|head| head.alert_number);
-        Ok(Self { in_order: heads, next: 0, covered: 0, reached: 0 })
+        Ok(Self { in_order: heads, next: 0, covered: 0, reached: 0, latest, carrier: None })
     }
 
     /// Compares the heads over the alerts up to `number` with what the alerts give: one of
@@ -84,6 +91,14 @@ impl Heads {
                 verified.last_checkpoint = Some((number, head.time.clone()));
             }
             self.next += 1;
+        }
+    }
+
+    /// Notes an alert that holds the store's latest checkpoint, which only what comes after it can be over.
+    pub(super) fn look_for_checkpoint(&mut self, number: u64, json: &str) {
+        let is_behind = |(covered, _): &&(u64, String)| *covered == self.covered && number == covered + 1;
+        if self.latest.as_ref().filter(is_behind).is_some_and(|(_, note)| json.contains(note)) {
+            self.carrier = Some(number);
         }
     }
 
@@ -108,7 +123,7 @@ impl Heads {
             let (checkpoint, alert_number) = (head.checkpoint, head.alert_number);
             verified.find(Finding::Truncated { checkpoint, alert_number });
         }
-        if self.covered < self.reached {
+        if self.covered < self.reached && self.carrier != Some(self.reached) {
             verified.unproven.push(Unproven::Tail(self.covered + 1..=self.reached));
         }
         if is_alone {

@@ -39,6 +39,7 @@ pub(super) fn walk(
                     Ok(number) if number > base.kept_after && number <= base.number => {
                         walk.step(number, row, verified);
                         heads.compare(number, &walk.chains, verified);
+                        heads.look_for_checkpoint(number, row.get_ref(4)?.as_str().unwrap_or_default());
                     }
                     _ => verified.find(Finding::Inserted(number.cast_unsigned())),
                 }

@@ -10,6 +10,12 @@ use std::collections::BTreeMap;
 
 use running::{Site, client};
 
+/// What a start that fails says, and its exit code.
+fn complaint(site: &Site, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = site.command().args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
 #[tokio::test]
 async fn a_reload_that_takes_a_restart_is_refused_and_told() {
     let site = Site::new();
@@ -24,6 +30,81 @@ async fn a_reload_that_takes_a_restart_is_refused_and_told() {
         }
     };
     assert_eq!(error, "a sink changed, which takes a restart");
+    running.stop();
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_once_before_any_source_starts() {
+    let mut site = Site::new();
+    let log = site.path("out/audit.log");
+    site.sources = format!("  node:\n    type: file\n    paths: ['{}']\n    cluster: lab\n", log.display());
+    site.configure(running::TO_DISK);
+    std::fs::write(&log, running::batch(&["from-a-log".to_owned()]) + "\n").unwrap();
+    for (address, whose) in [(site.listen, "the source `clusters`"), (site.admin, "`admin`")] {
+        let taken = std::net::TcpListener::bind(address).unwrap();
+        let (code, complaint) = complaint(&site, &[]);
+        drop(taken);
+        assert_eq!(code, Some(3), "{complaint}");
+        let expected = format!("error: cannot listen on `{address}` for {whose}: Address already in use");
+        assert_eq!(complaint.matches("in use").count(), 1, "{complaint}");
+        assert!(complaint.lines().last().unwrap().starts_with(&expected), "{complaint}");
+        let reading = sinks::store::Reading::open(&site.path("state")).unwrap();
+        assert_eq!(reading.alerts(sinks::store::Filter::default()).count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_listens_to_everybody_is_told_what_to_do_as_by_the_check() {
+    let site = Site::new();
+    let (code, run) = complaint(&site, &["--listen", "0.0.0.0:0"]);
+    assert_eq!(code, Some(2), "{run}");
+    let config = std::fs::read_to_string(site.path("masthead.yml")).unwrap();
+    site.write("masthead.yml", &config.replace(&site.listen.to_string(), "0.0.0.0:0"));
+    let (_, check) = complaint(&site, &[]);
+    let (_, help) = check.split_once("help: ").unwrap();
+    let help = help.lines().next().unwrap();
+    assert!(help.contains("client_ca_file") && run.contains(help), "{run}\n{check}");
+    let (code, listen) = complaint(&site, &["--listen", "localhost:9880"]);
+    assert_eq!(code, Some(2));
+    assert!(listen.contains("expected an IP address and a port, such as `127.0.0.1:9880`"), "{listen}");
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_told_with_numbers_and_a_start_with_its_places() {
+    let site = Site::new();
+    let running = site.start().await;
+    client().post(site.url("lab")).body(running::batch(&["one".to_owned()])).send().await.unwrap();
+    running.stop();
+    let database = site.path("state/masthead.db");
+    let mut bytes = std::fs::read(&database).unwrap();
+    bytes[..4096].fill(b'x');
+    std::fs::write(&database, bytes).unwrap();
+    let asked = site.alerts(&["list"]);
+    let asked = String::from_utf8(asked.stderr).unwrap();
+    assert!(asked.matches("file is not a database").count() <= 1, "{asked}");
+    site.start().await.stop();
+    let log = site.log();
+    let damaged = log.lines().find(|line| line.contains("the store was damaged")).unwrap();
+    let damaged: serde_json::Value = serde_json::from_str(damaged).unwrap();
+    assert!(damaged["path"].as_str().unwrap().contains("masthead.db.damaged-"), "{damaged}");
+    assert!(damaged["alerts_salvaged"].is_u64() && damaged["tables_cut"].is_string(), "{damaged}");
+    let notice = &site.told("masthead.store_damaged")[0]["notice"]["detail"];
+    let expected = format!("taken over: {} alert", damaged["alerts_salvaged"]);
+    assert!(notice.as_str().unwrap().starts_with(&expected), "{notice}");
+    let watching = log.lines().rfind(|line| line.contains("\"watching\"")).unwrap();
+    let watching: serde_json::Value = serde_json::from_str(watching).unwrap();
+    assert_eq!(watching["admin"], format!("http://{}", site.admin));
+    assert_eq!(watching["state_dir"], site.path("state").to_str().unwrap());
+}
+
+#[tokio::test]
+async fn whoever_asks_for_nothing_is_told_what_there_is() {
+    let site = Site::new();
+    let running = site.start().await;
+    let index = client().get(format!("http://{}/", site.admin)).send().await.unwrap().text().await.unwrap();
+    for path in ["/metrics", "/healthz", "/readyz", "/sinks/NAME/replay"] {
+        assert!(index.contains(path), "{index}");
+    }
     running.stop();
 }
 

@@ -14,28 +14,34 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::{Health, SourceReport};
 
-/// Answers on `address` until told to stop; the address it listens on and the task.
-pub(crate) async fn serve(
-    address: SocketAddr,
-    health: Arc<Health>,
-    stop: CancellationToken,
-) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for admin"))?;
-    let local = listener.local_addr()?;
+/// What there is to ask for.
+const INDEX: &str = "\
+GET  /metrics            what is counted, as Prometheus reads it
+GET  /healthz            whether it lives
+GET  /readyz             whether it is ready, and what of it is not well
+POST /sinks/NAME/replay  gives a sink once more what it refused for good
+";
+
+/// Takes the address; who asks waits until it is served.
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}` for `admin`"))
+}
+
+/// Answers until told to stop.
+pub(crate) fn serve(listener: TcpListener, health: Arc<Health>, stop: CancellationToken) {
     let router = Router::new()
+        .route("/", get(INDEX))
         .route("/metrics", get(metrics))
         .route("/healthz", get(liveness))
         .route("/readyz", get(readiness))
         .route("/sinks/{name}/replay", post(replay))
         .with_state(health);
-    let task = tokio::spawn(async move {
+    tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the admin listener ended");
         }
     });
-    Ok((local, task))
 }
 
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {

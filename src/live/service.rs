@@ -1,11 +1,14 @@
 //! Starts the parts in the order in which they need each other, and ends them in reverse.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use detect::redact::Redactor;
-use sinks::store::{Opening, Options, Store};
+use detect::summary::counted;
+use sinks::store::{Damaged, Opening, Options, Store, StoreError};
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +27,7 @@ use super::notice::{STORE_DAMAGED, notice};
 use super::outlets::Outlets;
 use super::reload::Signals;
 use super::setup::Setup;
-use super::sources::Listening;
+use super::sources::{Bound, Listening};
 use super::{Current, Lookout, admin};
 use crate::config::{Config, Source, Watch, Webhook};
 use crate::interrupt;
@@ -45,6 +48,8 @@ pub(crate) struct Service {
     pub(crate) health: Arc<Health>,
     pub(crate) outlets: Arc<Outlets>,
     pub(crate) webhooks: Vec<Listening>,
+    /// Where it answers for metrics and health.
+    admin: SocketAddr,
     followers: Vec<Following>,
     #[cfg(feature = "kafka")]
     fleet: Option<Fleet>,
@@ -74,8 +79,8 @@ pub(crate) fn run(setup: Setup, read: super::reload::Read, terminal: &Terminal) 
     let figures = Arc::new(Figures::install()?);
     let timed = Arc::clone(&figures);
     let options = Options { on_commit: Some(Arc::new(move |time, _| timed.committed(time))) };
-    let (store, opening) = Store::open(&config.state_dir, options)
-        .with_context(|| format!("cannot open the store in `{}`", config.state_dir.display()))?;
+    let (store, opening) =
+        Store::open(&config.state_dir, options).map_err(|error| explained(error, &config.state_dir))?;
     let redactor = Redactor::new(store.derived_key("masthead redaction v1")?);
     let current = Current::new(rules, settings, redactor.clone());
     #[cfg(feature = "kafka")]
@@ -109,20 +114,20 @@ pub(crate) fn run(setup: Setup, read: super::reload::Read, terminal: &Terminal) 
 
 impl Service {
     async fn start(lookout: Arc<Lookout>, config: &Config, terminal: &Terminal) -> anyhow::Result<Self> {
+        // All ports before any source: one that cannot be had ends nothing that has begun.
+        let admin_listener = admin::bind(config.admin.listen.0).await?;
+        let bound = bound(config)?;
         let [stop_sources, stop_chores, stop_rest] = [(); 3].map(|()| CancellationToken::new());
         forget_sinks(&lookout, config).await?;
         let outlets = Arc::new(Outlets::start(&lookout, config, terminal, &stop_rest)?);
         let health = Arc::new(Health::new(Arc::clone(&lookout), Arc::clone(&outlets)));
-        let mut webhooks = Vec::new();
         let mut followers = Vec::new();
         #[cfg(feature = "kafka")]
         let mut consumers = Vec::new();
         let positions = lookout.store.positions().await?;
         for (name, source) in &config.sources {
             match source {
-                Source::Webhook(webhook) => {
-                    webhooks.push(Listening::start(name, webhook, &lookout, stop_sources.clone())?);
-                }
+                Source::Webhook(_) => {}
                 Source::File(files) => {
                     let known = positions.get(&**name).map(Vec::as_slice);
                     let following = Following::start(name, files, known, &lookout, stop_sources.clone())?;
@@ -135,7 +140,10 @@ impl Service {
                 }
             }
         }
-        admin::serve(config.admin.listen.0, Arc::clone(&health), stop_rest.clone()).await?;
+        let serve = |bound: Bound| bound.serve(&lookout, stop_sources.clone());
+        let webhooks = bound.into_iter().map(serve).collect();
+        let admin = admin_listener.local_addr()?;
+        admin::serve(admin_listener, Arc::clone(&health), stop_rest.clone());
         let chores = Chores {
             silent_after: config.silence.cluster_after.0,
             checkpoint_every: config.checkpoint_every.0,
@@ -149,6 +157,7 @@ impl Service {
             health,
             outlets,
             webhooks,
+            admin,
             followers,
             #[cfg(feature = "kafka")]
             fleet: None,
@@ -198,14 +207,15 @@ impl Service {
         true
     }
 
-    /// Says what it listens to.
+    /// Says what it listens to, and where everything else is.
     fn announce(&self) {
         for Listening { name, address, is_encrypted, .. } in &self.webhooks {
             let scheme = if *is_encrypted { "https" } else { "http" };
             tracing::info!(source = name, url = format!("{scheme}://{address}/audit/<cluster>"), "listening");
         }
         let rules = self.lookout.current().detection.rules().len();
-        tracing::info!(rules, "watching");
+        let (state_dir, admin) = (self.config.state_dir.display(), format!("http://{}", self.admin));
+        tracing::info!(rules, %state_dir, admin, "watching");
     }
 
     /// Ends everything: first nothing comes any more, then what came is dealt with.
@@ -236,6 +246,26 @@ impl Service {
     }
 }
 
+/// Takes the ports of all webhooks.
+fn bound(config: &Config) -> anyhow::Result<Vec<Bound>> {
+    let webhooks = config.sources.iter().filter_map(|(name, source)| match source {
+        Source::Webhook(webhook) => Some(Bound::new(name, webhook)),
+        _ => None,
+    });
+    webhooks.collect()
+}
+
+/// Says why the store cannot be opened, and what to do about it.
+fn explained(error: StoreError, folder: &Path) -> anyhow::Error {
+    let place = folder.display();
+    match error {
+        StoreError::InUse { .. } => anyhow!(
+            "`{place}` is in use by another process: another masthead runs on it; give this one another by `--state-dir`"
+        ),
+        error => anyhow::Error::new(error).context(format!("cannot open the store in `{place}`")),
+    }
+}
+
 /// Forgets sinks that are not configured any more: alerts would be kept for them for ever.
 async fn forget_sinks(lookout: &Lookout, config: &Config) -> anyhow::Result<()> {
     for sink in lookout.store.figures().await?.sinks {
@@ -255,10 +285,14 @@ async fn forget_sinks(lookout: &Lookout, config: &Config) -> anyhow::Result<()> 
 /// Says what was found in the state folder; damage is an alert.
 fn tell_opening(lookout: &Lookout, opening: &Opening) {
     if let Some(damaged) = &opening.damaged {
-        tracing::error!(?damaged, "the store was damaged");
-        let summary =
-            format!("The store was damaged and begun anew; the damaged file is {}", damaged.path.display());
-        lookout.tell(vec![notice(STORE_DAMAGED, "store", summary, None, chrono::Utc::now())]);
+        let Damaged { path, alerts_salvaged, others_salvaged, tables_cut } = damaged;
+        let (path, tables_cut) = (path.display(), tables_cut.join(", "));
+        tracing::error!(%path, alerts_salvaged, others_salvaged, tables_cut, "the store was damaged");
+        let summary = format!("The store was damaged and begun anew; the damaged file is {path}");
+        let taken = [counted(*alerts_salvaged, "alert"), counted(*others_salvaged, "other row")].join(", ");
+        let cut = if tables_cut.is_empty() { "none" } else { &tables_cut };
+        let detail = format!("taken over: {taken}; tables that could not be read to their end: {cut}");
+        lookout.tell(vec![notice(STORE_DAMAGED, "store", summary, Some(detail), chrono::Utc::now())]);
         // Not before the alert is durable: otherwise the next start tells it.
         if lookout.untold().is_empty()
             && let Err(error) = lookout.store.acknowledge_damage()

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, bail};
-use ingest::webhook::{Limits, Observer, Prepared, Receiver, Refused, Reloader, Settings, Tls, Token};
+use ingest::webhook::{
+    AccessError, BindError, Limits, Observer, Prepared, Receiver, Refused, Reloader, Settings, Tls, Token,
+};
 use metrics::{counter, gauge};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -15,6 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::Lookout;
 use super::lookout::Webhook;
 use crate::config::{self, SecretSource};
+
+/// A webhook that has its port: API servers wait until it is served.
+pub(crate) struct Bound {
+    name: String,
+    receiver: Receiver,
+    is_encrypted: bool,
+}
 
 /// A webhook that is served.
 pub(crate) struct Listening {
@@ -26,14 +35,9 @@ pub(crate) struct Listening {
     served: JoinHandle<usize>,
 }
 
-impl Listening {
-    /// Serves a webhook until told to stop.
-    pub(crate) fn start(
-        name: &str,
-        webhook: &config::Webhook,
-        lookout: &Arc<Lookout>,
-        stop: CancellationToken,
-    ) -> anyhow::Result<Self> {
+impl Bound {
+    /// Takes the port of a webhook.
+    pub(crate) fn new(name: &str, webhook: &config::Webhook) -> anyhow::Result<Self> {
         let settings = Settings {
             listen: webhook.listen.0,
             tls: tls(webhook)?,
@@ -42,19 +46,39 @@ impl Listening {
             limits: limits(webhook),
         };
         let is_encrypted = settings.tls.is_some();
-        let receiver =
-            Receiver::bind(settings).with_context(|| format!("cannot start the source `{name}`"))?;
+        let receiver = Receiver::bind(settings).map_err(|error| explained(error, name))?;
+        Ok(Self { name: name.to_owned(), receiver, is_encrypted })
+    }
+
+    /// Serves it until told to stop.
+    pub(crate) fn serve(self, lookout: &Arc<Lookout>, stop: CancellationToken) -> Listening {
+        let Self { name, receiver, is_encrypted } = self;
         let (address, reloader) = (receiver.local_addr(), receiver.reloader());
         let judge = Arc::new(Webhook {
             lookout: Arc::clone(lookout),
-            source: name.into(),
+            source: name.as_str().into(),
             reading: Semaphore::new(reading_max()),
         });
         let receiver = receiver.observed_by(Arc::new(Counter));
         let served = tokio::spawn(async move { receiver.serve(judge, stop.cancelled_owned()).await });
-        Ok(Self { name: name.to_owned(), address, is_encrypted, reloader, served })
+        Listening { name, address, is_encrypted, reloader, served }
     }
+}
 
+/// Says why a webhook cannot have its port; an error of the system stays one.
+fn explained(error: BindError, name: &str) -> anyhow::Error {
+    match error {
+        BindError::Listen { address, source } => anyhow::Error::new(source)
+            .context(format!("cannot listen on `{address}` for the source `{name}`")),
+        error @ BindError::Access(AccessError::Open(_)) => anyhow::Error::new(error).context(format!(
+            "cannot start the source `{name}`, since anybody who can reach this address could send events \
+             (add `tokens` or `tls.client_ca_file`, listen on `127.0.0.1`, or say `insecure: true`)"
+        )),
+        error => anyhow::Error::new(error).context(format!("cannot start the source `{name}`")),
+    }
+}
+
+impl Listening {
     /// Makes ready other certificates and tokens; nothing changes yet.
     pub(crate) fn prepare(&self, webhook: &config::Webhook) -> anyhow::Result<Prepared> {
         let prepare = || anyhow::Ok(self.reloader.prepare(tls(webhook)?, tokens(webhook)?)?);

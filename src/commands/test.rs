@@ -28,7 +28,8 @@ struct Outcome {
     /// The rule that is meant.
     title: String,
     name: String,
-    place: String,
+    /// Where the example is; nothing where there is none, as the name then says.
+    place: Option<String>,
     failure: Option<Failure>,
 }
 
@@ -81,7 +82,8 @@ fn test_file(loaded: &Loaded, number: usize) -> anyhow::Result<Option<Tested>> {
     if outcomes.is_empty() {
         let is_warning = file.origin == Origin::Disk;
         let failure = Failure { message: "no example events".to_owned(), explanation: None, is_warning };
-        outcomes.push(Outcome { title, name: "has examples".to_owned(), place, failure: Some(failure) });
+        let name = format!("has no example events: `{place}` is missing or empty");
+        outcomes.push(Outcome { title, name, place: None, failure: Some(failure) });
     }
     Ok(Some(Tested { path: file.path.clone(), outcomes }))
 }
@@ -94,24 +96,24 @@ struct Bench {
 
 /// Tests the example of a line; `title` is that of the rule that the file is about.
 fn test_example(bench: &Bench, title: &str, text: &str, place: &str) -> Outcome {
-    let failed = |name: &str, place: String, message: String| Outcome {
+    let failed = |name: String, place: Option<String>, message: String| Outcome {
         title: title.to_owned(),
-        name: name.to_owned(),
+        name,
         place,
         failure: Some(Failure { message, explanation: None, is_warning: false }),
     };
     let example = match Example::parse(text) {
         Ok(example) => example,
         Err((message, column)) => {
-            return failed("the line is an example", format!("{place}:{column}"), message);
+            return failed(format!("{place}:{column} is no example: {message}"), None, message);
         }
     };
     let failure = match example.shown().and_then(|shown| bench.judge(&example, &shown)) {
         Ok(failure) => failure,
-        Err(message) => return failed(&example.why, place.to_owned(), message),
+        Err(message) => return failed(example.why.clone(), Some(place.to_owned()), message),
     };
     let title = bench.named(&example).map_or(title, |number| &bench.engine.rules()[number].title);
-    Outcome { title: title.to_owned(), name: example.why, place: place.to_owned(), failure }
+    Outcome { title: title.to_owned(), name: example.why, place: Some(place.to_owned()), failure }
 }
 
 impl Bench {
@@ -207,8 +209,10 @@ fn write_file(out: &mut dyn Write, stream: Stream, file: &Tested) -> io::Result<
         let (style, word) =
             if failure.is_warning { (palette.doubtful(), "warning") } else { (palette.bad(), "failed") };
         writeln!(out, "{style}{word}{style:#}: {}: {}", clean(&outcome.title), clean(&outcome.name))?;
-        writeln!(out, "  at {}", clean(&outcome.place))?;
-        writeln!(out, "  {}", clean(&failure.message))?;
+        if let Some(place) = &outcome.place {
+            writeln!(out, "  at {}", clean(place))?;
+            writeln!(out, "  {}", clean(&failure.message))?;
+        }
         if let Some(explanation) = &failure.explanation {
             drawing::draw(out, stream, explanation, 2)?;
         }
@@ -253,7 +257,10 @@ fn test_case(outcome: &Outcome) -> TestCase {
     let status = match &outcome.failure {
         Some(failure) if !failure.is_warning => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_message(failure.message.as_str()).set_description(outcome.place.as_str());
+            status.set_message(failure.message.as_str());
+            if let Some(place) = &outcome.place {
+                status.set_description(place.as_str());
+            }
             status
         }
         Some(failure) => {

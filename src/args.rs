@@ -43,7 +43,7 @@ Examples:
   masthead explain command_run_in_pod         what a rule looks for
 
 Exit codes: 0 fine; 1 findings (--fail-on, failed tests, tampering); 2 usage or rule error;
-3 could not read everything or write the result; 130 interrupted.";
+3 could not read everything, listen or write the result; 130 interrupted.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -198,6 +198,7 @@ Examples:
 /// Alerts go to standard output as they are found, the summary to standard error.
 /// Reads JSON Lines, arrays and event lists, plain or compressed with gzip or zstd, also as Fluent Bit,
 /// Vector, Elastic's agents, syslog, Azure, AWS and Google Cloud wrap them.
+/// Malformed items beside events are counted; an input with malformed items alone is an error.
 #[derive(Debug, Args)]
 #[command(after_help = REPLAY_EXAMPLES)]
 pub(crate) struct Replay {

@@ -78,6 +78,20 @@ pub(crate) struct LoadError {
     source: io::Error,
 }
 
+impl LoadError {
+    fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_path_buf(), source: plain(source) }
+    }
+}
+
+/// The error in the words that are used of logs where nothing is there.
+pub(crate) fn plain(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::NotFound => io::Error::new(kind, "no such file or folder"),
+        _ => error,
+    }
+}
+
 /// The files that the user chose: the embedded ones first. Lists that are built in stay
 /// without the rules that are, since rules of the user's own may name them.
 pub(crate) fn chosen(choice: &RuleChoice) -> Result<Vec<RuleFile>, LoadError> {
@@ -170,12 +184,11 @@ fn walk(
     let entries = WalkDir::new(root).follow_links(true).sort_by_file_name();
     for entry in entries.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()))
     {
-        let entry = entry.map_err(|error| LoadError {
-            path: error.path().unwrap_or(root).to_path_buf(),
+        let entry = entry.map_err(|error| {
             // Without the path, which the outer error names already.
-            source: error
-                .io_error()
-                .map_or_else(|| io::Error::other("a link to a folder around it"), copy_of),
+            let source = error.io_error().map(copy_of);
+            let source = source.unwrap_or_else(|| io::Error::other("a link to a folder around it"));
+            LoadError::new(error.path().unwrap_or(root), source)
         })?;
         if entry.file_type().is_dir() {
             continue;
@@ -186,7 +199,7 @@ fn walk(
     }
     if found.is_empty() {
         // Passing a check of nothing would be taken for passing it.
-        return Err(LoadError { path: root.to_path_buf(), source: io::Error::other(complaint) });
+        return Err(LoadError::new(root, io::Error::other(complaint)));
     }
     Ok(found)
 }
@@ -197,7 +210,7 @@ fn copy_of(error: &io::Error) -> io::Error {
 
 /// The text of a file, which must be UTF-8 and not larger than any sane rule.
 pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
-    let fail = |source| LoadError { path: path.to_path_buf(), source };
+    let fail = |source| LoadError::new(path, source);
     let mut text = String::new();
     let file = File::open(path).map_err(fail)?;
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(fail)?;

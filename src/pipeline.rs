@@ -27,7 +27,7 @@ pub(crate) fn run(
         match step {
             Step::Chunk(input, examined) => {
                 let chunk = pipeline.take(&input, *examined, steps)?;
-                pipeline.pass(chunk.stored_bytes(), chunk.is_last());
+                pipeline.pass(&input, chunk.stored_bytes(), chunk.is_last());
                 steps.give_back(chunk);
             }
             Step::Part(input, part) => pipeline.take_part(&input, *part)?,
@@ -79,7 +79,7 @@ impl Pipeline<'_, '_> {
     fn take_part(&mut self, input: &Input, part: Part) -> io::Result<()> {
         let Part { findings, tally, is_last, .. } = part;
         self.accept(input, findings, &tally)?;
-        self.pass(tally.counts.stored_bytes, is_last);
+        self.pass(input, tally.counts.stored_bytes, is_last);
         Ok(())
     }
 
@@ -150,18 +150,18 @@ impl Pipeline<'_, '_> {
     }
 
     /// Notes how far the log has been taken, and whether that was all of it.
-    fn pass(&mut self, stored_bytes: u64, is_last: bool) {
+    fn pass(&mut self, input: &Input, stored_bytes: u64, is_last: bool) {
         self.log.counts.stored_bytes = stored_bytes;
         self.reporter.advance(&self.log.counts);
         if is_last {
-            self.reporter.finish(&std::mem::replace(&mut self.log, Log::new()).counts);
+            self.reporter.finish(input, &std::mem::replace(&mut self.log, Log::new()).counts);
         }
     }
 
     /// Tells what was going on when the last log ended.
     fn finish(self) -> io::Result<()> {
         if self.log.counts.decoded_bytes > 0 {
-            self.reporter.finish(&self.log.counts);
+            self.reporter.totals.log(&self.log.counts);
         }
         let Self { detector, reporter, .. } = self;
         detector.finish().iter().try_for_each(|alert| reporter.alert(alert))?;

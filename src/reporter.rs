@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use detect::Alert;
 use detect::sigma::Level;
-use ingest::{Complaint, Counts, InputError};
+use detect::summary::counted;
+use ingest::{Complaint, Counts, Input, InputError};
 use sinks::{Palette, Sink, clean};
 
 use crate::progress::Progress;
-use crate::totals::Totals;
+use crate::totals::{Totals, is_no_log};
 
 /// How many malformed items are shown before they are only counted.
 const COMPLAINTS_MAX: u64 = 20;
@@ -71,10 +72,16 @@ impl Reporter {
         self.progress.at(self.totals.stored_bytes() + log.stored_bytes);
     }
 
-    /// Adds what a log that has been read was.
-    pub(crate) fn finish(&mut self, log: &Counts) {
+    /// Adds what a log was that has been read to its end. Whoever names something else shall not take it
+    /// for a log without alerts.
+    pub(crate) fn finish(&mut self, input: &Input, log: &Counts) {
         self.totals.log(log);
         self.progress.at(self.totals.stored_bytes());
+        if is_no_log(log) {
+            self.totals.unreadable_count += 1;
+            let items = counted(log.malformed_total(), "malformed item");
+            self.say("error", &format!("{input}: not one audit event in it, only {items}"));
+        }
     }
 
     /// True once somebody pressed Ctrl-C.

@@ -33,6 +33,11 @@ const LABEL_WIDTH: usize = 12;
 const UNREADABLE: [&str; 3] = ["compressed", "unreadable", "utf16"];
 const LEVELS: [Level; 5] = [Level::Critical, Level::High, Level::Medium, Level::Low, Level::Informational];
 
+/// Whether something was read in which there is no event, and which is not empty either.
+pub(crate) fn is_no_log(counts: &Counts) -> bool {
+    counts.events == 0 && counts.malformed_total() > 0
+}
+
 /// What a replay saw.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
@@ -109,8 +114,14 @@ impl Totals {
     /// Adds what one log was.
     pub(crate) fn log(&mut self, counts: &Counts) {
         self.log_count += 1;
-        self.unreadable_count += u64::from(UNREADABLE.iter().any(|kind| counts.malformed.contains_key(kind)));
+        let is_cut = UNREADABLE.iter().any(|kind| counts.malformed.contains_key(kind));
+        self.unreadable_count += u64::from(is_cut && !is_no_log(counts));
         self.counts += counts;
+    }
+
+    /// Whether no log was read, not even in part.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.log_count == 0
     }
 
     /// Bytes read from the logs that were added, as they are stored.
@@ -128,8 +139,8 @@ impl Totals {
         self.levels.keys().max().copied()
     }
 
-    /// Writes the summary. `learning` says which rules only noted what is usual, and until
-    /// when they would have.
+    /// Writes the summary. `learning` says which rules only noted what is usual, and until when they
+    /// would have.
     pub(crate) fn write(
         &self,
         out: &mut dyn Write,
@@ -147,26 +158,31 @@ impl Totals {
             page.line("time", &format!("{} to {}", seconds(first), seconds(last)))?;
         }
         self.write_alerts(&mut page)?;
-        page.top("by rule", &self.rules)?;
-        page.top("by actor", &self.actors)?;
-        page.top("by address", &self.addresses)?;
+        page.top("by rule", &self.rules, None)?;
+        page.top("by actor", &self.actors, None)?;
+        page.top("by address", &self.addresses, None)?;
         let mut malformed = Tally::default();
         self.counts
             .malformed
             .iter()
             .for_each(|(kind, count)| malformed.add(&kind.replace('_', " "), None, *count));
-        page.top("malformed", &malformed)?;
+        page.top("malformed", &malformed, None)?;
         let mut blind = Tally::default();
         rules.iter().zip(&self.blind_counts).for_each(|(rule, count)| blind.add(&rule.title, None, *count));
-        page.top("blind rules", &blind)?;
+        page.top("blind rules", &blind, Some("event"))?;
         if blind.total() > 0 {
-            page.line("", "events hid the body that the rule reads (audit level, truncation, early end)")?;
+            page.line("", "hid the body that the rule reads (audit level, truncation, early end)")?;
         }
         self.write_correlation(&mut page)?;
-        for (index, (rule, until)) in learning.iter().take(TOP_MAX).enumerate() {
-            let label = if index == 0 { "learning" } else { "" };
+        if let Some((rule, until)) = learning.iter().min_by_key(|(_, until)| *until) {
+            let (rules, from) = (counted(learning.len() as u64, "rule"), seconds(*until));
             let title = clean_short(&rule.title, NAME_CHARACTERS_MAX);
-            page.line(label, &format!("{title}: says nothing before {}", seconds(*until)))?;
+            page.line(
+                "learning",
+                &format!(
+                    "{rules} had too little log to say what is new; the first can from {from} on: {title}"
+                ),
+            )?;
         }
         if self.forgotten_count > 0 {
             let count = HumanCount(self.forgotten_count);
@@ -189,6 +205,9 @@ impl Totals {
     }
 
     fn events(&self, elapsed: Duration) -> String {
+        if self.event_count == 0 {
+            return "none".to_owned();
+        }
         let speed = HumanCount(per_second(self.event_count, elapsed));
         format!("{} ({speed}/s)", HumanCount(self.event_count))
     }
@@ -263,18 +282,18 @@ impl Page<'_> {
         writeln!(self.out, "{faint}{label:>LABEL_WIDTH$}{faint:#}  {text}")
     }
 
-    /// The entries to look at first, one a line, under one label.
-    fn top(&mut self, label: &str, tally: &Tally) -> io::Result<()> {
+    /// The entries to look at first, one a line, under one label; `noun` is what was counted of each.
+    fn top(&mut self, label: &str, tally: &Tally, noun: Option<&str>) -> io::Result<()> {
         let top = tally.top();
-        let count_width =
-            top.iter().map(|(_, entry)| HumanCount(entry.count).to_string().len()).max().unwrap_or(0);
+        let shown = |count| noun.map_or_else(|| HumanCount(count).to_string(), |noun| counted(count, noun));
+        let count_width = top.iter().map(|(_, entry)| shown(entry.count).len()).max().unwrap_or(0);
         let level_width =
             top.iter().filter_map(|(_, entry)| entry.level).map(|level| level_name(level).len());
         let level_width = level_width.max().map_or(0, |width| width + GAP.len());
         for (index, (name, entry)) in top.iter().enumerate() {
             let label = if index == 0 { label } else { "" };
             let level = self.level(entry.level, level_width);
-            let count = HumanCount(entry.count).to_string();
+            let count = shown(entry.count);
             let name = clean_short(name, NAME_CHARACTERS_MAX);
             self.line(label, &format!("{level}{count:>count_width$}{GAP}{name}"))?;
         }

@@ -94,7 +94,7 @@ fn a_folder_without_rules_is_an_error_and_named_once() {
         assert_eq!(run.code, Some(2));
     }
     let missing = run(&["check", path]);
-    let reason = "No such file or directory (os error 2)";
+    let reason = "no such file or folder";
     assert_eq!(missing.stderr, format!("error: cannot read `{path}`: {reason}\n"));
 }
 
@@ -109,7 +109,7 @@ fn a_report_that_cannot_be_written_is_not_a_rule_error() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["replay", "check", "test", "rules", "explain", "completions", "man"] {
+    for command in ["run", "alerts", "replay", "check", "test", "rules", "explain", "completions", "man"] {
         let help = run(&[command, "--help"]);
         assert_eq!(help.code, Some(0), "{command}");
         assert!(help.stdout.contains("Examples:\n  masthead"), "{command}");
@@ -195,7 +195,7 @@ fn a_terminal_is_safe_from_what_events_say() {
 #[test]
 fn rules_that_could_not_see_what_they_read_are_named() {
     let run = replay(&[BLIND_LOG]);
-    assert!(run.stderr.contains("blind rules  1  Pod in the network of its node"), "{}", run.stderr);
+    assert!(run.stderr.contains("blind rules  1 event  Pod in the network of its node"), "{}", run.stderr);
 }
 
 #[test]
@@ -238,7 +238,41 @@ fn a_log_that_cannot_be_read_is_said_and_the_others_are_read() {
     let run = replay(&["no-such-file.log", EXEC_LOG]);
     assert_eq!((run.code, run.stdout.lines().count()), (Some(3), 2));
     assert!(run.stderr.contains("error: no-such-file.log: no such file"), "{}", run.stderr);
-    assert_eq!(replay(&["no-such-file.log"]).code, Some(3));
+    let alone = replay(&["no-such-file.log"]);
+    assert_eq!((alone.code, &*alone.stderr), (Some(3), "error: no-such-file.log: no such file or folder\n"));
+}
+
+#[test]
+fn what_is_no_audit_log_at_all_is_an_error_and_what_is_empty_is_not() {
+    let arguments = [&["replay"], &OWN_RULES[..]].concat();
+    for input in [&b"\x7fELF\x02\x01\x01\0\0\xff\xfe"[..], b"time,user\n1,mallory\n", b"{\"kind\":\"Pod\"}"] {
+        let run = run_with_input(&arguments, input);
+        assert_eq!(run.code, Some(3), "{}", run.stderr);
+        assert!(run.stderr.contains("error: <stdin>: not one audit event in it, only "), "{}", run.stderr);
+    }
+    for input in [&b""[..], b" \r\n\t\n", br#"{"kind":"EventList","items":[]}"#] {
+        let run = run_with_input(&arguments, input);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(!run.stderr.contains("warning") && run.stderr.contains("events  none\n"), "{}", run.stderr);
+    }
+    let packed = run_with_input(&arguments, b"\xfd7zXZ\0\0\x04");
+    let expected =
+        "error: -: compressed by xz; only gzip and zstd are unpacked: `xz -dc | masthead replay -`\n";
+    assert_eq!((packed.code, &*packed.stderr), (Some(3), expected));
+    // One event is enough for a log, and one log that is none for an error; on any number of threads.
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = folder.path().join("foreign.log.gz");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(b"not an event\n").unwrap();
+    std::fs::write(&foreign, encoder.finish().unwrap()).unwrap();
+    let foreign = foreign.to_str().unwrap();
+    for threads in ["1", "4"] {
+        assert_eq!(replay(&[MALFORMED_LOG, "--threads", threads]).code, Some(0));
+        let run = replay(&[MALFORMED_LOG, EXEC_LOG, foreign, "--threads", threads]);
+        assert_eq!(run.code, Some(3), "{}", run.stderr);
+        let errors: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors, [format!("error: {foreign}: not one audit event in it, only 1 malformed item")]);
+    }
 }
 
 #[test]
@@ -586,12 +620,28 @@ fn a_rule_that_is_not_there_is_suggested() {
 }
 
 #[test]
+fn a_name_that_is_like_none_gets_no_suggestion() {
+    for (name, suggested) in [("nonsense", None), ("comand_run_in_pod", Some("`command_run_in_pod`"))] {
+        let said = run(&["explain", name]).stderr;
+        assert_eq!(said.contains("did you mean"), suggested.is_some(), "{said}");
+        assert!(said.contains(suggested.unwrap_or("masthead rules")), "{said}");
+    }
+}
+
+#[test]
 fn completions_and_the_manual_come_from_the_same_source_as_the_help() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(run(&["completions", shell]).stdout.contains("no-default-rules"), "{shell}");
     }
     let man = run(&["man"]).stdout;
     assert!(man.contains(".TH masthead") && man.contains("no\\-default\\-rules"), "{man}");
+    assert!(man.find(".nh\n.ad l\n") < man.find(".SH NAME"), "{man}");
+    let extras: Vec<&str> = man.split(".SH EXTRA\n").skip(1).collect();
+    assert!(extras.len() > 5, "{man}");
+    for extra in extras {
+        let (lines, _) = extra.split_once("\n.fi\n").unwrap();
+        assert!(lines.starts_with(".nf\nExamples:\n") && !lines.contains("\n."), "{lines}");
+    }
 }
 
 #[test]

@@ -60,6 +60,17 @@ impl Compression {
     }
 }
 
+/// What the first bytes say of packers whose files are not unpacked here: what unpacks one to standard output.
+fn unpacked_by(first: &[u8]) -> Option<&'static str> {
+    match first {
+        [0xfd, b'7', b'z', b'X', ..] => Some("xz -dc"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2 -dc"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4 -dc"),
+        [b'P', b'K', 0x03, 0x04, ..] => Some("unzip -p"),
+        _ => None,
+    }
+}
+
 impl std::fmt::Display for Compression {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
@@ -107,6 +118,15 @@ impl<R: Read> Decoded<R> {
     /// How the stream is compressed, at its beginning.
     pub fn compression(&self) -> Compression {
         self.compression
+    }
+
+    /// What unpacks the stream to standard output, if it is packed in a way that is not undone here. To be
+    /// asked before anything is read.
+    pub(crate) fn unpacked_by(&self) -> Option<&'static str> {
+        match &self.decoder {
+            Decoder::Plain(stored) => unpacked_by(&stored.first),
+            _ => None,
+        }
     }
 
     /// How many bytes have been taken from the source.

@@ -55,6 +55,15 @@ pub enum InputErrorKind {
     /// A pipe or a device that was not named itself; reading it might never end.
     #[error("neither a file nor a folder; name it to read it")]
     NotAFile,
+    /// A file of another packer than gzip and zstd.
+    #[error(
+        "compressed by {}; only gzip and zstd are unpacked: `{command} | masthead replay -`",
+        packer(command)
+    )]
+    Packed {
+        /// What unpacks it to standard output.
+        command: String,
+    },
     /// A glob that cannot be read as one.
     #[error("no such file, and not a pattern either: {0}")]
     Pattern(&'static str),
@@ -86,7 +95,13 @@ impl Input {
 
     /// Opens the input and recognises how it is compressed.
     pub fn open_decoded(&self) -> Result<Decoded<Box<dyn Read + Send>>, InputError> {
-        Decoded::new(self.open()?).map_err(|error| self.unreadable(error))
+        let decoded = Decoded::new(self.open()?).map_err(|error| self.unreadable(error))?;
+        let Some(unpacker) = decoded.unpacked_by() else { return Ok(decoded) };
+        let command = match self {
+            Self::Stdin => unpacker.to_owned(),
+            Self::File(path) => format!("{unpacker} {}", path.display()),
+        };
+        Err(self.failed(InputErrorKind::Packed { command }))
     }
 
     /// The size of the file as it is stored; nothing for what has no size.
@@ -100,11 +115,23 @@ impl Input {
     }
 
     fn unreadable(&self, error: io::Error) -> InputError {
+        self.failed(kind_of(error))
+    }
+
+    fn failed(&self, kind: InputErrorKind) -> InputError {
         let path = match self {
             Self::Stdin => PathBuf::from("-"),
             Self::File(path) => path.to_path_buf(),
         };
-        InputError { path, kind: kind_of(error) }
+        InputError { path, kind }
+    }
+}
+
+/// The packer whose files a command unpacks.
+fn packer(command: &str) -> &str {
+    match command.split(' ').next().unwrap_or_default() {
+        "unzip" => "zip",
+        name => name,
     }
 }
 

@@ -172,6 +172,30 @@ mod unix {
     }
 
     #[test]
+    fn what_other_packers_made_is_said_with_what_unpacks_it() {
+        let folder = Folder::with("packers", &["audit.log"]);
+        let path = folder.0.join("audit.log");
+        for (first, packer, command) in [
+            (&b"\xfd7zXZ\0\0\x04"[..], "xz", "xz -dc"),
+            (b"BZh91AY&SY", "bzip2", "bzip2 -dc"),
+            (b"\x04\x22\x4d\x18\x64\x40", "lz4", "lz4 -dc"),
+            (b"PK\x03\x04\x14", "zip", "unzip -p"),
+        ] {
+            fs::write(&path, first).unwrap();
+            let error = ingest::Input::File(path.as_path().into()).open_decoded().err().unwrap();
+            let path = path.display();
+            let expected = format!(
+                "{path}: compressed by {packer}; only gzip and zstd are unpacked: `{command} {path} | masthead replay -`"
+            );
+            assert_eq!(error.to_string(), expected);
+        }
+        for plain in [&b"BZh0"[..], b"BZ", b"PK\x01\x02", b"\xfd7z", b"{}"] {
+            fs::write(&path, plain).unwrap();
+            assert!(ingest::Input::File(path.as_path().into()).open_decoded().is_ok(), "{plain:?}");
+        }
+    }
+
+    #[test]
     fn a_file_that_fails_while_it_is_read_is_said_to_be_unreadable() {
         let inputs = resolve(&[PathBuf::from("/proc/self/mem")]);
         let error = match Log::open(&inputs.found[0]) {

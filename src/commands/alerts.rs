@@ -22,6 +22,7 @@ use sinks::{Text, clean, escaped};
 use super::Ending;
 use crate::args::{Alerts, AlertsAction, AlertsList, Verify};
 use crate::config::{self, Config};
+use crate::files;
 use crate::report;
 use crate::terminal::Terminal;
 
@@ -230,7 +231,7 @@ fn write_verdict(out: &mut dyn Write, folder: &Path, args: &Verify) -> anyhow::R
 
 fn read_note(path: &PathBuf) -> anyhow::Result<SignedNote> {
     let explain = || format!("cannot read the checkpoint `{}`", path.display());
-    let bytes = fs::metadata(path).with_context(explain)?.len();
+    let bytes = fs::metadata(path).map_err(files::plain).with_context(explain)?.len();
     if bytes > NOTE_BYTES_MAX as u64 {
         bail!("{}: longer than {NOTE_BYTES_MAX} bytes", explain());
     }

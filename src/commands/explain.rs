@@ -31,7 +31,7 @@ const REASONS_MAX: usize = 3;
 /// How many similar rules are suggested.
 const SUGGESTIONS_MAX: usize = 5;
 /// How similar the name of a suggested rule must be, from 0 to 1.
-const SIMILARITY_MIN: f64 = 0.7;
+const SIMILARITY_MIN: f64 = 0.85;
 
 /// Explains a rule.
 pub(crate) fn run(args: &Explain, terminal: &Terminal) -> anyhow::Result<Ending> {
@@ -150,7 +150,11 @@ fn read_event(path: &Path) -> anyhow::Result<Vec<u8>> {
     let reader: Box<dyn Read> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?)
+        Box::new(
+            File::open(path)
+                .map_err(files::plain)
+                .with_context(|| format!("cannot read `{}`", path.display()))?,
+        )
     };
     let read = reader.take(EVENT_BYTES_MAX).read_to_end(&mut bytes);
     read.with_context(|| format!("cannot read `{}`", path.display()))?;

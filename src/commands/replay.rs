@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Replay, terminal: &Terminal) -> anyhow::Result<Ending> 
     reporter.totals.forgotten_count = detector.forgotten_count();
     reporter.totals.correlation_counts = detector.correlation_counts();
     reporter.totals.is_interrupted = reporter.is_interrupted();
-    if !args.quiet {
+    if !args.quiet && !reporter.totals.is_nothing() {
         let mut out = BufWriter::new(io::stderr().lock());
         let totals = &reporter.totals;
         let learning = totals.last().map_or(Vec::new(), |last| detector.learning(last));

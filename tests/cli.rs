@@ -257,7 +257,7 @@ fn what_is_no_audit_log_at_all_is_an_error_and_what_is_empty_is_not() {
     }
     let packed = run_with_input(&arguments, b"\xfd7zXZ\0\0\x04");
     let expected =
-        "error: -: compressed by xz; only gzip and zstd are unpacked: `xz -dc | masthead replay -`\n";
+        "error: -: compressed by xz; only gzip and zstd are unpacked: `xz -dc FILE | masthead replay -`\n";
     assert_eq!((packed.code, &*packed.stderr), (Some(3), expected));
     // One event is enough for a log, and one log that is none for an error; on any number of threads.
     let folder = tempfile::tempdir().unwrap();

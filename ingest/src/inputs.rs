@@ -57,12 +57,12 @@ pub enum InputErrorKind {
     NotAFile,
     /// A file of another packer than gzip and zstd.
     #[error(
-        "compressed by {}; only gzip and zstd are unpacked: `{command} | masthead replay -`",
+        "compressed by {}; only gzip and zstd are unpacked: `{command} FILE | masthead replay -`",
         packer(command)
     )]
     Packed {
-        /// What unpacks it to standard output.
-        command: String,
+        /// What unpacks it to standard output. The file is not named: what its name holds must not be pasted into a shell.
+        command: &'static str,
     },
     /// A glob that cannot be read as one.
     #[error("no such file, and not a pattern either: {0}")]
@@ -96,12 +96,10 @@ impl Input {
     /// Opens the input and recognises how it is compressed.
     pub fn open_decoded(&self) -> Result<Decoded<Box<dyn Read + Send>>, InputError> {
         let decoded = Decoded::new(self.open()?).map_err(|error| self.unreadable(error))?;
-        let Some(unpacker) = decoded.unpacked_by() else { return Ok(decoded) };
-        let command = match self {
-            Self::Stdin => unpacker.to_owned(),
-            Self::File(path) => format!("{unpacker} {}", path.display()),
-        };
-        Err(self.failed(InputErrorKind::Packed { command }))
+        match decoded.unpacked_by() {
+            Some(command) => Err(self.failed(InputErrorKind::Packed { command })),
+            None => Ok(decoded),
+        }
     }
 
     /// The size of the file as it is stored; nothing for what has no size.

@@ -185,7 +185,7 @@ mod unix {
             let error = ingest::Input::File(path.as_path().into()).open_decoded().err().unwrap();
             let path = path.display();
             let expected = format!(
-                "{path}: compressed by {packer}; only gzip and zstd are unpacked: `{command} {path} | masthead replay -`"
+                "{path}: compressed by {packer}; only gzip and zstd are unpacked: `{command} FILE | masthead replay -`"
             );
             assert_eq!(error.to_string(), expected);
         }

@@ -166,7 +166,7 @@ pub(crate) struct Limits {
     pub(crate) memory: Size,
     /// The largest body as it is sent; what is beyond is quarantined.
     pub(crate) body: Size,
-    /// The largest body, decompressed; what is beyond is quarantined.
+    /// The largest compressed body, decompressed; what is beyond is quarantined.
     pub(crate) decoded: Size,
     /// How old a connection becomes before it is closed, so that load spreads.
     pub(crate) connection_age: Timespan,

@@ -245,9 +245,9 @@ impl Stored {
         self.failure.is_some()
     }
 
-    /// True if it is all there, in plain text and not too long: nothing is to be waited for, undone or refused.
-    pub(super) fn is_whole(&self, bytes_max: u64) -> bool {
-        self.is_all() && !self.is_compressed() && self.collected.len() as u64 <= bytes_max
+    /// True if it is all there and in plain text: nothing is to be waited for or undone.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_all() && !self.is_compressed()
     }
 
     /// True if it is all there and compressed: nothing is to be waited for.

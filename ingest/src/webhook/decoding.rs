@@ -9,7 +9,7 @@ use super::body::{BodyError, Stored, Whole};
 use super::rejection::Rejection;
 use super::room::Memory;
 use super::{Content, Limits};
-use crate::decode::Decoded;
+use crate::decode::{Compression, Decoded};
 
 /// What a body may unfold to whatever its size: a few bytes of blanks are no attack.
 const UNFOLDED_BYTES_FREE: u64 = 16 * 1024 * 1024;
@@ -34,7 +34,7 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
 
 /// What a body holds, within its limits.
 pub(super) fn content(stored: Stored, limits: &Limits) -> Content {
-    if stored.is_whole(limits.decoded_bytes_max) {
+    if stored.is_whole() {
         Content::Whole(Whole::new(stored))
     } else if stored.is_packed() {
         Content::Packed(Box::new(Packed { stored, limits: limits.clone() }))
@@ -146,7 +146,11 @@ impl Decoding {
         self.state = error.map_or(State::Ended, State::Failed);
     }
 
-    fn check_size(&self, stored_bytes: u64) -> Result<(), BodyError> {
+    /// Holds what is compressed to its limits. What is not has been held to those of a body as it came.
+    fn check_size(&self, compression: Compression, stored_bytes: u64) -> Result<(), BodyError> {
+        if compression == Compression::None {
+            return Ok(());
+        }
         let ratio_bytes_max = stored_bytes.saturating_mul(self.ratio_max).max(UNFOLDED_BYTES_FREE);
         let bytes_max = self.bytes_max.min(ratio_bytes_max);
         if self.decoded_bytes > bytes_max { Err(BodyError::Unfolds { bytes_max }) } else { Ok(()) }
@@ -170,9 +174,9 @@ impl Read for Decoding {
                 return Err(error);
             }
         };
-        let stored_bytes = decoded.stored_bytes();
+        let (compression, stored_bytes) = (decoded.compression(), decoded.stored_bytes());
         self.decoded_bytes += count as u64;
-        if let Err(error) = self.check_size(stored_bytes) {
+        if let Err(error) = self.check_size(compression, stored_bytes) {
             self.fail(Some(error));
             return Err(error.into());
         }
@@ -187,17 +191,26 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
+    use axum::body::Bytes;
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::webhook::Party;
+    use crate::webhook::body::Piece;
     use crate::webhook::room::Room;
 
     /// A body that was collected.
     fn stored(bytes: &[u8], limits: &Limits) -> Stored {
+        arriving(bytes, None, limits)
+    }
+
+    /// A body of which more may arrive than was collected.
+    fn arriving(bytes: &[u8], rest: Option<mpsc::Receiver<Piece>>, limits: &Limits) -> Stored {
         let mut memory = Room::new(limits).memory(&Party::Cluster("lab".into()));
         let mut buffer = Vec::new();
         memory.grow(&mut buffer, bytes.len()).unwrap();
         buffer.extend_from_slice(bytes);
-        Stored::new(buffer, None, memory)
+        Stored::new(buffer, rest, memory)
     }
 
     fn gzip(text: &[u8]) -> Vec<u8> {
@@ -259,8 +272,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_compressed_is_not_unpacked() {
-        let limits = Limits::default();
-        assert!(matches!(content(stored(b"{}", &limits), &limits), Content::Whole(_)));
+    fn only_what_is_compressed_is_held_to_what_it_may_unfold_to() {
+        let limits = Limits { decoded_bytes_max: 1000, ..Limits::default() };
+        let text = text(5000);
+        let (pieces, rest) = mpsc::channel(8);
+        for part in text[10..].chunks(1000) {
+            pieces.try_send(Piece::Bytes(Bytes::copy_from_slice(part))).unwrap();
+        }
+        pieces.try_send(Piece::End).unwrap();
+        let all = content(stored(&text, &limits), &limits);
+        assert!(matches!(all, Content::Whole(_)));
+        for content in [all, content(arriving(&text[..10], Some(rest), &limits), &limits)] {
+            let mut bytes = Vec::new();
+            content.into_reader().read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, text);
+        }
+        let (is_whole, bytes, is_all) = unpacked(&gzip(&text), &limits);
+        assert!(!is_whole && !is_all && bytes.len() <= 1000, "{} bytes", bytes.len());
     }
 }

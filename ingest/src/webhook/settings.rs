@@ -116,7 +116,7 @@ pub struct Limits {
     pub streams_max: usize,
     /// The largest body, as it is sent; what is beyond is quarantined unread.
     pub body_bytes_max: u64,
-    /// The largest body, decoded; what is beyond is quarantined unread.
+    /// The largest compressed body, decoded; what is beyond is quarantined unread.
     pub decoded_bytes_max: u64,
     /// How many times its size a body may unfold to, once that is large.
     pub decoded_ratio_max: u64,

@@ -79,9 +79,12 @@ impl Rest {
     }
 }
 
+/// Answers what has no path of ours. Who posts nothing, such as a load balancer that asks for a sign of life, has not
+/// lost his way.
 async fn lost(request: Request) -> Response {
+    let rejection = if request.method() == Method::POST { Rejection::Path } else { Rejection::Method };
     let rest = Rest::unwanted(request).await;
-    reject(Rejection::Path, &rest)
+    reject(rejection, &rest)
 }
 
 async fn receive<J: Judge>(

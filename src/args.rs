@@ -134,7 +134,7 @@ pub(crate) enum AlertsAction {
     List(AlertsList),
     /// Prints one alert, with its event, as JSON
     Show {
-        /// The beginning of its id, or of the audit id of a request: then all its alerts, one after the other
+        /// The beginning of its id; if none begins so, of the audit id of a request, all of whose alerts are meant
         id: String,
     },
     Verify(Verify),

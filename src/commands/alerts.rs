@@ -28,8 +28,6 @@ use crate::terminal::Terminal;
 
 mod layout;
 
-/// How many alerts may share the beginning of an id that is asked for.
-const SAME_MAX: usize = 10;
 /// How many rows are read at once.
 const PAGE: usize = 1_000;
 
@@ -139,8 +137,8 @@ fn write_list(
 }
 
 fn show(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Result<Ending> {
-    let found = reading.by_id(id, SAME_MAX)?;
-    match &*found {
+    // A second one tells that there are several.
+    match &*reading.by_id(id, 2)? {
         [] => show_request(out, reading, id),
         [alert] => {
             write_whole(out, alert)?;
@@ -156,12 +154,14 @@ fn show(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Result<Endi
 
 /// Shows every alert about the requests whose audit id begins so.
 fn show_request(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Result<Ending> {
+    let written = serde_json::to_string(id)?;
+    let written = written.trim_matches('"');
     let mut is_known = false;
     for alert in reading.alerts(Filter::default()) {
         let alert = alert?;
         // Most are not even read.
         let is_about = |told: Told| told.audit_ids.iter().any(|own| own.starts_with(id));
-        if alert.json.contains(id) && Told::read(&alert).is_some_and(is_about) {
+        if alert.json.contains(written) && Told::read(&alert).is_some_and(is_about) {
             is_known = true;
             write_whole(out, &alert)?;
         }
@@ -173,7 +173,8 @@ fn show_request(out: &mut dyn Write, reading: &Reading, id: &str) -> anyhow::Res
 }
 
 fn write_whole(out: &mut dyn Write, alert: &Outgoing) -> io::Result<()> {
-    writeln!(out, "{}", escaped(&layout::laid_out(&alert.json)))
+    layout::write_laid_out(out, &escaped(&alert.json))?;
+    writeln!(out)
 }
 
 /// What is read of an alert in its JSON form.

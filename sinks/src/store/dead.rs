@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::{Store, StoreError, outgoing};
+use crate::delivery::BATCH_BYTES_MAX;
 use crate::outbox::{DeadLetter, Outgoing};
 
 /// The most dead letters that are given at a time.
@@ -10,7 +11,7 @@ const TAKEN_MAX: usize = 1_000;
 
 impl Store {
     /// The alerts among a sink's dead letters whose number is above `after`, in order, at most
-    /// `count_max`. They stay dead letters until [`Store::settle_dead`] says what became of them.
+    /// `count_max`, and no more than fit into [`BATCH_BYTES_MAX`], but one. They stay dead letters until [`Store::settle_dead`] says what became of them.
     pub async fn take_dead(
         &self,
         sink: &str,
@@ -48,8 +49,8 @@ fn take(
          WHERE letter.sink = ?1 AND letter.number > ?2 AND body IS NOT NULL
          ORDER BY letter.number",
     )?;
-    let alerts = statement.query_map((sink, after.cast_signed()), outgoing::outgoing)?;
-    Ok(alerts.take(count_max).collect::<Result<_, _>>()?)
+    let rows = statement.query((sink, after.cast_signed()))?;
+    outgoing::page(rows, count_max, BATCH_BYTES_MAX, outgoing::outgoing)
 }
 
 fn settle(

@@ -1,6 +1,6 @@
 //! What sinks are given: alerts behind a cursor, and how far each sink is.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::{Store, StoreError, clock, entry};
 use crate::outbox::{Cursor, DeadLetter, Outbox, Outgoing, Route};
@@ -53,7 +53,16 @@ pub(super) fn pending(
 ) -> Result<Vec<Outgoing>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT number, id, route, json FROM alerts WHERE number > ?1 ORDER BY number")?;
-    let mut rows = statement.query([after.cast_signed()])?;
+    page(statement.query([after.cast_signed()])?, count_max, bytes_max, outgoing)
+}
+
+/// What is read of rows whose fourth column is the JSON form of an alert, within limits, at least one.
+pub(super) fn page<T>(
+    mut rows: Rows<'_>,
+    count_max: usize,
+    bytes_max: usize,
+    read: impl Fn(&Row<'_>) -> Result<T, rusqlite::Error>,
+) -> Result<Vec<T>, StoreError> {
     let (mut found, mut bytes) = (Vec::new(), 0);
     while found.len() < count_max
         && let Some(row) = rows.next()?
@@ -63,7 +72,7 @@ pub(super) fn pending(
         if !found.is_empty() && bytes > bytes_max {
             break;
         }
-        found.push(outgoing(row)?);
+        found.push(read(row)?);
     }
     Ok(found)
 }

@@ -107,7 +107,8 @@ impl Reading {
         Ok(alerts.take(count_max).collect::<Result<_, _>>()?)
     }
 
-    /// At most `count_max` dead letters of a sink behind the one with the number `after`.
+    /// The dead letters of a sink behind the one with the number `after`: at most `count_max`, and no more than
+    /// fit into some MiB, but one.
     pub fn dead_letters(&self, sink: &str, after: u64, count_max: usize) -> Result<Vec<Refused>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT letter.number, coalesce(alert.id, letter.id), coalesce(alert.route, letter.route),
@@ -115,8 +116,7 @@ impl Reading {
              FROM dead_letters AS letter LEFT JOIN alerts AS alert ON alert.number = letter.number
              WHERE letter.sink = ?1 AND letter.number > ?2 ORDER BY letter.number",
         )?;
-        let letters = statement.query_map((sink, after.cast_signed()), refused)?;
-        Ok(letters.take(count_max).collect::<Result<_, _>>()?)
+        outgoing::page(statement.query((sink, after.cast_signed()))?, count_max, PAGE_BYTES, refused)
     }
 
     /// At most `count_max` items in quarantine behind the one with the number `after`.

@@ -1,48 +1,57 @@
 //! Lays JSON out over lines, as it is written: keys keep their order, numbers and texts their form.
 
-/// How far what is inside stands to the right of what it is in.
-const INDENT: &str = "  ";
+use std::io::{self, Write};
 
-/// JSON that was written on one line, with a line for each key and each item.
-pub(super) fn laid_out(json: &str) -> String {
-    let mut laid_out = String::with_capacity(json.len() * 2);
+/// How far what is inside stands to the right of what it is in.
+const INDENT: &[u8] = b"  ";
+/// Deeper than this nothing moves to the right any more: an event may nest as deep as it is long, and would
+/// become as wide.
+const DEPTH_MAX: usize = 32;
+
+/// Writes JSON that was written on one line with a line for each key and each item.
+pub(super) fn write_laid_out(out: &mut dyn Write, json: &str) -> io::Result<()> {
     let (mut depth, mut is_in_text, mut is_escaped) = (0_usize, false, false);
-    let mut characters = json.chars().peekable();
-    while let Some(character) = characters.next() {
-        let is_plain = is_in_text || !matches!(character, '{' | '[' | '}' | ']' | ',' | ':');
-        let is_empty = matches!((character, characters.peek()), ('{', Some('}')) | ('[', Some(']')));
-        match character {
-            _ if is_plain => laid_out.push(character),
-            '{' | '[' if is_empty => {
-                laid_out.push(character);
-                laid_out.extend(characters.next());
+    let mut bytes = json.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        let is_plain = is_in_text || !matches!(byte, b'{' | b'[' | b'}' | b']' | b',' | b':');
+        match byte {
+            _ if is_plain => out.write_all(&[byte])?,
+            b'{' | b'[' if matches!(bytes.peek(), Some(b'}' | b']')) => {
+                out.write_all(if byte == b'{' { b"{}" } else { b"[]" })?;
+                bytes.next();
             }
-            '}' | ']' => {
+            b'}' | b']' => {
                 depth = depth.saturating_sub(1);
-                break_line(&mut laid_out, depth);
-                laid_out.push(character);
+                break_line(out, depth)?;
+                out.write_all(&[byte])?;
             }
-            ':' => laid_out.push_str(": "),
+            b':' => out.write_all(b": ")?,
             _ => {
-                depth += usize::from(character != ',');
-                laid_out.push(character);
-                break_line(&mut laid_out, depth);
+                depth += usize::from(byte != b',');
+                out.write_all(&[byte])?;
+                break_line(out, depth)?;
             }
         }
-        is_in_text ^= character == '"' && !is_escaped;
-        is_escaped = character == '\\' && !is_escaped;
+        is_in_text ^= byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
     }
-    laid_out
+    Ok(())
 }
 
-fn break_line(text: &mut String, depth: usize) {
-    text.push('\n');
-    text.extend(std::iter::repeat_n(INDENT, depth));
+fn break_line(out: &mut dyn Write, depth: usize) -> io::Result<()> {
+    out.write_all(b"\n")?;
+    (0..depth.min(DEPTH_MAX)).try_for_each(|_| out.write_all(INDENT))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn laid_out(json: &str) -> String {
+        let mut written = Vec::new();
+        write_laid_out(&mut written, json).unwrap();
+        String::from_utf8(written).unwrap()
+    }
 
     #[test]
     fn json_is_laid_out_as_others_do_and_keeps_its_order() {
@@ -56,5 +65,14 @@ mod tests {
             assert_eq!(laid_out(text), serde_json::to_string_pretty(&value).unwrap());
         }
         assert_eq!(laid_out(r#"{"b":1e3,"a":2}"#), "{\n  \"b\": 1e3,\n  \"a\": 2\n}");
+    }
+
+    #[test]
+    fn what_nests_without_end_becomes_no_wider() {
+        let depth = 100_000;
+        let json = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let laid_out = laid_out(&json);
+        assert!(laid_out.len() < 200 * depth, "{} bytes", laid_out.len());
+        assert_eq!(laid_out.split_ascii_whitespace().collect::<String>(), json);
     }
 }

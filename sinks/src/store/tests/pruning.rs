@@ -257,6 +257,22 @@ async fn a_cluster_is_forgotten_with_its_matches_and_its_position() {
 }
 
 #[tokio::test]
+async fn large_dead_letters_are_read_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let large = |id| NewAlert { json: "x".repeat(5 << 20), ..alert(id) };
+    store.write(Entry { alerts: (1..=4).map(large).collect(), ..Entry::default() }).await.unwrap();
+    let letter = |number| DeadLetter { sink: "siem".to_owned(), number, reason: "413".to_owned() };
+    store.advance("siem", &at(4, 0, 4), (1..=4).map(letter).collect()).await.unwrap();
+    let reading = Reading::open(folder.path()).unwrap();
+    for number in 1..=4 {
+        assert_eq!(numbers(&store.take_dead("siem", number - 1, 10).await.unwrap()), [number]);
+        let read = reading.dead_letters("siem", number - 1, 10).unwrap();
+        assert_eq!((read.len(), read[0].letter.number), (1, number));
+    }
+}
+
+#[tokio::test]
 async fn dead_letters_keep_their_alert_and_can_be_given_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

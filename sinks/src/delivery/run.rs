@@ -123,16 +123,20 @@ impl<O: Outbox, D: Destination, R: Fn(&Route) -> bool + Send> Run<O, D, R> {
 
     /// Says that the store has fewer alerts than the sink is done with: it would get none of the next.
     async fn meet_cut(&mut self) -> Next {
-        // Alerts can be read a moment before it is said which is the latest.
-        let changed = tokio::select! {
-            changed = timeout(self.worker.pace.save_after, self.latest.changed()) => changed,
+        let number = self.cursor.number;
+        // Alerts can be read a moment before it is said which is the latest. However many come meanwhile, the
+        // moment is not begun anew.
+        let caught_up =
+            timeout(self.worker.pace.save_after, self.latest.wait_for(|latest| *latest >= number));
+        let caught_up = tokio::select! {
+            caught_up = caught_up => caught_up.map(|latest| latest.is_ok()),
             () = self.ending.begun() => return Next::Idle,
         };
-        match changed {
-            Ok(Ok(())) => Next::GoOn,
+        match caught_up {
+            Ok(true) => Next::GoOn,
             // The store is gone.
-            Ok(Err(_)) => Next::Idle,
-            Err(_) => Next::Pause(self.failed(&Trouble::temporary(CUT))),
+            Ok(false) => Next::Idle,
+            Err(_) => Next::Pause(self.failed(&Trouble::temporary(CUT)).min(self.worker.pace.failing_after)),
         }
     }
 

@@ -117,6 +117,23 @@ async fn a_store_that_has_fewer_alerts_than_the_sink_was_given_is_told() {
 }
 
 #[tokio::test]
+async fn that_it_has_fewer_alerts_is_told_while_more_keep_coming() {
+    let (outbox, sink) = (FakeOutbox::new(), Scripted::default());
+    outbox.kept().cursors.insert("s".to_owned(), Cursor { number: u64::MAX / 2, ..Cursor::default() });
+    let mut running = start(&outbox, sink.clone());
+    let more = tokio::spawn(async move {
+        loop {
+            outbox.add(1, "high");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let Event::Failing { reason, .. } = running.notice().await else { panic!("something else was told") };
+    assert!(reason.starts_with("the store has fewer alerts"), "{reason}");
+    more.abort();
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn the_cursor_is_saved_soon_while_nothing_happens() {
     let (outbox, sink) = (FakeOutbox::new(), Scripted::default());
     let running = start(&outbox, sink.clone());

@@ -153,9 +153,12 @@ pub(super) fn is_as_migrated(connection: &Connection) -> Result<bool, StoreError
     Ok(statements(connection)? == statements(&reference)?)
 }
 
-/// What makes the tables and indexes, by name.
+/// What makes the tables and indexes, by name. What `ANALYZE` notes about them changes nothing.
 fn statements(connection: &Connection) -> Result<Vec<(String, String)>, StoreError> {
-    let mut select = connection.prepare("SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name")?;
+    let mut select = connection.prepare(
+        "SELECT name, coalesce(sql, '') FROM sqlite_schema
+         WHERE name NOT GLOB 'sqlite_stat[0-9]' ORDER BY name",
+    )?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, bare(row.get_ref(1)?.as_str()?))))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -185,15 +188,17 @@ const LAST_USED: &str = "SELECT max(
     coalesce((SELECT kept_after FROM store WHERE kept_after < ?1), 0))";
 /// No store has given such a number to an alert: whatever says so is damaged, and there must be more.
 const NUMBER_MAX: i64 = 1 << 62;
+/// What says that such a number was given is not believed. Far below, so that what is believed leaves room.
+const WITNESSED_MAX: i64 = NUMBER_MAX / 2;
 
 /// Gives a new store its id, and corrects a head that lags behind what was given, or cannot be: numbers must
 /// never be used again, whatever became of the row that says which was the last. A sink gets no
-/// alert that is not behind its cursor.
+/// alert that is not behind its cursor; one whose cursor cannot be begins anew.
 pub(super) fn settle_head(connection: &Connection) -> Result<(), StoreError> {
-    let last: i64 = connection.query_row(LAST_USED, [NUMBER_MAX], |row| row.get(0))?;
+    let last: i64 = connection.query_row(LAST_USED, [WITNESSED_MAX], |row| row.get(0))?;
     let head = connection.query_row("SELECT number FROM store", [], |row| row.get::<_, i64>(0)).optional()?;
     match head {
-        Some(number) if (last..NUMBER_MAX).contains(&number) => return Ok(()),
+        Some(number) if (last..NUMBER_MAX).contains(&number) => return drop_cursors_ahead(connection),
         Some(number) => tracing::error!(number, last, "the store's note of its latest alert is wrong"),
         None => {}
     }
@@ -208,11 +213,23 @@ pub(super) fn settle_head(connection: &Connection) -> Result<(), StoreError> {
     )?;
     connection.execute(
         "UPDATE store SET number = ?1, chain = coalesce(
-             (SELECT alerts.chain FROM alerts WHERE alerts.number > store.number
+             (SELECT alerts.chain FROM alerts WHERE alerts.number > store.number AND alerts.number <= ?1
               ORDER BY alerts.number DESC LIMIT 1), chain)
          WHERE number < ?1 OR number >= ?2",
         [last, NUMBER_MAX],
     )?;
+    drop_cursors_ahead(connection)
+}
+
+/// Forgets how far sinks are that would get none of the next alerts: they get all that are kept, again.
+fn drop_cursors_ahead(connection: &Connection) -> Result<(), StoreError> {
+    let mut delete = connection
+        .prepare("DELETE FROM cursors WHERE number > (SELECT number FROM store) RETURNING sink, number")?;
+    let mut rows = delete.query([])?;
+    while let Some(row) = rows.next()? {
+        let (sink, number): (String, i64) = (row.get(0)?, row.get(1)?);
+        tracing::error!(sink, number, "the note of how far a sink is cannot be: it begins anew");
+    }
     Ok(())
 }
 

@@ -92,12 +92,13 @@ async fn the_alert_that_holds_the_latest_checkpoint_need_not_be_under_one() {
     let sample = Sample::new().await;
     let store = open(sample.folder.path());
     let note = store.checkpoint(3_000_000).await.unwrap();
-    let with = |id, note: &SignedNote| {
-        let json = serde_json::json!({ "detail": note.to_string() }).to_string();
+    let with = |id, rule, note: &SignedNote| {
+        let notice = serde_json::json!({ "detail": note.to_string() });
+        let json = serde_json::json!({ "rule": { "id": rule }, "notice": notice }).to_string();
         Entry { alerts: vec![NewAlert { json, ..alert(id) }], ..Entry::default() }
     };
     let tail = |verified: Verified| verified.unproven.contains(&Unproven::Tail(11..=verified.to));
-    store.write(with(11, &note)).await.unwrap();
+    store.write(with(11, "masthead.checkpoint", &note)).await.unwrap();
     assert!(!tail(sample.verify(&[])));
     store.write(alerts([12])).await.unwrap();
     assert!(tail(sample.verify(&[])));
@@ -107,7 +108,15 @@ async fn the_alert_that_holds_the_latest_checkpoint_need_not_be_under_one() {
     let store = open(other.folder.path());
     store.checkpoint(3_000_000).await.unwrap();
     // An earlier one says nothing of alert 10.
-    store.write(with(11, &other.notes[1])).await.unwrap();
+    store.write(with(11, "masthead.checkpoint", &other.notes[1])).await.unwrap();
+    store.close().await;
+    assert!(tail(other.verify(&[])));
+
+    // Nor is anything else that repeats the note the alert by which it is sent.
+    let other = Sample::new().await;
+    let store = open(other.folder.path());
+    let note = store.checkpoint(3_000_000).await.unwrap();
+    store.write(with(11, "rule-1", &note)).await.unwrap();
     store.close().await;
     assert!(tail(other.verify(&[])));
 }
@@ -298,6 +307,7 @@ async fn numbers_that_sinks_were_given_are_not_given_again() {
     let store = open(sample.folder.path());
     store.write(alerts([101])).await.unwrap();
     assert_eq!(kept(&store).await.last().unwrap().number, 12);
+    assert_eq!(store.cursor("siem").await.unwrap().number, 0, "the sink begins anew");
     store.close().await;
     // Nor is one that is not covered by what is left of the alerts.
     sample.tamper("DELETE FROM cursors; UPDATE store SET number = 1");
@@ -305,6 +315,33 @@ async fn numbers_that_sinks_were_given_are_not_given_again() {
     let store = open(sample.folder.path());
     store.write(alerts([102])).await.unwrap();
     assert_eq!(kept(&store).await.last().unwrap().number, 21);
+}
+
+#[tokio::test]
+async fn the_highest_number_that_is_believed_leaves_room_for_more() {
+    let sample = Sample::new().await;
+    let highest: u64 = (1 << 61) - 1;
+    sample.tamper(&format!("REPLACE INTO cursors (sink, began, number) VALUES ('siem', 0, {highest})"));
+    for (id, behind) in (100..).zip(1..=3) {
+        let store = open(sample.folder.path());
+        let cursor = store.cursor("siem").await.unwrap();
+        assert_eq!(cursor.number, highest + behind - 1);
+        store.write(alerts([id])).await.unwrap();
+        let next = store.pending(cursor.number, 10, 1000).await.unwrap();
+        assert_eq!(numbers(&next), [highest + behind]);
+        let number = next[0].number;
+        store.advance("siem", &Cursor { number, ..Cursor::default() }, Vec::new()).await.unwrap();
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_analyze_notes_is_no_tampering() {
+    let sample = Sample::new().await;
+    sample.tamper("ANALYZE");
+    assert!(sample.verify(&[]).is_sound(), "{:?}", sample.verify(&[]).findings);
+    let (store, opening) = Store::open(sample.folder.path(), Options::default()).unwrap();
+    assert!(opening.damaged.is_none() && kept(&store).await.len() == 10);
 }
 
 #[tokio::test]

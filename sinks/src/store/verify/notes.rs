@@ -1,6 +1,7 @@
 //! The signed heads that alerts are compared with.
 
 use rusqlite::Connection;
+use serde::Deserialize;
 
 use super::{Checked, Finding, Unproven, Verified};
 use crate::store::checkpoint::{Kind, Statement};
@@ -22,10 +23,30 @@ pub(super) struct Heads {
     covered: u64,
     /// The last alert that was walked over.
     reached: u64,
-    /// The latest checkpoint of the store, as JSON, and the last alert under it.
+    /// The latest checkpoint of the store, and the last alert under it.
     latest: Option<(u64, String)>,
     /// The alert by which sinks are sent that checkpoint: it comes right behind those under it.
     carrier: Option<u64>,
+}
+
+/// What stands in the place of a rule's id in the alert by which sinks are sent a checkpoint.
+const CHECKPOINT_RULE: &str = "masthead.checkpoint";
+
+/// What is read of such an alert.
+#[derive(Deserialize)]
+struct Carrier {
+    rule: CarrierRule,
+    notice: CarrierNotice,
+}
+
+#[derive(Deserialize)]
+struct CarrierRule {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct CarrierNotice {
+    detail: String,
 }
 
 impl Heads {
@@ -57,8 +78,7 @@ impl Heads {
             expected = Some(number.saturating_add(1));
             let alert_number = row.get::<_, i64>(1)?.cast_unsigned();
             let note = row.get_ref(2)?.as_str().map_err(|_| NoteError::Form);
-            let text = note.as_ref().ok().and_then(|note| serde_json::to_string(note).ok());
-            latest = text.map(|text| (alert_number, text));
+            latest = note.as_ref().ok().map(|note| (alert_number, (*note).to_owned()));
             let note = note.and_then(str::parse);
             let statement = note.and_then(|note| believed(&note, origin, key)).and_then(|statement| {
                 let is_it =
@@ -97,7 +117,11 @@ impl Heads {
     /// Notes an alert that holds the store's latest checkpoint, which only what comes after it can be over.
     pub(super) fn look_for_checkpoint(&mut self, number: u64, json: &str) {
         let is_behind = |(covered, _): &&(u64, String)| *covered == self.covered && number == covered + 1;
-        if self.latest.as_ref().filter(is_behind).is_some_and(|(_, note)| json.contains(note)) {
+        let carries = |(_, note): &(u64, String)| {
+            let carrier = serde_json::from_str::<Carrier>(json);
+            carrier.is_ok_and(|carrier| carrier.rule.id == CHECKPOINT_RULE && carrier.notice.detail == *note)
+        };
+        if self.latest.as_ref().filter(is_behind).is_some_and(carries) {
             self.carrier = Some(number);
         }
     }

@@ -11,6 +11,10 @@ use rusqlite::{Connection, Statement, params_from_iter};
 use super::opening::Damaged;
 use super::{StoreError, schema};
 
+/// How many rows behind one that cannot be read are each asked for: what a page that is damaged names, with the
+/// pages under it. Behind that, steps double.
+const ASKED_FOR: i64 = 10_000;
+
 /// The tables, those first that the others can be judged by.
 pub(super) const TABLES: [&str; 8] =
     ["store", "cursors", "checkpoints", "positions", "alerts", "dead_letters", "matches", "quarantine"];
@@ -78,7 +82,7 @@ impl Copying<'_> {
     fn copy_from(&mut self, from: i64) -> Result<Option<i64>, StoreError> {
         let columns = 1..self.select.column_count();
         // The first row that the store writes is 1.
-        let mut last = from.max(0);
+        let (mut before, mut last) = (from.checked_sub(1), from.max(0));
         let mut rows = self.select.query([from])?;
         loop {
             let row = match rows.next() {
@@ -89,7 +93,12 @@ impl Copying<'_> {
                     return Ok(Some(last));
                 }
             };
-            last = row.get(0).map_or(last, |rowid| last.max(rowid));
+            // In a damaged order, what was before may follow again, and again.
+            let Some(rowid) = row.get(0).ok().filter(|rowid| before < Some(*rowid)) else {
+                self.is_whole = false;
+                return Ok(Some(last));
+            };
+            (before, last) = (Some(rowid), last.max(rowid));
             let values: Result<Vec<Value>, _> = columns.clone().map(|column| row.get(column)).collect();
             let inserted = values.map(|values| self.insert.execute(params_from_iter(values)));
             match inserted {
@@ -101,15 +110,17 @@ impl Copying<'_> {
         }
     }
 
-    /// The first row behind a gap, which begins behind `last`, as far as steps that double find it.
+    /// The first row behind a gap, which begins behind `last`; behind a long one, as far as steps that double
+    /// find it.
     fn behind_gap(&mut self, last: i64) -> Option<i64> {
-        let (mut unreadable, mut step) = (last, 1);
+        let mut unreadable = last;
         let mut readable = loop {
-            let probe = last.checked_add(step)?;
+            let gap = unreadable - last;
+            let probe = last.checked_add(if gap < ASKED_FOR { gap + 1 } else { gap.checked_mul(2)? })?;
             if self.can_read_from(probe) {
                 break probe;
             }
-            (unreadable, step) = (probe, step.checked_mul(2)?);
+            unreadable = probe;
         };
         while readable - unreadable > 1 {
             let middle = unreadable + (readable - unreadable) / 2;

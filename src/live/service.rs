@@ -69,9 +69,10 @@ pub(crate) struct Service {
 pub(crate) fn run(setup: Setup, read: super::reload::Read, terminal: &Terminal) -> anyhow::Result<()> {
     let runtime = Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build();
     let runtime = runtime.context("cannot start threads")?;
-    // From the start, so that none ends the process without a word, and the second one in any case.
-    interrupt::listen().context("cannot listen for signals")?;
+    // From the start, so that none ends the process without a word, and the second one in any case. In this
+    // order none is lost between.
     let signals = runtime.block_on(async { Signals::listen() });
+    interrupt::listen().context("cannot listen for signals")?;
     let Setup { config, rules, settings, files } = setup;
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files stays as it is");

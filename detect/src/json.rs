@@ -257,11 +257,15 @@ fn decode(string: &[u8]) -> Cow<'_, str> {
 /// Appends what stands between quotes, decoded.
 fn decode_escapes(inside: &[u8], text: &mut Vec<u8>) {
     let mut rest = inside;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        text.extend_from_slice(&rest[..at]);
-        rest = unescape(&rest[at + 1..], text);
+    while !rest.is_empty() {
+        // One escape often follows another.
+        while let Some((b'\\', escape)) = rest.split_first() {
+            rest = unescape(escape, text);
+        }
+        let (plain, behind) = rest.split_at(memchr::memchr(b'\\', rest).unwrap_or(rest.len()));
+        text.extend_from_slice(plain);
+        rest = behind;
     }
-    text.extend_from_slice(rest);
 }
 
 /// Most bytes are UTF-8, and that alone is told sooner than how to mend what is not.
@@ -295,14 +299,16 @@ fn unescape_unicode<'a>(digits: &'a [u8], text: &mut Vec<u8>) -> &'a [u8] {
         }
         _ => first,
     };
-    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-    text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    match char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER) {
+        character if character.is_ascii() => text.push(character as u8),
+        character => text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
     rest
 }
 
 fn hex4(digits: &[u8]) -> Option<u32> {
-    let digits = std::str::from_utf8(digits.get(..4)?).ok()?;
-    u32::from_str_radix(digits, 16).ok()
+    let digits = digits.get(..4)?.iter();
+    digits.map(|digit| char::from(*digit).to_digit(16)).try_fold(0, |code, digit| Some(code << 4 | digit?))
 }
 
 #[cfg(test)]

@@ -30,24 +30,71 @@ pub(crate) struct Skipped {
     pub(crate) is_plain: bool,
 }
 
+/// From so many escapes on, a string is searched for its end in blocks: whoever writes one may escape everything.
+const ESCAPES_FEW: usize = 16;
+
 /// Steps over the string whose opening quote is at `at`.
 #[inline]
 pub(crate) fn skip_string(bytes: &[u8], at: usize) -> Option<Skipped> {
     if bytes.get(at) != Some(&b'"') {
         return None;
     }
-    let mut is_plain = true;
+    let mut escape_count = 0;
     let mut at = at + 1;
     loop {
         at = quote_or_backslash(bytes, at);
         match bytes.get(at)? {
-            b'"' => return Some(Skipped { end: at + 1, is_plain }),
+            b'"' => return Some(Skipped { end: at + 1, is_plain: escape_count == 0 }),
             b'\\' => {
-                is_plain = false;
+                escape_count += 1;
                 at += 2;
+                if escape_count == ESCAPES_FEW {
+                    return Some(Skipped { end: end_of_string(Level::best(), bytes, at)?, is_plain: false });
+                }
             }
             _ => at += 1,
         }
+    }
+}
+
+/// The position after the quote that ends the string which `at` lies in, behind nothing that escapes.
+#[cold]
+#[inline(never)]
+fn end_of_string(level: Level, bytes: &[u8], at: usize) -> Option<usize> {
+    if level != Level::SCALAR {
+        return level.find(EndOfString { bytes, at });
+    }
+    let mut bytes = bytes.iter().enumerate().skip(at);
+    loop {
+        match bytes.next()? {
+            (at, b'"') => return Some(at + 1),
+            (_, b'\\') => _ = bytes.next(),
+            _ => {}
+        }
+    }
+}
+
+/// The search for the end of the string which `at` lies in.
+struct EndOfString<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Search for EndOfString<'_> {
+    #[inline(always)]
+    fn run<V: Vector>(self, vector: V) -> Option<usize> {
+        let mut blocks = Blocks::new(self.bytes.get(self.at..)?);
+        let mut escapes = Escapes::default();
+        let mut at = self.at;
+        while let Some(block) = blocks.next() {
+            let masks = vector.masks(block);
+            let quotes = masks.quotes & !escapes.next_unchecked(masks.backslashes);
+            if quotes != 0 {
+                return Some(at + quotes.trailing_zeros() as usize + 1);
+            }
+            at += block.len();
+        }
+        None
     }
 }
 
@@ -110,7 +157,7 @@ impl Search for Skip<'_> {
         let mut depth = 0;
         while let Some(block) = blocks.next() {
             let masks = vector.masks(block);
-            let escaped = escapes.next(masks.backslashes, |_| true)?;
+            let escaped = escapes.next_unchecked(masks.backslashes);
             let quoted = strings.next(vector, masks.quotes & !escaped);
             let opening = masks.opening & !quoted.inside;
             let closing = masks.closing & !quoted.inside;
@@ -148,7 +195,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::{Level, skip_container, skip_string, skip_value};
+    use super::{Level, end_of_string, skip_container, skip_string, skip_value};
 
     fn value() -> impl Strategy<Value = String> {
         const SCALARS: &[&str] =
@@ -181,7 +228,7 @@ mod tests {
 
         #[test]
         fn a_string_ends_at_its_quote_wherever_the_bytes_end(
-            string in vec(select(&[r"\\", r#"\""#, r"\n", "a", "é", "bcdefg"][..]), 0..14),
+            string in vec(select(&[r"\\", r#"\""#, r"\n", "a", "é", "bcdefg"][..]), 0..120),
             before in 0..40_usize,
             behind in 0..40_usize,
         ) {
@@ -189,6 +236,9 @@ mod tests {
             let bytes = [&vec![b'"'; before][..], b"\"", text.as_bytes(), b"\"", &vec![b'\\'; behind]].concat();
             let string = skip_string(&bytes, before).unwrap();
             assert_eq!((string.end, string.is_plain), (before + text.len() + 2, !text.contains('\\')));
+            for level in Level::available() {
+                assert_eq!(end_of_string(level, &bytes, before + 1), Some(string.end), "{level:?}");
+            }
         }
 
         #[test]
@@ -196,6 +246,9 @@ mod tests {
             let ends = Level::available().filter_map(|level| skip_container(level, &bytes, 0));
             assert!(ends.chain(skip_value(&bytes, 0)).all(|end| end <= bytes.len()));
             let strings = (0..bytes.len()).filter_map(|at| skip_string(&bytes, at));
+            let ends = Level::available().flat_map(|level| (0..bytes.len()).map(move |at| (level, at)));
+            let ends = ends.filter_map(|(level, at)| end_of_string(level, &bytes, at));
+            assert!(ends.into_iter().all(|end| end <= bytes.len()));
             assert!(strings.into_iter().all(|string| string.end <= bytes.len()));
         }
     }

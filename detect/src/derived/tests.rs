@@ -401,6 +401,7 @@ fn a_deletion_in_a_strategic_patch_sets_nothing_unless_it_says_more() {
         write("patch", "pods", &format!(r#"{{"spec":{{"containers":[{container}]}}}}"#), "")
     };
     check(&spec(r#"{"$patch":"delete","name":"a"}"#), "container.name", "");
+    check(&spec(r#"{"$patch":"delete","image":"evil"}"#), "container.image", "evil");
     check(&spec(r#"{"$patch":"delete","name":"a","image":"evil"}"#), "container.image", "evil");
 }
 

@@ -196,12 +196,15 @@ impl Lookout {
         let mut part = Part::new(current, cluster, source, place.as_deref());
         let mut judged = Judged::default();
         while let Some(frame) = frames.next() {
-            let _turn = match &frame {
-                Frame::Event { event, .. } => self.turn_for(event.raw().len()),
-                Frame::Malformed(_) => None,
-            };
+            // Kept until what it gave is durable, and gone from memory.
+            let mut _turn = None;
             match frame {
-                Frame::Event { event, .. } => part.add(&event, scratch),
+                Frame::Event { event, .. } => {
+                    if event.raw().len() >= PART_BYTES_MAX {
+                        _turn = Some(self.large.lock().unwrap_or_else(PoisonError::into_inner));
+                    }
+                    part.add(&event, scratch);
+                }
                 Frame::Malformed(malformed) => {
                     if let MalformedKind::Unreadable(error) = &malformed.kind
                         // What cannot be unpacked is no better when it is sent again.
@@ -226,12 +229,6 @@ impl Lookout {
         Figures::unwrapped(source, &counts);
         self.figures.answered(source, cluster, counts.events + counts.malformed_total(), judged);
         Ok(judged)
-    }
-
-    /// Waits for the turn of something of `length` bytes, if that fills a part. To be kept until what it gave is durable,
-    /// and gone from memory.
-    pub(super) fn turn_for(&self, length: usize) -> Option<MutexGuard<'_, ()>> {
-        (length >= PART_BYTES_MAX).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sets aside an item of `length` bytes that nobody could read whole. Blocks.

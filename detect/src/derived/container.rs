@@ -1,5 +1,6 @@
 //! The containers that a request writes: what they run, from which image, with what rights.
 
+use super::expansion::{self, Variables};
 use super::image::Image;
 use super::pod::each_container;
 use super::written::Tree;
@@ -31,7 +32,7 @@ pub(super) fn of_one<'a>(field: Derived, container: Tree<'a, '_>, values: &mut V
     }
 }
 
-/// Appends the command line of a container and of each of its hooks and probes.
+/// Appends the command line of a container, also as its variables make it, and of each of its hooks and probes.
 fn command_lines<'a>(container: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Sight {
     let [command, args, lifecycle, liveness, readiness, startup] = container.get_all([
         "command",
@@ -44,6 +45,12 @@ fn command_lines<'a>(container: Tree<'a, '_>, values: &mut Vec<Value<'a>>) -> Si
     let mut line = None;
     let mut sight = append_words(command, &mut line);
     sight = sight.and(append_words(args, &mut line));
+    if let Some(line) = line.as_deref().filter(|line| expansion::may_refer(line)) {
+        let variables = Variables::of(container);
+        let expanded = variables.expanded(line);
+        sight = sight.and(if expanded.is_some() { variables.sight() } else { Sight::Hidden });
+        push_line(expanded.filter(|expanded| expanded != line), values);
+    }
     push_line(line, values);
     let hooks = lifecycle.map_or([None; 2], |lifecycle| lifecycle.get_all(["postStart", "preStop"]));
     for hook in hooks.into_iter().chain([liveness, readiness, startup]).flatten() {

@@ -8,6 +8,7 @@ mod container;
 mod csr;
 mod element;
 mod exec;
+mod expansion;
 mod image;
 mod known;
 mod object;
@@ -56,6 +57,7 @@ pub(crate) fn read_known<'a>(
     match derived {
         D::Outcome => clear(Some(outcome(event)), values),
         D::DryRun => clear(Some(if is_dry_run(event) { "true" } else { "false" }), values),
+        D::Creates => clear(Some(if outcome::is_creation(event) { "true" } else { "false" }), values),
         D::ActorName => clear(actor::name(event), values),
         D::ActorKind => clear(Some(actor::kind(event)), values),
         D::ActorGroups => {

@@ -39,23 +39,41 @@ fn without_code(event: &Event<'_>) -> &'static str {
     }
 }
 
+/// Whether the request makes the object that it names: a patch or an update makes what was not there, which the
+/// code of the response tells.
+pub(super) fn is_creation(event: &Event<'_>) -> bool {
+    match event.str(Key::Verb).as_deref() {
+        Some("create") => true,
+        Some("update" | "patch") => code(event) == Some(201),
+        _ => false,
+    }
+}
+
 /// Subresources that open a connection: they do what they do, whatever the query says.
 const CONNECTIONS: &[&str] = &["exec", "attach", "portforward", "proxy"];
 
-/// Whether the request asked to change nothing. Reads and connections ignore the query.
+/// Groups of what is answered and not kept, such as reviews.
+const ANSWERED: &[&str] = &["authentication.k8s.io", "authorization.k8s.io"];
+
+/// Whether the query changes nothing: of a connection, or where there is nothing to keep; tokens are made and given.
+fn ignores_query(event: &Event<'_>) -> bool {
+    let [resource, subresource, group] = ["resource", "subresource", "apiGroup"]
+        .map(|key| event.str_at(Key::ObjectRef, key).unwrap_or_default());
+    CONNECTIONS.contains(&&*subresource)
+        || ANSWERED.contains(&&*group)
+        || (&*resource, &*subresource) == ("serviceaccounts", "token")
+}
+
+/// Whether the request asked to change nothing. Reads, connections and what is only answered ignore the query.
 ///
 /// The API server ignores the query of a deletion that carries options in its body, so
 /// there the query counts only where the log shows that there is no body.
 pub(crate) fn is_dry_run(event: &Event<'_>) -> bool {
     let is_in_query = || query::parameters(event, "dryRun").iter().any(|value| value == "All");
-    let opens_connection = || {
-        let subresource = event.str_at(Key::ObjectRef, "subresource").unwrap_or_default();
-        CONNECTIONS.contains(&subresource.as_ref())
-    };
     match event.str(Key::Verb).as_deref() {
-        Some("delete" | "deletecollection") if !opens_connection() => {}
+        Some("delete" | "deletecollection") if !ignores_query(event) => {}
         // Hardly any request has one in its query, and the query is soon read.
-        Some("create" | "update" | "patch") => return is_in_query() && !opens_connection(),
+        Some("create" | "update" | "patch") => return is_in_query() && !ignores_query(event),
         _ => return false,
     }
     match event.get(Key::RequestObject) {

@@ -78,6 +78,8 @@ fields! {
         "how the request ended: `succeeded`, `denied` (by authentication or authorisation), `rejected` (allowed, then refused by admission or validation), `failed` (any other error), `pending` (no response yet)";
     DryRun "dry_run" "Metadata" SWITCH,
         "whether the request asked to change nothing; of deletions whose body is not logged, always `false`";
+    Creates "creates" "Metadata" SWITCH,
+        "whether the request makes the object that it names: `create`, or a patch (such as server-side apply) or `update` that is answered with 201";
     ActorName "actor.name" "Metadata" Text,
         "the effective user: the impersonated one if impersonation was used";
     ActorKind "actor.kind" "Metadata" OneOf(actor::KINDS),
@@ -111,7 +113,7 @@ fields! {
     Pod "pod.*" "Request" Any,
         "any path of the pod spec that is written, wherever it lives: `pod.hostNetwork`, `pod.volumes.name`";
     ContainerCommandLine "container.command_line" "Request" Text,
-        "command and args of each container joined by spaces; the commands of its hooks and probes are values of their own";
+        "command and args of each container joined by spaces, as written and with `$(NAME)` replaced from its `env`; the commands of its hooks and probes are values of their own";
     ContainerImageRegistry "container.image.registry" "Request" Text,
         "host and port of each image, lower case; `docker.io` where implied";
     ContainerImageRepository "container.image.repository" "Request" Text,

@@ -105,8 +105,35 @@ fn a_dry_run_is_what_the_api_server_takes_for_one() {
         (r#"{"verb":"delete","requestURI":"/api?dryRun=All","level":"Metadata"}"#, "false"),
         (r#"{"verb":"delete","objectRef":{"subresource":"proxy"},"requestURI":"/api?dryRun=All"}"#, "false"),
         (r#"{"verb":"create","requestURI":"/api","requestObject":{"dryRun":["All"]}}"#, "false"),
+        (
+            r#"{"verb":"create","objectRef":{"resource":"serviceaccounts","subresource":"token"},"requestURI":"/api?dryRun=All"}"#,
+            "false",
+        ),
+        (
+            r#"{"verb":"create","objectRef":{"resource":"serviceaccounts"},"requestURI":"/api?dryRun=All"}"#,
+            "true",
+        ),
+        (
+            r#"{"verb":"create","objectRef":{"apiGroup":"authorization.k8s.io"},"requestURI":"/api?dryRun=All"}"#,
+            "false",
+        ),
     ] {
         check(event, "dry_run", expected);
+    }
+}
+
+#[test]
+fn what_an_apply_makes_is_made() {
+    for (event, expected) in [
+        (r#"{"verb":"create"}"#, "true"),
+        (r#"{"verb":"patch","responseStatus":{"code":201}}"#, "true"),
+        (r#"{"verb":"update","responseStatus":{"code":201}}"#, "true"),
+        (r#"{"verb":"patch","responseStatus":{"code":200}}"#, "false"),
+        (r#"{"verb":"patch"}"#, "false"),
+        (r#"{"verb":"get","responseStatus":{"code":201}}"#, "false"),
+        ("{}", "false"),
+    ] {
+        check(event, "creates", expected);
     }
 }
 
@@ -374,6 +401,7 @@ fn a_deletion_in_a_strategic_patch_sets_nothing_unless_it_says_more() {
         write("patch", "pods", &format!(r#"{{"spec":{{"containers":[{container}]}}}}"#), "")
     };
     check(&spec(r#"{"$patch":"delete","name":"a"}"#), "container.name", "");
+    check(&spec(r#"{"$patch":"delete","image":"evil"}"#), "container.image", "evil");
     check(&spec(r#"{"$patch":"delete","name":"a","image":"evil"}"#), "container.image", "evil");
 }
 

@@ -300,11 +300,18 @@ pub(super) enum Listed<'a, 't> {
     Single(Tree<'a, 't>),
 }
 
+/// The keys by which strategic patches tell the entries of lists apart.
+const MERGE_KEYS: &[&str] = &[
+    "name", "key", "ip", "port", "containerPort", "mountPath", "devicePath", "topologyKey", "type", "uid",
+];
+
 /// True for a list entry that a strategic patch deletes. Every other kind of body keeps
 /// such an entry and drops the directive as an unknown field, so an entry that says more
-/// than which one is meant counts as written.
+/// or less than which one is meant counts as written.
 pub(super) fn is_deletion(element: Node<'_, '_>) -> bool {
-    element.str_at("$patch").as_deref() == Some("delete") && element.entries().count() <= 2
+    element.str_at("$patch").as_deref() == Some("delete")
+        && element.entries().count() == 2
+        && MERGE_KEYS.iter().any(|key| element.get(key).is_some())
 }
 
 #[cfg(test)]

@@ -410,7 +410,7 @@ fn values_of(field: &str) -> Option<Vec<Cow<'static, str>>> {
         "outcome" => &["succeeded", "denied", "rejected", "failed", "pending"],
         "actor.kind" => &["human", "serviceaccount", "node", "controlplane", "anonymous"],
         "source.scope" => &["public", "private", "loopback"],
-        "dry_run" | "exec.tty" | "exec.stdin" => &["true", "false"],
+        "dry_run" | "creates" | "exec.tty" | "exec.stdin" => &["true", "false"],
         "responseStatus.code" => return Some((100..600).map(|code| Cow::Owned(code.to_string())).collect()),
         _ => return None,
     };

@@ -103,6 +103,7 @@ async fn receive_named<J: Judge>(
 ) -> Response {
     match path {
         Ok(Path(name)) if is_cluster_name(&name) => service.respond(&peer, Some(&name), request).await,
+        _ if request.method() != Method::POST => lost(request).await,
         _ => {
             let rejection = Rejection::ClusterName;
             tracing::warn!(peer = %peer.address, path = request.uri().path(), %rejection, "refused a request");

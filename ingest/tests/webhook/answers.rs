@@ -111,8 +111,10 @@ async fn only_post_is_understood() {
         assert_eq!(text.contains("audit webhook backend"), method != Method::HEAD, "{method}: {text}");
     }
     // Who asks for a sign of life has not lost his way.
-    let response = client().head(server.url("/")).send().await.unwrap();
-    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    for path in ["/", "/elsewhere", "/audit/no!cluster"] {
+        let response = client().head(server.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
     assert!(server.judge.seen().is_empty());
 }
 

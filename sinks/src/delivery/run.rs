@@ -136,7 +136,7 @@ impl<O: Outbox, D: Destination, R: Fn(&Route) -> bool + Send> Run<O, D, R> {
             Ok(true) => Next::GoOn,
             // The store is gone.
             Ok(false) => Next::Idle,
-            Err(_) => Next::Pause(self.failed(&Trouble::temporary(CUT)).min(self.worker.pace.failing_after)),
+            Err(_) => Next::Pause(self.failed(&Trouble::temporary(CUT))),
         }
     }
 

@@ -11,7 +11,8 @@ const TAKEN_MAX: usize = 1_000;
 
 impl Store {
     /// The alerts among a sink's dead letters whose number is above `after`, in order, at most
-    /// `count_max`, and no more than fit into [`BATCH_BYTES_MAX`], but one. They stay dead letters until [`Store::settle_dead`] says what became of them.
+    /// `count_max`, as many as fit into [`BATCH_BYTES_MAX`], and at least one. They stay dead letters until
+    /// [`Store::settle_dead`] says what became of them.
     pub async fn take_dead(
         &self,
         sink: &str,

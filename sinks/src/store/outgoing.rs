@@ -20,7 +20,9 @@ impl Outbox for Store {
         if let Some(alerts) = self.inner.recent.behind(after, count_max, bytes_max) {
             return Ok(alerts);
         }
-        self.read(move |connection| pending(connection, after, count_max, bytes_max)).await
+        // Behind it there is nothing but what somebody has put there.
+        let latest = *self.inner.latest.borrow();
+        self.read(move |connection| pending(connection, after, latest, count_max, bytes_max)).await
     }
 
     async fn cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
@@ -44,16 +46,18 @@ impl Outbox for Store {
     }
 }
 
-/// The alerts behind one, within limits, at least one.
+/// The alerts behind one up to another, within limits, at least one.
 pub(super) fn pending(
     connection: &Connection,
     after: u64,
+    to: u64,
     count_max: usize,
     bytes_max: usize,
 ) -> Result<Vec<Outgoing>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT number, id, route, json FROM alerts WHERE number > ?1 ORDER BY number")?;
-    page(statement.query([after.cast_signed()])?, count_max, bytes_max, outgoing)
+    let mut statement = connection.prepare_cached(
+        "SELECT number, id, route, json FROM alerts WHERE number > ?1 AND number <= ?2 ORDER BY number",
+    )?;
+    page(statement.query([after, to].map(u64::cast_signed))?, count_max, bytes_max, outgoing)
 }
 
 /// What is read of rows whose fourth column is the JSON form of an alert, within limits, at least one.

@@ -17,6 +17,9 @@ const PAGE_ALERTS: usize = 500;
 /// About as many bytes of alerts are read at once.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// No number is higher.
+pub(super) const ALL: u64 = i64::MAX.cast_unsigned();
+
 /// A store that is only looked at.
 pub struct Reading {
     folder: Folder,
@@ -107,8 +110,8 @@ impl Reading {
         Ok(alerts.take(count_max).collect::<Result<_, _>>()?)
     }
 
-    /// The dead letters of a sink behind the one with the number `after`: at most `count_max`, and no more than
-    /// fit into some MiB, but one.
+    /// The dead letters of a sink behind the one with the number `after`: at most `count_max`, as many as fit into
+    /// some MiB, and at least one.
     pub fn dead_letters(&self, sink: &str, after: u64, count_max: usize) -> Result<Vec<Refused>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT letter.number, coalesce(alert.id, letter.id), coalesce(alert.route, letter.route),
@@ -195,7 +198,7 @@ impl Iterator for Alerts<'_> {
             if let Some(alert) = self.page.pop_front() {
                 return Some(Ok(alert));
             }
-            match outgoing::pending(self.connection, self.after, PAGE_ALERTS, PAGE_BYTES) {
+            match outgoing::pending(self.connection, self.after, ALL, PAGE_ALERTS, PAGE_BYTES) {
                 Err(error) => return Some(Err(error)),
                 Ok(page) => {
                     self.after = page.last()?.number;

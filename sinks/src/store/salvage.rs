@@ -14,6 +14,8 @@ use super::{StoreError, schema};
 /// How many rows behind one that cannot be read are each asked for: what a page that is damaged names, with the
 /// pages under it. Behind that, steps double.
 const ASKED_FOR: i64 = 10_000;
+/// How many are in a whole table: whoever forges one may leave a gap before each row.
+const ASKED_FOR_IN_ALL: u64 = 1_000_000;
 
 /// The tables, those first that the others can be judged by.
 pub(super) const TABLES: [&str; 8] =
@@ -60,7 +62,7 @@ fn copy(source: &Connection, target: &Connection, table: &str) -> Result<(u64, b
     let Ok(select) = source.prepare(&select) else { return Ok((0, false)) };
     let places = vec!["?"; select.column_count() - 1].join(", ");
     let insert = target.prepare(&format!("INSERT INTO {table} VALUES ({places})"))?;
-    let mut copying = Copying { select, insert, copied: 0, is_whole: true };
+    let mut copying = Copying { select, insert, copied: 0, is_whole: true, asked_for: 0 };
     let mut next = Some(i64::MIN);
     while let Some(from) = next {
         let last = copying.copy_from(from)?;
@@ -75,6 +77,8 @@ struct Copying<'a> {
     insert: Statement<'a>,
     copied: u64,
     is_whole: bool,
+    /// How many rows behind gaps were asked for.
+    asked_for: u64,
 }
 
 impl Copying<'_> {
@@ -82,7 +86,7 @@ impl Copying<'_> {
     fn copy_from(&mut self, from: i64) -> Result<Option<i64>, StoreError> {
         let columns = 1..self.select.column_count();
         // The first row that the store writes is 1.
-        let (mut before, mut last) = (from.checked_sub(1), from.max(0));
+        let mut last = from.max(0);
         let mut rows = self.select.query([from])?;
         loop {
             let row = match rows.next() {
@@ -93,12 +97,7 @@ impl Copying<'_> {
                     return Ok(Some(last));
                 }
             };
-            // In a damaged order, what was before may follow again, and again.
-            let Some(rowid) = row.get(0).ok().filter(|rowid| before < Some(*rowid)) else {
-                self.is_whole = false;
-                return Ok(Some(last));
-            };
-            (before, last) = (Some(rowid), last.max(rowid));
+            last = row.get(0).map_or(last, |rowid| last.max(rowid));
             let values: Result<Vec<Value>, _> = columns.clone().map(|column| row.get(column)).collect();
             let inserted = values.map(|values| self.insert.execute(params_from_iter(values)));
             match inserted {
@@ -116,7 +115,10 @@ impl Copying<'_> {
         let mut unreadable = last;
         let mut readable = loop {
             let gap = unreadable - last;
-            let probe = last.checked_add(if gap < ASKED_FOR { gap + 1 } else { gap.checked_mul(2)? })?;
+            let is_asked_for = gap < ASKED_FOR && self.asked_for < ASKED_FOR_IN_ALL;
+            self.asked_for += 1;
+            let probe =
+                last.checked_add(if is_asked_for { gap + 1 } else { gap.max(1).checked_mul(2)? })?;
             if self.can_read_from(probe) {
                 break probe;
             }

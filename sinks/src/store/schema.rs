@@ -157,7 +157,7 @@ pub(super) fn is_as_migrated(connection: &Connection) -> Result<bool, StoreError
 fn statements(connection: &Connection) -> Result<Vec<(String, String)>, StoreError> {
     let mut select = connection.prepare(
         "SELECT name, coalesce(sql, '') FROM sqlite_schema
-         WHERE name NOT GLOB 'sqlite_stat[0-9]' ORDER BY name",
+         WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')) ORDER BY name",
     )?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, bare(row.get_ref(1)?.as_str()?))))?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -198,7 +198,7 @@ pub(super) fn settle_head(connection: &Connection) -> Result<(), StoreError> {
     let last: i64 = connection.query_row(LAST_USED, [WITNESSED_MAX], |row| row.get(0))?;
     let head = connection.query_row("SELECT number FROM store", [], |row| row.get::<_, i64>(0)).optional()?;
     match head {
-        Some(number) if (last..NUMBER_MAX).contains(&number) => return drop_cursors_ahead(connection),
+        Some(number) if (last..NUMBER_MAX).contains(&number) => return drop_impossible_cursors(connection),
         Some(number) => tracing::error!(number, last, "the store's note of its latest alert is wrong"),
         None => {}
     }
@@ -218,13 +218,15 @@ pub(super) fn settle_head(connection: &Connection) -> Result<(), StoreError> {
          WHERE number < ?1 OR number >= ?2",
         [last, NUMBER_MAX],
     )?;
-    drop_cursors_ahead(connection)
+    drop_impossible_cursors(connection)
 }
 
-/// Forgets how far sinks are that would get none of the next alerts: they get all that are kept, again.
-fn drop_cursors_ahead(connection: &Connection) -> Result<(), StoreError> {
-    let mut delete = connection
-        .prepare("DELETE FROM cursors WHERE number > (SELECT number FROM store) RETURNING sink, number")?;
+/// Forgets how far sinks are that cannot be, and would get none of the next alerts: they get all that are kept.
+fn drop_impossible_cursors(connection: &Connection) -> Result<(), StoreError> {
+    let mut delete = connection.prepare(
+        "DELETE FROM cursors WHERE number NOT BETWEEN 0 AND (SELECT number FROM store)
+         RETURNING sink, number",
+    )?;
     let mut rows = delete.query([])?;
     while let Some(row) = rows.next()? {
         let (sink, number): (String, i64) = (row.get(0)?, row.get(1)?);

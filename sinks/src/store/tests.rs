@@ -14,6 +14,7 @@ mod writing;
 use std::path::Path;
 
 use super::*;
+use crate::store::reading::ALL;
 use crate::outbox::{NewAlert, NewMatch, Outbox, Outgoing, Route};
 
 /// The store of a folder.
@@ -47,7 +48,7 @@ fn matches(found: Vec<NewMatch>) -> Entry {
 
 /// All alerts that are kept. Sinks are given the same, whether from memory or not.
 async fn kept(store: &Store) -> Vec<Outgoing> {
-    let kept = store.read(|connection| outgoing::pending(connection, 0, usize::MAX, usize::MAX)).await;
+    let kept = store.read(|connection| outgoing::pending(connection, 0, ALL, usize::MAX, usize::MAX)).await;
     let kept = kept.expect("alerts can be read");
     assert_eq!(store.pending(0, usize::MAX, usize::MAX).await.unwrap(), kept);
     kept

@@ -16,7 +16,7 @@ pub(super) fn write_laid_out(out: &mut dyn Write, json: &str) -> io::Result<()> 
         let is_plain = is_in_text || !matches!(byte, b'{' | b'[' | b'}' | b']' | b',' | b':');
         match byte {
             _ if is_plain => out.write_all(&[byte])?,
-            b'{' | b'[' if matches!(bytes.peek(), Some(b'}' | b']')) => {
+            b'{' | b'[' if matches!((byte, bytes.peek()), (b'{', Some(b'}')) | (b'[', Some(b']'))) => {
                 out.write_all(if byte == b'{' { b"{}" } else { b"[]" })?;
                 bytes.next();
             }

@@ -111,7 +111,6 @@ impl Judging {
         let begin = || Part::new(current, &group.cluster, &self.source, None);
         let mut part = begin();
         for member in &group.members {
-            let _turn = self.lookout.turn_for(member.message.value.map_or(0, <[u8]>::len));
             self.evaluate(member, &group.cluster, &mut part, scratch, work);
             if settling.is_full_with(&part) {
                 settling.add(&group.cluster, std::mem::replace(&mut part, begin()));

@@ -57,7 +57,7 @@ async fn ids(store: &Store) -> Vec<u128> {
 }
 
 fn ids_in(connection: &Connection) -> Result<Vec<u128>, StoreError> {
-    let found = outgoing::pending(connection, 0, usize::MAX, usize::MAX)?;
+    let found = outgoing::pending(connection, 0, ALL, usize::MAX, usize::MAX)?;
     Ok(found.iter().map(|alert| alert.id).collect())
 }
 

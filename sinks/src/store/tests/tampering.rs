@@ -309,6 +309,10 @@ async fn numbers_that_sinks_were_given_are_not_given_again() {
     assert_eq!(kept(&store).await.last().unwrap().number, 12);
     assert_eq!(store.cursor("siem").await.unwrap().number, 0, "the sink begins anew");
     store.close().await;
+    set(-5);
+    let store = open(sample.folder.path());
+    assert_eq!(store.cursor("siem").await.unwrap().number, 0, "the sink begins anew");
+    store.close().await;
     // Nor is one that is not covered by what is left of the alerts.
     sample.tamper("DELETE FROM cursors; UPDATE store SET number = 1");
     sample.tamper("INSERT INTO checkpoints VALUES (1, 20, 0, 'x')");
@@ -336,12 +340,38 @@ async fn the_highest_number_that_is_believed_leaves_room_for_more() {
 }
 
 #[tokio::test]
+async fn an_alert_with_a_number_that_was_not_given_is_no_alert_for_sinks() {
+    let sample = Sample::new().await;
+    sample.tamper(
+        "INSERT INTO alerts SELECT 1 << 61, zeroblob(16), stored_us, route, json, chain FROM alerts LIMIT 1",
+    );
+    for (id, latest) in (100..).zip(11..=12) {
+        let store = open(sample.folder.path());
+        store.write(alerts([id])).await.unwrap();
+        let cursor = store.cursor("siem").await.unwrap();
+        let next = store.pending(cursor.number, 100, 1 << 20).await.unwrap();
+        assert_eq!(next.last().unwrap().number, latest);
+        let cursor = Cursor { number: latest, ..Cursor::default() };
+        store.advance("siem", &cursor, Vec::new()).await.unwrap();
+        store.close().await;
+    }
+    assert!(sample.verify(&[]).findings.contains(&Finding::Inserted(1 << 61)));
+}
+
+#[tokio::test]
 async fn what_analyze_notes_is_no_tampering() {
     let sample = Sample::new().await;
     sample.tamper("ANALYZE");
     assert!(sample.verify(&[]).is_sound(), "{:?}", sample.verify(&[]).findings);
     let (store, opening) = Store::open(sample.folder.path(), Options::default()).unwrap();
     assert!(opening.damaged.is_none() && kept(&store).await.len() == 10);
+    store.close().await;
+    // An index of such a name would decide what is kept.
+    sample.tamper(
+        "CREATE UNIQUE INDEX one ON alerts (route) WHERE number > 10; PRAGMA writable_schema = on;
+         UPDATE sqlite_schema SET name = 'sqlite_stat9', sql = replace(sql, 'one', 'sqlite_stat9') WHERE name = 'one'",
+    );
+    assert_eq!(sample.verify(&[]).findings, [Finding::Schema]);
 }
 
 #[tokio::test]

@@ -301,9 +301,8 @@ pub(super) enum Listed<'a, 't> {
 }
 
 /// The keys by which strategic patches tell the entries of lists apart.
-const MERGE_KEYS: &[&str] = &[
-    "name", "key", "ip", "port", "containerPort", "mountPath", "devicePath", "topologyKey", "type", "uid",
-];
+const MERGE_KEYS: &[&str] =
+    &["name", "key", "ip", "port", "containerPort", "mountPath", "devicePath", "topologyKey", "type", "uid"];
 
 /// True for a list entry that a strategic patch deletes. Every other kind of body keeps
 /// such an entry and drops the directive as an unknown field, so an entry that says more

@@ -14,8 +14,8 @@ mod writing;
 use std::path::Path;
 
 use super::*;
-use crate::store::reading::ALL;
 use crate::outbox::{NewAlert, NewMatch, Outbox, Outgoing, Route};
+use crate::store::reading::ALL;
 
 /// The store of a folder.
 fn open(folder: &Path) -> Store {
